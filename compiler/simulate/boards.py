@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The emulated boards: one line of facts per core."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Board:
+    """A core, the compiler options for it and the QEMU machine that runs it. Files are those of firmware/."""
+
+    name: str
+    compiler: str
+    flags: tuple[str, ...]
+    linker_script: str
+    platform: tuple[str, ...]
+    emulator: str
+    machine: tuple[str, ...]
+    caution: str = ""  # what this emulation does not show
+
+
+_ARM_FILES = ("arm_start.c", "semihost.c", "arm_semihost.c")
+
+
+def _cortex(core: str, machine: str, *options: str, script: str = "mps2.ld", caution: str = "") -> Board:
+    return Board(
+        core,
+        "arm-none-eabi-gcc",
+        ("-mthumb", f"-mcpu={core}", *options, "--specs=nosys.specs"),
+        script,
+        _ARM_FILES,
+        "qemu-system-arm",
+        ("-M", machine),
+        caution,
+    )
+
+
+BOARDS: Mapping[str, Board] = {
+    board.name: board
+    for board in (
+        _cortex(
+            "cortex-m0plus",
+            "mps2-an385",  # a Cortex-M3, whose instructions include all of the M0+'s
+            caution="runs on an emulated Cortex-M3: an instruction that is illegal on a Cortex-M0+ would not "
+            "trap (the assembler refuses it); unaligned accesses do trap",
+        ),
+        _cortex("cortex-m3", "mps2-an385"),
+        _cortex("cortex-m4", "mps2-an386", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"),
+        _cortex("cortex-m7", "mps2-an500", "-mfpu=fpv5-d16", "-mfloat-abi=hard"),
+        _cortex("cortex-m33", "mps2-an505", "-mfloat-abi=hard", script="an505.ld"),
+        Board(
+            "rv32imc",
+            "riscv64-unknown-elf-gcc",
+            ("-march=rv32imc", "-mabi=ilp32", "--specs=picolibc.specs"),
+            "virt.ld",
+            ("riscv_start.c", "semihost.c", "riscv_semihost.c"),
+            "qemu-system-riscv32",
+            ("-M", "virt", "-bios", "none"),
+        ),
+    )
+}

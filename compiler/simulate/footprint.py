@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a generated network costs on a board in flash, RAM and stack, read from the compiler's own output."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
+
+from ..errors import CompileError
+from ..tools import run
+from .boards import Board
+from .machine import FIRMWARE, STRICT
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes. Of NAME.c alone, but for library_bytes.
+
+    flash_bytes    code_bytes + weight_bytes + initial values of variables
+    code_bytes     instructions and the constants among them
+    weight_bytes   constant data
+    ram_bytes      variables: the arena
+    stack_bytes    deepest chain of calls from NAME_run, without the functions in `outside`
+    library_bytes  compiler and C library functions that it needs (most firmware has them anyway)
+    outside        called functions whose stack the compiler does not tell: library functions
+    """
+
+    flash_bytes: int
+    code_bytes: int
+    weight_bytes: int
+    ram_bytes: int
+    stack_bytes: int
+    library_bytes: int
+    outside: tuple[str, ...]
+
+
+def footprint(board: Board, c_dir: Path, name: str, work: Path) -> Footprint:
+    """Compile c_dir/NAME.c for the board as it ships, into `work`, and measure."""
+    work.mkdir(parents=True, exist_ok=True)
+    item = work.absolute() / f"{name}-{board.name}.o"
+    options = [*board.flags, "-O2", "-ffunction-sections", "-fdata-sections", f"-I{c_dir}", f"-I{FIRMWARE}"]
+    run([board.compiler, *STRICT, *options, "-fcallgraph-info=su", "-c", c_dir / f"{name}.c", "-o", item])
+    code, constants, variables, zeroed = _sections(item)
+    stack, outside = worst_stack(item.with_suffix(".ci").read_text(), f"{name}_run")
+
+    return Footprint(
+        flash_bytes=code + constants + variables,
+        code_bytes=code,
+        weight_bytes=constants,
+        ram_bytes=variables + zeroed,
+        stack_bytes=stack,
+        library_bytes=_library(board, item, f"{name}_run") - code - constants if _needs(item) else 0,
+        outside=outside,
+    )
+
+
+def _sections(path: Path) -> tuple[int, int, int, int]:
+    """Bytes of code, constants, variables with initial values and variables that start as zero."""
+    code = constants = variables = zeroed = 0
+    with path.open("rb") as stream:
+        for section in ELFFile(stream).iter_sections():
+            flags, size = section["sh_flags"], section["sh_size"]
+            if not flags & SH_FLAGS.SHF_ALLOC:
+                continue
+            if flags & SH_FLAGS.SHF_EXECINSTR:
+                code += size
+            elif section["sh_type"] == "SHT_NOBITS":
+                zeroed += size
+            elif flags & SH_FLAGS.SHF_WRITE:
+                variables += size
+            else:
+                constants += size
+    return code, constants, variables, zeroed
+
+
+def _needs(path: Path) -> bool:
+    """Whether the object calls anything that is defined elsewhere."""
+    with path.open("rb") as stream:
+        symbols: Any = ELFFile(stream).get_section_by_name(".symtab")
+        return any(symbol.name and symbol["st_shndx"] == "SHN_UNDEF" for symbol in symbols.iter_symbols())
+
+
+def _library(board: Board, item: Path, entry: str) -> int:
+    """Bytes of code and constants once linked with the libraries; includes a few bytes of alignment."""
+    linked = item.with_suffix(".elf")
+    script = FIRMWARE / board.linker_script
+    whole = f"-Wl,-e,{entry},--no-gc-sections"
+    run([board.compiler, *board.flags, "-nostartfiles", item, "-T", script, whole, "-o", linked])
+    code, constants, _, _ = _sections(linked)
+    return code + constants
+
+
+_NODE = re.compile(r'node: \{ title: "([^"]*)" label: "([^"]*)"')
+_EDGE = re.compile(r'edge: \{ sourcename: "([^"]*)" targetname: "([^"]*)"')
+_SIZE = re.compile(r"(\d+) bytes \((static|dynamic,bounded|dynamic)\)")
+
+
+def worst_stack(graph: str, start: str) -> tuple[int, tuple[str, ...]]:
+    """Worst stack below `start`, in bytes, and the functions of unknown stack; graph: -fcallgraph-info=su.
+
+    Refuses recursion and frames without a bound: generated code has neither.
+    """
+    frames: dict[str, int] = {}
+    for title, label in _NODE.findall(graph):
+        size = _SIZE.search(label)
+        if size:
+            if size[2] == "dynamic":
+                raise CompileError(title, "a stack frame without a bound", "frames of fixed size")
+            frames[title] = int(size[1])
+    calls: dict[str, list[str]] = {}
+    for source, target in _EDGE.findall(graph):
+        calls.setdefault(source, []).append(target)
+    outside: set[str] = set()
+    depth = _depth(start, frames, calls, {}, outside)
+    return depth, tuple(sorted(outside))
+
+
+def _depth(
+    function: str,
+    frames: Mapping[str, int],
+    calls: Mapping[str, list[str]],
+    known: dict[str, int | None],
+    outside: set[str],
+) -> int:
+    """known: finished functions, and None for those being walked."""
+    if function not in frames:
+        outside.add(function)
+        return 0
+    if function not in known:
+        known[function] = None
+        below = [_depth(callee, frames, calls, known, outside) for callee in calls.get(function, ())]
+        known[function] = frames[function] + max(below, default=0)
+    depth = known[function]
+    if depth is None:
+        raise CompileError(function, "calls itself", "no recursion, so that the stack has a bound")
+    return depth

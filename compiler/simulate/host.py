@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The generated C on this computer, on request with GCC's sanitizers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..tools import run
+from .machine import (
+    STRICT,
+    Bytes,
+    Result,
+    judge,
+    network_arguments,
+    read_outputs,
+    read_traces,
+    sources,
+    start,
+    write_vectors,
+)
+
+_SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+
+
+@dataclass(frozen=True)
+class Host:
+    """A Machine. sanitize: stop at the first undefined behaviour or access outside an object."""
+
+    sanitize: bool = False
+    timeout: float = 300.0  # seconds per run
+
+    @property
+    def name(self) -> str:
+        return "host-sanitized" if self.sanitize else "host"
+
+    def build(
+        self, c_dir: Path, name: str, work: Path, *, trace: bool = False, defines: Sequence[str] = ()
+    ) -> Path:
+        work.mkdir(parents=True, exist_ok=True)
+        program = work.absolute() / (f"{name}-{self.name}" + ("-trace" if trace else ""))
+        macros = ["TB_TRACE", *defines] if trace else defines
+        options = [*STRICT, "-O2", *(_SANITIZE if self.sanitize else ())]
+        run([
+            "gcc", *options, *network_arguments(c_dir, name, macros),
+            *sources(c_dir, name, ["host.c"], trace=trace), "-o", program,
+        ])  # fmt: skip
+        return program
+
+    def run(self, program: Path, inputs: Bytes, bits: int, work: Path) -> Result:
+        with TemporaryDirectory(dir=work) as name:
+            folder = Path(name)
+            write_vectors(folder, inputs, bits)
+            judge(self.name, start(self.name, [program.absolute()], folder, self.timeout))
+            return Result(read_outputs(folder, len(inputs)), read_traces(folder, len(inputs)))

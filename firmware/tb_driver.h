@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What driver.c and the checks of trace.c share. The network's names arrive as macros on the compiler's command line:
+ *   TB_HEADER "NAME.h", TB_RUN NAME_run, TB_INPUT_T NAME_input_t, TB_OUTPUT_T NAME_output_t, TB_INPUT_SIZE,
+ *   TB_OUTPUT_SIZE, TB_ARENA_SIZE the header's macros; TB_RUN_BITS NAME_run_bits where run-time bits exist;
+ *   TB_CALL(in, out) where the call is another one (more inputs or outputs). */
+#ifndef TB_DRIVER_H
+#define TB_DRIVER_H
+
+#include TB_HEADER
+#include "tb_io.h"
+#include "tb_trace.h"
+
+/* In trace builds the buffers start at an odd address: a network may not assume that its caller aligned bytes. */
+#if defined(TB_TRACE) && !defined(TB_COUNT)
+#define TB_CHECK 1
+enum { TB_OFFSET = TB_GUARD + 1 };
+#else
+#define TB_CHECK 0
+enum { TB_OFFSET = TB_GUARD };
+#endif
+
+enum {
+    TB_INPUT_BYTES = TB_INPUT_SIZE * sizeof(TB_INPUT_T),
+    TB_OUTPUT_BYTES = TB_OUTPUT_SIZE * sizeof(TB_OUTPUT_T)
+};
+
+/* A buffer between two guard zones. */
+extern uint8_t tb_input[TB_OFFSET + TB_INPUT_BYTES + TB_GUARD];
+extern uint8_t tb_output[TB_OFFSET + TB_OUTPUT_BYTES + TB_GUARD];
+
+#if TB_CHECK
+/* Round 0 writes no trace: it learns where the arena is, and checks. tb_trace_vector fills arena and guards. */
+void tb_trace_open(void);
+void tb_trace_vector(uint32_t round);
+void tb_trace_vector_end(void);
+void tb_trace_close(void);
+#endif
+
+void tb_fail(const char *text, int code) __attribute__((noreturn));
+
+#endif
