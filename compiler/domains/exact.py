@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers: the golden model (int64, exact) and the float reference (float64), by the same meanings.
+
+Values are arrays without batch axis; integer arrays are int64. Sums that int64 could not hold never get
+here: the range of every accumulator is checked when the graph is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..graph import Graph
+
+Array = NDArray[Any]
+
+
+def half_even_shift(product: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.int64]:
+    """round(product / 2^shift) with ties to even; product int64, 0 <= shift <= 62, exact."""
+    quotient = product >> shift
+    rest = product - (quotient << shift)
+    twice = rest > ((np.int64(1) << shift) - rest)
+    tie = (rest == ((np.int64(1) << shift) - rest)) & (shift > 0)
+    up: NDArray[np.int64] = quotient + (twice | (tie & ((quotient & 1) == 1)))
+    return up
+
+
+class Exact:
+    """Each word on numbers; the same code serves integers and floats, dtype decides."""
+
+    def gather(self, x: Array, index: NDArray[np.int64], pad: int) -> Array:
+        flat = x.reshape(-1)
+        return np.where(index >= 0, flat[np.maximum(index, 0)], np.asarray(pad, x.dtype))
+
+    def reshape(self, x: Array, shape: tuple[int, ...]) -> Array:
+        return x.reshape(shape)
+
+    def truncate(self, x: Array, bits: int) -> Array:
+        mask = (1 << (8 - bits)) - 1
+        return x & ~np.int64(mask)
+
+    def affine(self, x: Array, weights: Array, bias: Array, zero: int) -> Array:
+        if x.dtype.kind != "i":
+            return np.matmul(weights, x - zero) + bias[..., None]
+        # BLAS on doubles is exact here: accumulators fit in 32 bits, so every partial sum is below 2^53.
+        sums = np.matmul(weights.astype(np.float64), (x - zero).astype(np.float64))
+        return sums.astype(np.int64) + bias[..., None]
+
+    def add(self, a: Array, b: Array, ma: int, mb: int, za: int, zb: int) -> Array:
+        return (a - za) * ma + (b - zb) * mb
+
+    def clip(self, x: Array, lo: float, hi: float) -> Array:
+        return np.clip(x, lo, hi)
+
+    def requantise(
+        self, x: Array, m: NDArray[np.int64], s: NDArray[np.int64], zero_in: int, zero: int, lo: int, hi: int
+    ) -> Array:
+        each = (-1, *(1,) * (x.ndim - 1))  # one multiplier per channel of axis 0
+        return np.clip(half_even_shift((x - zero_in) * m.reshape(each), s.reshape(each)) + zero, lo, hi)
+
+    def max(self, x: Array, axis: int) -> Array:
+        return np.asarray(x.max(axis=axis))
+
+    def function(self, x: Array, fn: Any) -> Array:
+        return np.asarray(fn(x))
+
+    def table(self, x: Array, entries: NDArray[np.int64], first: int) -> Array:
+        return entries[x - first]
+
+    def softmax(self, x: Array, table: NDArray[np.int64]) -> Array:
+        if not table.size:
+            powers = np.exp(x - x.max())
+            return np.asarray(powers / powers.sum())
+        weights = table[x.max() - x]
+        total = weights.sum()
+        quotient, rest = np.divmod(256 * weights, total)
+        up = (2 * rest > total) | ((2 * rest == total) & (quotient % 2 == 1))
+        return np.asarray(np.minimum(quotient + up, 255) - 128)
+
+
+def run(graph: Graph, inputs: Mapping[str, Any], domain: Any | None = None) -> dict[str, Any]:
+    """Every value of the graph for one input (no batch axis), in a domain (numbers by default)."""
+    d = Exact() if domain is None else domain
+    values = dict(inputs)
+    for node in graph.nodes:
+        values[node.output] = node.op.meaning(d, *(values[name] for name in node.inputs))
+    return values

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Integer ranges, element by element: (lo, hi) arrays of int64. Exact when a word's inputs are independent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .exact import Exact
+
+Box = tuple[NDArray[np.int64], NDArray[np.int64]]
+_EXACT = Exact()
+
+
+class Interval:
+    """Each word on boxes of integers."""
+
+    def gather(self, x: Box, index: NDArray[np.int64], pad: int) -> Box:
+        return _EXACT.gather(x[0], index, pad), _EXACT.gather(x[1], index, pad)
+
+    def reshape(self, x: Box, shape: tuple[int, ...]) -> Box:
+        return x[0].reshape(shape), x[1].reshape(shape)
+
+    def truncate(self, x: Box, bits: int) -> Box:
+        return _EXACT.truncate(x[0], bits), _EXACT.truncate(x[1], bits)
+
+    def affine(self, x: Box, weights: NDArray[Any], bias: NDArray[Any], zero: int) -> Box:
+        lo, hi = x[0] - zero, x[1] - zero
+        up, down = np.maximum(weights, 0), np.minimum(weights, 0)
+        return (
+            np.matmul(up, lo) + np.matmul(down, hi) + bias[..., None],
+            np.matmul(up, hi) + np.matmul(down, lo) + bias[..., None],
+        )
+
+    def add(self, a: Box, b: Box, ma: int, mb: int, za: int, zb: int) -> Box:
+        ends = [((x[0] - z) * m, (x[1] - z) * m) for x, m, z in ((a, ma, za), (b, mb, zb))]
+        low, high = (sum(pick(*pair) for pair in ends) for pick in (np.minimum, np.maximum))
+        return low, high
+
+    def requantise(
+        self, x: Box, m: NDArray[np.int64], s: NDArray[np.int64], zero_in: int, zero: int, lo: int, hi: int
+    ) -> Box:
+        return (
+            _EXACT.requantise(x[0], m, s, zero_in, zero, lo, hi),
+            _EXACT.requantise(x[1], m, s, zero_in, zero, lo, hi),
+        )
+
+    def max(self, x: Box, axis: int) -> Box:
+        return x[0].max(axis=axis), x[1].max(axis=axis)
+
+    def table(self, x: Box, entries: NDArray[np.int64], first: int) -> Box:
+        low, high = np.empty_like(x[0]), np.empty_like(x[1])
+        for pair in {(int(a), int(b)) for a, b in zip(x[0].flat, x[1].flat, strict=True)}:
+            reach = entries[pair[0] - first : pair[1] - first + 1]
+            here = (x[0] == pair[0]) & (x[1] == pair[1])
+            low[here], high[here] = reach.min(), reach.max()
+        return low, high
+
+    def softmax(self, x: Box, table: NDArray[np.int64]) -> Box:
+        """Largest when the element is at its top and all others at their bottom, and the other way round."""
+        low, high = np.empty_like(x[0]), np.empty_like(x[1])
+        for i in range(x[0].size):
+            for mine, others, out in ((x[0], x[1], low), (x[1], x[0], high)):
+                corner = others.copy()
+                corner[i] = mine[i]
+                out[i] = _EXACT.softmax(corner, table)[i]
+        return low, high

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes that depend on constants only (and Shape) are computed at import by onnx's own reference evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
+
+from ..ops.base import Unsupported
+
+MAX_ELEMENTS = 1 << 26
+
+
+def fold(
+    proto: onnx.NodeProto,
+    constants: Mapping[str, NDArray[Any]],
+    shapes: Mapping[str, tuple[int, ...]],
+    opset: int,
+) -> dict[str, NDArray[Any]]:
+    """The node's outputs as constants. `shapes` holds the full shape (batch 1) of computed tensors."""
+    if proto.op_type == "Shape" and proto.input[0] in shapes:
+        return {proto.output[0]: np.array(shapes[proto.input[0]], np.int64)}
+    feeds = {name: constants[name] for name in proto.input if name}
+    if sum(array.size for array in feeds.values()) > MAX_ELEMENTS:
+        raise Unsupported(f"a constant {proto.op_type} of more than {MAX_ELEMENTS} elements")
+    try:
+        runner = ReferenceEvaluator(proto) if opset is None else _evaluator(proto, feeds, opset)
+        results = runner.run(None, feeds)
+    except Exception as error:  # the evaluator raises whatever numpy or its own op raises
+        raise Unsupported(f"constant {proto.op_type} that cannot be evaluated ({error})") from error
+    return {name: np.asarray(array) for name, array in zip(proto.output, results, strict=True)}
+
+
+def _evaluator(proto: onnx.NodeProto, feeds: Mapping[str, NDArray[Any]], opset: int) -> ReferenceEvaluator:
+    kinds = {n: onnx.helper.np_dtype_to_tensor_dtype(a.dtype) for n, a in feeds.items()}
+    inputs = [onnx.helper.make_tensor_value_info(n, kinds[n], a.shape) for n, a in feeds.items()]
+    outputs = [onnx.helper.make_empty_tensor_value_info(n) for n in proto.output]
+    graph = onnx.helper.make_graph([proto], "constant", inputs, outputs)
+    return ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)]))

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Walk an ONNX graph once: constants fold, quantisers become annotations, ops parse themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from ..errors import CompileError
+from ..graph import Graph, Node, Value, check
+from ..ops import BY_ONNX, Clip, Conv, Dense, Softmax
+from ..ops.base import IntegerWeights, OnnxNode, Op, Scaled, Unsupported
+from ..passes.activations import add_activations
+from ..passes.fold_channel_affine import fold_channel_affine
+from ..passes.rewrite import rebuild
+from .constants import fold
+from .model_file import initial_constants, input_specs, opset_of, read_model
+from .qdq import Quantised, activation_scale, weight_of
+
+PASS_THROUGH = ("Identity", "Dropout")
+ELEMENTWISE_CONSTANT = ("Add", "Sub", "Mul")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The normalised float graph and what the file says of quantisation, by value and by node name."""
+
+    graph: Graph
+    activations: dict[str, Scaled] = field(default_factory=dict)
+    weights: dict[str, IntegerWeights] = field(default_factory=dict)
+
+    @property
+    def quantised(self) -> bool:
+        """Whether the file is a quantised model."""
+        return bool(self.activations)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A node that cannot be compiled, and what to do about it."""
+
+    node: str
+    found: str
+    remedy: str
+
+
+class UnsupportedModel(CompileError):
+    """Everything unsupported in a model, at once."""
+
+    def __init__(self, path: str, problems: list[Problem]) -> None:
+        self.problems = problems
+        listed = " | ".join(f"{p.node}: {p.found}" + (f" (try {p.remedy})" if p.remedy else "") for p in problems)
+        super().__init__(path, f"{len(problems)} unsupported node(s): {listed}", "supported ops only",
+                         f"tinybound inspect; supported are {', '.join(sorted(BY_ONNX))}")
+
+
+def load_onnx(path: Path) -> Imported:
+    """The float graph of an ONNX file (float, or int8/uint8 in QDQ form); raises CompileError."""
+    model = read_model(path)
+    walk = _Walk(model, path)
+    for node in model.graph.node:
+        walk.take(node)
+    if walk.problems:
+        raise UnsupportedModel(str(path), walk.problems)
+    return walk.finish()
+
+
+class _Walk:
+    def __init__(self, model: onnx.ModelProto, path: Path) -> None:
+        self.model, self.path, self.opset = model, path, opset_of(model)
+        self.constants: dict[str, NDArray[Any]] = initial_constants(model)
+        self.from_integers: dict[str, Quantised] = {}  # dequantised constants
+        self.values: dict[str, Value] = {}
+        self.alias: dict[str, str] = {}  # ONNX tensor -> value of the graph
+        self.scales: dict[str, Scaled] = {}  # ONNX quantised tensor -> its scale
+        self.activations: dict[str, Scaled] = {}
+        self.sources: dict[str, tuple[Quantised | None, Quantised | None]] = {}
+        self.nodes: list[Node] = []
+        self.problems: list[Problem] = []
+        self.lost: set[str] = set()  # outputs of unsupported nodes
+        self.integer_inputs: set[str] = set()
+        for spec in input_specs(model):
+            self.values[spec.name] = Value(spec.name, spec.shape)
+            self.alias[spec.name] = spec.name
+            if spec.integer:
+                self.integer_inputs.add(spec.name)
+
+    def take(self, proto: onnx.NodeProto) -> None:
+        """One ONNX node in topological order; problems are collected, not raised."""
+        name = proto.name or f"{proto.op_type}_{proto.output[0]}"
+        if any(i in self.lost for i in proto.input):
+            self.lost.update(proto.output)
+        try:
+            self._take(proto, name)
+        except Unsupported as problem:
+            if not any(i in self.lost for i in proto.input):
+                self.problems.append(Problem(name, problem.found, problem.remedy))
+            self.lost.update(proto.output)
+        except (ValueError, TypeError, IndexError, KeyError) as error:
+            self.problems.append(Problem(name, f"malformed {proto.op_type} ({error})", "another export"))
+            self.lost.update(proto.output)
+
+    def _take(self, proto: onnx.NodeProto, name: str) -> None:
+        if proto.domain not in ("", "ai.onnx"):
+            raise Unsupported(f"op {proto.domain}.{proto.op_type}", "an export in standard ONNX ops (QDQ form)")
+        if proto.op_type == "QuantizeLinear" and proto.input[0] in self.alias:
+            self._quantise(proto)
+        elif proto.op_type == "DequantizeLinear":
+            self._dequantise(proto)
+        elif proto.op_type in PASS_THROUGH and proto.input[0] in self.alias:
+            self.alias[proto.output[0]] = self.alias[proto.input[0]]
+        elif all(i in self.constants or not i for i in proto.input) or proto.op_type == "Shape":
+            shapes = {i: (1, *self.values[v].shape) for i, v in self.alias.items()}
+            self.constants.update(fold(proto, self.constants, shapes, self.opset))
+        else:
+            self._op(proto, name)
+
+    def _quantise(self, proto: onnx.NodeProto) -> None:
+        value = self.alias[proto.input[0]]
+        scale = activation_scale(proto, self.constants)
+        if self.activations.setdefault(value, scale) != scale:  # a second, different quantisation
+            again = f"{value}.{proto.output[0]}"
+            self._append(Node(f"{proto.output[0]}.again", Clip(), (value,), again))
+            self.activations[again] = scale
+            value = again
+        self.alias[proto.output[0]], self.scales[proto.output[0]] = value, scale
+
+    def _dequantise(self, proto: onnx.NodeProto) -> None:
+        source, out = proto.input[0], proto.output[0]
+        if source in self.constants:
+            quantised = weight_of(proto, self.constants)
+            self.constants[out], self.from_integers[out] = quantised.real, quantised
+            return
+        if source not in self.alias:
+            raise Unsupported(f"dequantises {source!r}, which is not computed")
+        scale = activation_scale(proto, self.constants)
+        value = self.alias[source]
+        if value in self.integer_inputs:
+            self.activations[value] = scale
+        elif self.scales.get(source) != scale:
+            raise Unsupported("a scale that differs from its QuantizeLinear's", "equal scales around a tensor")
+        self.alias[out] = value
+
+    def _op(self, proto: onnx.NodeProto, name: str) -> None:
+        op_type = proto.op_type
+        parser = BY_ONNX.get("Add" if op_type in ELEMENTWISE_CONSTANT else op_type)
+        if parser is None:
+            raise Unsupported(f"op {op_type}")
+        attributes = {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in proto.attribute}
+        constants = [self.constants.get(i) if i else None for i in proto.input]
+        if op_type == "Sub" and constants[1] is not None:
+            constants[1] = -constants[1]
+        elif op_type in ("Sub", "Mul") and all(c is None for c in constants):
+            raise Unsupported(f"{op_type} of two computed tensors")
+        elif op_type == "Sub":
+            raise Unsupported("a constant minus a tensor")
+        missing = [i for i in proto.input if i and i not in self.alias and i not in self.constants]
+        if missing:
+            raise Unsupported(f"reads {missing[0]!r}, which is not computed")
+        shapes: list[Any] = [self.values[self.alias[i]].shape if i in self.alias else None for i in proto.input]
+        op = parser.parse(OnnxNode(name, op_type, attributes, shapes, constants, self.opset))
+        if isinstance(op, Conv | Dense):
+            op = self._weights(op, proto, name, attributes)
+        inputs = tuple(self.alias[i] for i in proto.input if i in self.alias)
+        self._append(Node(name, op, inputs, proto.output[0]))
+        self.alias[proto.output[0]] = proto.output[0]
+
+    def _weights(self, op: Any, proto: onnx.NodeProto, name: str, attributes: dict[str, Any]) -> Op:
+        def found(i: int) -> Quantised | None:
+            return self.from_integers.get(proto.input[i]) if len(proto.input) > i else None
+
+        weight = found(1)
+        if weight is not None and isinstance(op, Dense) and not attributes.get("transB", 0):
+            weight = weight.transposed()
+        self.sources[name] = (weight, found(2))
+        exact: Op = replace(op, weights=np.asarray(op.weights, np.float64), bias=np.asarray(op.bias, np.float64))
+        return exact
+
+    def _append(self, node: Node) -> None:
+        names = {n.name for n in self.nodes}
+        if node.name in names:
+            node = replace(node, name=f"{node.name}_{node.output}")
+        shape = node.op.shape(*(self.values[i].shape for i in node.inputs))
+        if not shape:
+            raise Unsupported(f"shapes {[self.values[i].shape for i in node.inputs]} do not fit")
+        self.values[node.output] = Value(node.output, shape)
+        self.alias[node.output] = node.output
+        self.nodes.append(node)
+
+    def finish(self) -> Imported:
+        """Name the outputs, normalise, and match integer weights with the layers they belong to."""
+        outputs = []
+        renamed: dict[str, str] = {}
+        for entry in self.model.graph.output:
+            value = self.alias.get(entry.name)
+            if value is None:
+                raise CompileError(entry.name, "output is not computed from an input")
+            if value in self.values and (value in [s for s in self.model.graph.input] or value in outputs
+                                         or not any(n.output == value for n in self.nodes)):
+                self._append(Node(f"{entry.name}.copy", Clip(), (value,), entry.name))
+            elif value != entry.name:
+                renamed[value] = entry.name
+            outputs.append(entry.name)
+        used = {n.name: n for n in self.nodes}
+        nodes = [
+            replace(n, inputs=tuple(renamed.get(i, i) for i in n.inputs), output=renamed.get(n.output, n.output))
+            for n in used.values()
+        ]
+        known = {renamed.get(name, name): scale for name, scale in self.activations.items()}
+        inputs = tuple(spec.name for spec in input_specs(self.model))
+        name = self.path.stem
+        graph = rebuild(Graph(name, inputs, tuple(outputs), tuple(nodes), self.values), _live(nodes, outputs))
+        graph, known = add_activations(fold_channel_affine(graph), known)
+        _check_softmax(graph)
+        weights = {
+            node.name: integers
+            for node in graph.nodes
+            if node.name in self.sources and (integers := self._integers(node, known)) is not None
+        }
+        return Imported(check(graph, integer=False), known, weights)
+
+    def _integers(self, node: Node, known: dict[str, Scaled]) -> IntegerWeights | None:
+        """The file's own integers for a layer, unless a fold changed the layer or a scale is missing."""
+        weight, bias = self.sources[node.name]
+        source = known.get(node.inputs[0])
+        op: Any = node.op
+        if weight is None or source is None or not weight.symmetric or not np.array_equal(
+            weight.real.reshape(op.weights.shape), op.weights
+        ):
+            return None
+        scales = weight.per_channel(op.weights.shape[0])
+        integers = weight.integers.reshape(op.weights.shape)
+        if bias is not None and np.array_equal(bias.real, op.bias):
+            units = bias.per_channel(len(op.bias))
+            if all(abs(u / (source.scale * s) - 1) < 1e-6 for u, s in zip(units, scales, strict=True)):
+                return IntegerWeights(integers, scales, bias=bias.integers.ravel())
+        return IntegerWeights(integers, scales)
+
+
+def _live(nodes: list[Node], outputs: list[str]) -> list[Node]:
+    """Nodes that some output needs."""
+    needed = set(outputs)
+    kept = []
+    for node in reversed(nodes):
+        if node.output in needed:
+            needed.update(node.inputs)
+            kept.append(node)
+    return kept[::-1]
+
+
+def _check_softmax(graph: Graph) -> None:
+    for node in graph.nodes:
+        if isinstance(node.op, Softmax) and graph.consumers(node.output):
+            raise CompileError(node.name, "a softmax inside the network", "softmax as the last op only")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    return tuple(value) if isinstance(value, list) else value

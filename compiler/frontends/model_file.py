@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read an ONNX file and say in one line what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from ..errors import CompileError
+
+MAX_BYTES = 1 << 30
+FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
+BYTES = {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """A graph input: shape without batch; `integer` when the file declares int8 or uint8."""
+
+    name: str
+    shape: tuple[int, ...]
+    integer: bool
+
+
+def read_model(path: Path) -> onnx.ModelProto:
+    """The checked model with external data loaded."""
+    if not path.is_file():
+        raise CompileError(str(path), "no such file", "an ONNX model")
+    if path.stat().st_size > MAX_BYTES:
+        raise CompileError(str(path), f"{path.stat().st_size} bytes", f"at most {MAX_BYTES}")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise CompileError(str(path), "not an ONNX file, or truncated", "an ONNX model") from error
+    if not model.graph.node:
+        raise CompileError(str(path), "no nodes", "an ONNX model", "another file: this one is empty or damaged")
+    try:
+        onnx.load_external_data_for_model(model, str(path.resolve().parent))
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, FileNotFoundError, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        missing = "external data" in str(error).lower() or isinstance(error, OSError)
+        remedy = "the file of external weights beside the model" if missing else "another export"
+        raise CompileError(str(path), f"invalid ONNX ({first})", "a valid model", remedy) from error
+    return model
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Version of the default operator set."""
+    return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
+
+
+def initial_constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
+    """Initializers as numpy arrays."""
+    try:
+        return {t.name: np.asarray(numpy_helper.to_array(t)) for t in model.graph.initializer}
+    except (ValueError, TypeError, KeyError) as error:
+        raise CompileError(model.graph.name or "model", f"damaged initializer ({error})") from error
+
+
+def input_specs(model: onnx.ModelProto) -> list[InputSpec]:
+    """Graph inputs that are not initializers, with the batch axis taken off."""
+    constants = {t.name for t in model.graph.initializer}
+    specs = []
+    for entry in model.graph.input:
+        if entry.name in constants:
+            continue
+        tensor = entry.type.tensor_type
+        if tensor.elem_type not in FLOATS | BYTES:
+            kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
+            raise CompileError(entry.name, f"input of type {kind}", "float, int8 or uint8")
+        if not tensor.HasField("shape"):
+            raise CompileError(entry.name, "input without a shape", "static extents after the batch axis")
+        shape = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
+        specs.append(InputSpec(entry.name, _without_batch(entry.name, shape), tensor.elem_type in BYTES))
+    if not specs:
+        raise CompileError(model.graph.name or "model", "no inputs", "at least one")
+    return specs
+
+
+def _without_batch(name: str, shape: list[int | None]) -> tuple[int, ...]:
+    """A symbolic first axis means batch 1, a fixed 1 is the batch, a vector without batch gains one."""
+    if any(n is None or n <= 0 for n in shape[1:]):
+        raise CompileError(
+            name, f"dynamic shape {shape}", "static extents after the batch axis", "an export with fixed sizes"
+        )
+    rest = tuple(n for n in shape[1:] if n is not None)
+    if len(shape) == 1 and shape[0] is not None and shape[0] > 1:
+        return (shape[0],)
+    if not shape or shape[0] not in (None, 0, 1):
+        raise CompileError(name, f"a fixed batch in shape {shape}", "batch 1 or a symbolic batch")
+    return rest or (1,)

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network as frozen values and nodes. Two graphs share these classes: the float and the integer network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from types import MappingProxyType
+
+from .errors import CompileError
+from .ops.base import Op
+from .ranges import Range
+
+
+@dataclass(frozen=True)
+class Quant:
+    """real = scale * (q - zero). One exact scale, or one per channel (axis 0)."""
+
+    scale: tuple[Fraction, ...]
+    zero: int
+
+    @classmethod
+    def of(cls, scale: Fraction | float, zero: int = 0) -> Quant:
+        """Per-tensor quantisation; a float stands for the exact dyadic number it is."""
+        return cls((Fraction(scale),), zero)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor without its batch axis. Integer values carry a range and what the integers mean."""
+
+    name: str
+    shape: tuple[int, ...]
+    quant: Quant | None = None
+    range: Range | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        count = 1
+        for extent in self.shape:
+            count *= extent
+        return count
+
+
+@dataclass(frozen=True)
+class Node:
+    """One op applied to values. `origin` names the float node this integer node stands for."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    output: str
+    origin: str = ""
+    code: str = ""
+
+
+class Graph:
+    """Nodes in topological order. Frozen: passes build new graphs."""
+
+    __slots__ = ("_node_of", "inputs", "name", "nodes", "outputs", "values")
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    values: Mapping[str, Value]
+
+    def __init__(
+        self,
+        name: str,
+        inputs: tuple[str, ...],
+        outputs: tuple[str, ...],
+        nodes: tuple[Node, ...],
+        values: Mapping[str, Value],
+    ) -> None:
+        put = object.__setattr__
+        put(self, "name", name)
+        put(self, "inputs", tuple(inputs))
+        put(self, "outputs", tuple(outputs))
+        put(self, "nodes", tuple(nodes))
+        put(self, "values", MappingProxyType(dict(values)))
+        put(self, "_node_of", {node.name: node for node in nodes})
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a graph is frozen: {name} cannot be set")
+
+    def node(self, name: str) -> Node:
+        """The node of that name."""
+        found: Node = self._node_of[name]  # type: ignore[attr-defined]
+        return found
+
+    def producer(self, value: str) -> Node | None:
+        """The node that computes a value; None for a graph input."""
+        return next((node for node in self.nodes if node.output == value), None)
+
+    def consumers(self, value: str) -> list[Node]:
+        """The nodes that read a value."""
+        return [node for node in self.nodes if value in node.inputs]
+
+    def stored(self) -> Iterator[Value]:
+        """Every value an executor keeps in memory: all but accumulators, which only their Requantise sees."""
+        hidden = {node.output for node in self.nodes if node.op.accumulates}
+        return (value for value in self.values.values() if value.name not in hidden)
+
+
+def check(graph: Graph, *, integer: bool) -> Graph:
+    """Raise CompileError unless the graph is legal; runs after every pass. Returns the graph."""
+    known = set(graph.inputs)
+    for node in graph.nodes:
+        missing = [name for name in node.inputs if name not in known]
+        if missing:
+            raise CompileError(node.name, f"reads {missing[0]!r} before it is computed", "topological order")
+        if node.output in known:
+            raise CompileError(node.name, f"writes {node.output!r} a second time", "one producer per value")
+        known.add(node.output)
+        shapes = [graph.values[name].shape for name in node.inputs]
+        shape = node.op.shape(*shapes)
+        if shape != graph.values[node.output].shape:
+            raise CompileError(node.name, f"output shape {graph.values[node.output].shape}", f"{shape}")
+        if node.op.accumulates:
+            _check_accumulator(graph, node)
+    lost = [name for name in graph.outputs if name not in known]
+    if lost:
+        raise CompileError(graph.name, f"output {lost[0]!r} is never computed", "every output computed")
+    if integer:
+        _check_integers(graph)
+    return graph
+
+
+def _check_accumulator(graph: Graph, node: Node) -> None:
+    """An accumulator has one reader, the activation that follows it (Clip or Requantise)."""
+    readers = graph.consumers(node.output)
+    if len(readers) != 1 or not readers[0].op.activates or node.output in graph.outputs:
+        raise CompileError(node.name, f"accumulator read by {[r.name for r in readers]}", "one activation node")
+
+
+def _check_integers(graph: Graph) -> None:
+    for value in graph.values.values():
+        if value.range is None or value.quant is None:
+            raise CompileError(value.name, "integer value without range or scale", "both")
+        if len(value.quant.scale) not in (1, value.shape[0] if value.shape else 1):
+            raise CompileError(value.name, f"{len(value.quant.scale)} scales", "one, or one per channel")
+    for node in graph.nodes:
+        if not node.origin:
+            raise CompileError(node.name, "no origin", "the name of the float node it stands for")
+        span = graph.values[node.output].range
+        assert span is not None
+        if node.op.accumulates and not Range(-(1 << 31), (1 << 31) - 1).contains(span) and not node.op.wide:
+            raise CompileError(
+                node.name,
+                f"accumulator range [{span.lo}, {span.hi}] needs {span.bits} bits",
+                "at most 32",
+                "fewer inputs per output, or narrower weights (--weights int4)",
+            )

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The op set: one file per op, one line here."""
+
+from __future__ import annotations
+
+from .add import Add
+from .average_pool import AveragePool
+from .base import Op
+from .channel_affine import ChannelAffine
+from .clip import Clip
+from .conv import Conv
+from .dense import Dense
+from .function import Table
+from .max_pool import MaxPool
+from .requantise import Requantise
+from .reshape import Reshape
+from .softmax import Softmax
+from .transpose import Transpose
+
+OPS: tuple[type[Op], ...] = (
+    Add,
+    AveragePool,
+    ChannelAffine,
+    Clip,
+    Conv,
+    Dense,
+    MaxPool,
+    Requantise,
+    Reshape,
+    Softmax,
+    Table,
+    Transpose,
+)
+BY_NAME = {op.__name__: op for op in OPS}
+BY_ONNX = {name: op for op in OPS for name in op.onnx}

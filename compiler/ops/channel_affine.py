@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""factor * x + offset per channel: BatchNormalization, or a constant added or multiplied. Folded away by a pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import isqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .base import Domain, OnnxNode, Op, Shape, Unsupported
+
+Exacts = tuple[Fraction, ...]
+
+
+def _sqrt(value: Fraction) -> Fraction:
+    """Square root to about 100 bits: far below the last bit of a double."""
+    scale = 1 << 200
+    return Fraction(isqrt(value.numerator * scale // value.denominator), 1 << 100)
+
+
+def exact(array: NDArray[Any]) -> list[Fraction]:
+    """The rationals that the floats of an array are, flattened."""
+    return [Fraction(float(x)) for x in np.ravel(array)]
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelAffine(Op):
+    """y[c] = factor[c] * x[c] + offset[c]; exact rationals, one per channel (axis 0)."""
+
+    factor: Exacts
+    offset: Exacts
+
+    onnx = ("BatchNormalization",)
+
+    @classmethod
+    def parse(cls, node: OnnxNode) -> ChannelAffine:
+        if any(constant is None for constant in node.constants[1:5]):
+            raise Unsupported("parameters that are not constant", "an inference-mode export")
+        gamma, beta, mean, variance = (exact(c) for c in node.constants[1:5] if c is not None)
+        epsilon = Fraction(float(np.float32(node.get("epsilon", 1e-5))))
+        if min(variance) + epsilon <= 0:
+            raise Unsupported("a variance that is not positive")
+        factor = [g / _sqrt(v + epsilon) for g, v in zip(gamma, variance, strict=True)]
+        offset = [b - m * f for b, m, f in zip(beta, mean, factor, strict=True)]
+        return cls(tuple(factor), tuple(offset))
+
+    @classmethod
+    def of_constant(cls, constant: NDArray[Any], shape: Shape, op_type: str) -> ChannelAffine:
+        """x + c or x * c with a constant that varies at most along the channel axis of x (axis 0)."""
+        aligned = constant.reshape((1,) * max(0, len(shape) + 1 - constant.ndim) + constant.shape)
+        if aligned.ndim != len(shape) + 1 or any(n != 1 for i, n in enumerate(aligned.shape) if i != 1):
+            raise Unsupported(f"a constant of shape {constant.shape}", "one value per channel")
+        if aligned.shape[1] not in (1, shape[0]):
+            raise Unsupported(f"a constant of shape {constant.shape} for {shape[0]} channels")
+        values = tuple(exact(np.broadcast_to(aligned.ravel(), (shape[0],))))
+        none = (Fraction(0),) * shape[0]
+        if op_type == "Mul":
+            return cls(values, none)
+        return cls((Fraction(1),) * shape[0], values)
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return shapes[0] if len(self.factor) == shapes[0][0] else ()
+
+    def meaning(self, d: Domain, *xs: Any) -> Any:
+        raise NotImplementedError("folded before any domain reads the graph")

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pointwise functions: as floats the function itself, as integers a table that the compiler makes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .base import Domain, Op, Shape
+
+
+class Function(Op):
+    """Base of a float op that applies one scalar function to every element.
+
+    Subclasses say how steep the function is (Lipschitz constant over all reals) and which way it goes:
+    the certificate needs both. `monotone` is +1, -1 or 0 (neither).
+    """
+
+    monotone: ClassVar[int] = 0
+
+    @property
+    @abstractmethod
+    def lipschitz(self) -> float:
+        """A number L with |f(a) - f(b)| <= L * |a - b| for all a, b."""
+
+    @abstractmethod
+    def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """f element by element, in float64 to a few units in the last place."""
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+    def meaning(self, d: Domain, *xs: Any) -> Any:
+        return d.function(xs[0], self)
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Op):
+    """q_out = entries[q - first]: the integer twin of every Function."""
+
+    entries: NDArray[np.int64]
+    first: int = -128
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return shapes[0]
+
+    def meaning(self, d: Domain, *xs: Any) -> Any:
+        return d.table(xs[0], self.entries, self.first)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requantise: the only op that rounds. Its float twin is Clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .base import Domain, Op, Shape
+
+
+@dataclass(frozen=True, eq=False)
+class Requantise(Op):
+    """q = clip(rhe((x - zero_in) * multiplier / 2^shift) + zero, lo, hi), rhe = round half to even.
+
+    multiplier and shift are (C,) or (1,): per channel of axis 0 or one for all; 0 < multiplier < 2^31.
+    The zero point is added after rounding, saturation comes last (the ONNX rule on exact arithmetic).
+    """
+
+    multiplier: NDArray[np.int64]
+    shift: NDArray[np.int64]
+    zero_in: int
+    zero: int
+    lo: int
+    hi: int
+
+    activates = True
+
+    def shape(self, *shapes: Shape) -> Shape:
+        return shapes[0] if len(self.multiplier) in (1, shapes[0][0]) else ()
+
+    def meaning(self, d: Domain, *xs: Any) -> Any:
+        return d.requantise(
+            xs[0], self.multiplier, self.shift, self.zero_in, self.zero, self.lo, self.hi
+        )

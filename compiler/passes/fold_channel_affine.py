@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fold per-channel factors and offsets (BatchNormalization, constant Add and Mul) into weights.
+
+before: Conv(w, b) -> ChannelAffine(f, o)          after: Conv(f * w, f * b + o)
+before: x -> ChannelAffine(f, o), x not a sum      after: a 1 x 1 depthwise Conv, or a diagonal Dense
+
+Products are exact rationals, rounded once to the nearest double; the certifier allows for that rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import CompileError
+from ..graph import Graph, Node
+from ..ops import ChannelAffine, Conv, Dense
+from ..ops.channel_affine import exact
+from .rewrite import rebuild
+
+MAX_DIAGONAL = 4096
+
+
+def fold_channel_affine(graph: Graph) -> Graph:
+    """A float graph without ChannelAffine nodes."""
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if not isinstance(node.op, ChannelAffine):
+            nodes.append(node)
+            continue
+        source = node.inputs[0]
+        at = next((i for i, n in enumerate(nodes) if n.output == source), None)
+        alone = len(graph.consumers(source)) == 1 and source not in graph.outputs
+        if at is not None and alone and isinstance(nodes[at].op, Conv | Dense):
+            nodes[at] = replace(nodes[at], op=_scaled(nodes[at].op, node.op), output=node.output)
+        else:
+            nodes.append(replace(node, op=_alone(node, graph.values[source].shape)))
+    return rebuild(graph, nodes)
+
+
+def _scaled(op: Any, by: ChannelAffine) -> Any:
+    """The weighted op with factor and offset multiplied in."""
+    weights = np.empty(op.weights.shape)
+    rows, out = op.weights.reshape(len(by.factor), -1), weights.reshape(len(by.factor), -1)
+    bias = np.empty(len(by.factor))
+    for i, (factor, offset) in enumerate(zip(by.factor, by.offset, strict=True)):
+        out[i] = rows[i] if factor == 1 else [float(factor * w) for w in exact(rows[i])]
+        bias[i] = float(factor * exact(op.bias[i])[0] + offset)
+    return replace(op, weights=weights, bias=bias)
+
+
+def _alone(node: Node, shape: tuple[int, ...]) -> Any:
+    """The same function as a weighted op of its own."""
+    assert isinstance(node.op, ChannelAffine)
+    channels = shape[0]
+    ones = np.ones((channels, 1, 1, 1))
+    if len(shape) == 3:
+        unit: Any = Conv(ones, np.zeros(channels), (channels, shape[1], shape[2]), groups=channels)
+    elif len(shape) == 1 and channels <= MAX_DIAGONAL:
+        unit = Dense(np.eye(channels), np.zeros(channels))
+    else:
+        raise CompileError(node.name, f"a per-channel factor on shape {shape}", "(C, H, W) or a short vector")
+    return _scaled(unit, node.op)

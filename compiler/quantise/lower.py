@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the float graph to the integer graph: each op's integer twin, one Requantise per activation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from ..errors import CompileError
+from ..graph import Graph, Node, Quant
+from ..ops import Add, AveragePool, Clip, Conv, Dense, Requantise, Softmax
+from ..ops.base import IntegerWeights, Op, Scaled
+from ..ops.function import Function, Table
+from ..ops.softmax import exponentials
+from ..passes.derive_ranges import derive_ranges
+from .requantise import multiplier
+
+INT32 = (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """An accumulator on its way to its Requantise: the real value of one unit, per channel."""
+
+    unit: tuple[Fraction, ...]
+    reach: int
+
+
+def stored_scales(graph: Graph, wanted: Mapping[str, Scaled]) -> dict[str, Scaled]:
+    """Quantisation of every stored value: as wanted, or passed on by ops that only move integers."""
+    scales: dict[str, Scaled] = {}
+    for name in graph.inputs:
+        scales[name] = wanted[name]
+    for node in graph.nodes:
+        if node.op.accumulates:
+            continue
+        if isinstance(node.op, Softmax):
+            scales[node.output] = Softmax.out
+        elif node.op.activates or isinstance(node.op, Function):
+            scales[node.output] = wanted[node.output]
+        else:
+            scales[node.output] = scales[node.inputs[0]]
+    return scales
+
+
+def lower(graph: Graph, wanted: Mapping[str, Scaled], weights: Mapping[str, IntegerWeights]) -> Graph:
+    """The integer graph. `wanted` quantises inputs and activations, `weights` the weighted nodes."""
+    scales = stored_scales(graph, wanted)
+    sums: dict[str, _Sum] = {}
+    units: dict[str, Quant] = {name: Quant((s.scale,), s.zero) for name, s in scales.items()}
+    nodes = []
+    for node in graph.nodes:
+        if node.op.accumulates:
+            target = scales[graph.consumers(node.output)[0].output]
+            op, sums[node.output] = _accumulate(node, [scales[n] for n in node.inputs], target, weights)
+        elif isinstance(node.op, Clip):
+            source = sums.get(node.inputs[0]) or _stored(scales[node.inputs[0]])
+            zero_in = 0 if node.inputs[0] in sums else scales[node.inputs[0]].zero
+            op = _requantise(node, source, zero_in, scales[node.output])
+            if node.inputs[0] in sums:
+                units[node.inputs[0]] = _unit(op, scales[node.output])
+        elif isinstance(node.op, Softmax):
+            op = Softmax(exponentials(scales[node.inputs[0]].scale))
+        elif isinstance(node.op, Function):
+            op = _table(node.op, scales[node.inputs[0]], scales[node.output])
+        else:
+            op = node.op
+        code = weights[node.name].code if node.name in weights else ""
+        nodes.append(Node(node.name, op, node.inputs, node.output, node.name, code))
+    bare = Graph(graph.name, graph.inputs, graph.outputs, tuple(nodes), graph.values)
+    spans = {name: (scales[name].lo, scales[name].hi) for name in graph.inputs}
+    return derive_ranges(bare, spans, units)
+
+
+def _accumulate(
+    node: Node, inputs: list[Scaled], target: Scaled, weights: Mapping[str, IntegerWeights]
+) -> tuple[Op, _Sum]:
+    op: Any = node.op
+    if isinstance(op, Conv | Dense):
+        chosen = weights[node.name]
+        unit = tuple(inputs[0].scale * s for s in chosen.scales)
+        bias = chosen.bias
+        if bias is None:
+            bias = np.array([round(Fraction(float(b)) / u) for b, u in zip(op.bias, unit, strict=True)], object)
+        reach = _reach(node.name, chosen, bias)
+        return replace(op, weights=chosen.integers, bias=bias.astype(np.int64), zero=inputs[0].zero), _Sum(unit, reach)
+    if isinstance(op, AveragePool):
+        taps = op.kernel[0] * op.kernel[1]
+        twin = replace(op, zero=inputs[0].zero, total=True)
+        return twin, _Sum((inputs[0].scale / taps,), 255 * taps)
+    assert isinstance(op, Add)
+    ratios = [s.scale / target.scale for s in inputs]
+    shift = _add_shift(node.name, ratios)
+    ma, mb = (max(1, round(r * (1 << shift))) for r in ratios)
+    return Add(ma, mb, inputs[0].zero, inputs[1].zero), _Sum((target.scale / (1 << shift),), 255 * (ma + mb))
+
+
+def _reach(where: str, chosen: IntegerWeights, bias: Any) -> int:
+    """Largest magnitude of any partial sum as back ends run it: zero point in the bias, any order of terms."""
+    mass = np.abs(chosen.integers.reshape(len(bias), -1)).sum(axis=1)
+    worst = max(abs(int(b)) + 384 * int(m) for b, m in zip(bias, mass, strict=True))
+    if worst > INT32:
+        raise CompileError(
+            where,
+            f"sums up to {worst} do not fit the 32-bit accumulator",
+            f"at most {INT32}",
+            "a larger weight scale (one weight or bias dwarfs the rest), or fewer inputs per output",
+        )
+    return worst
+
+
+def _add_shift(where: str, ratios: list[Fraction]) -> int:
+    """The smallest exact shift if both ratios are dyadic, else 30 bits for the larger factor."""
+    exact = [r.denominator for r in ratios]
+    if all(d & (d - 1) == 0 and d <= 1 << 24 for d in exact):
+        shift = max(d.bit_length() - 1 for d in exact)
+        if max(r * (1 << shift) for r in ratios) < 1 << 30:
+            return shift
+    largest = max(ratios)
+    if largest >= 1 << 29:
+        raise CompileError(where, f"input scale {float(largest):.3g} times the output's", "comparable scales")
+    return next(s for s in range(45, -1, -1) if largest * (1 << s) < 1 << 30)
+
+
+def _stored(scale: Scaled) -> _Sum:
+    return _Sum((scale.scale,), 255)
+
+
+def _requantise(node: Node, source: _Sum, zero_in: int, target: Scaled) -> Requantise:
+    assert isinstance(node.op, Clip)
+    pairs = [multiplier(unit / target.scale, source.reach, node.name) for unit in source.unit]
+    if len(set(pairs)) == 1:
+        pairs = pairs[:1]
+    lo, hi = target.lo, target.hi
+    if node.op.lo > -np.inf:
+        lo = max(lo, min(hi, round(Fraction(node.op.lo) / target.scale) + target.zero))
+    if node.op.hi < np.inf:
+        hi = min(hi, max(lo, round(Fraction(node.op.hi) / target.scale) + target.zero))
+    m, s = (np.array(column, np.int64) for column in zip(*pairs, strict=True))
+    return Requantise(m, s, zero_in, target.zero, lo, hi)
+
+
+def _unit(op: Op, target: Scaled) -> Quant:
+    """What one unit of the accumulator is worth exactly, given the multiplier that was chosen."""
+    assert isinstance(op, Requantise)
+    return Quant(
+        tuple(target.scale * int(m) / (1 << int(s)) for m, s in zip(op.multiplier, op.shift, strict=True)), 0
+    )
+
+
+def _table(fn: Function, source: Scaled, target: Scaled) -> Table:
+    """entries[q + 128] = the function of the real value of q, rounded half to even and saturated."""
+    reals = np.array([float(source.scale * (q - source.zero)) for q in range(-128, 128)])
+    units = [round(Fraction(float(y)) / target.scale) + target.zero for y in fn(reals)]
+    return Table(np.clip(np.array(units), target.lo, target.hi).astype(np.int64))

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the C header says of a certificate: plain numbers, so that targets need not know certify/."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
+
+import numpy as np
+
+from ..graph import Value
+
+
+@dataclass(frozen=True)
+class CertifiedError:
+    """Largest certified error in units of 1e-9 (rounded up), and the box per input: exact lower and upper ends."""
+
+    error_e9: int
+    lower: dict[str, Sequence[Fraction]]
+    upper: dict[str, Sequence[Fraction]]
+
+    def float_ends(self, name: str) -> tuple[list[float], list[float]]:
+        """The box as float32 numbers, rounded inwards: a float32 lies in the box iff it lies between them."""
+        return [_up(x) for x in self.lower[name]], [-_up(-x) for x in self.upper[name]]
+
+    def integer_ends(self, value: Value) -> tuple[list[int], list[int]]:
+        """First and last integer per element whose real value lies in the box (first > last: none does)."""
+        assert value.quant is not None
+        scale, zero = value.quant.scale[0], value.quant.zero
+        lows = [max(ceil(x / scale) + zero, -128) for x in self.lower[value.name]]
+        highs = [min(floor(x / scale) + zero, 127) for x in self.upper[value.name]]
+        return lows, highs
+
+
+def _up(x: Fraction) -> float:
+    """The smallest float32 that is not below x."""
+    near = np.float32(float(x))
+    while Fraction(float(near)) < x:
+        near = np.nextafter(near, np.float32(np.inf))
+    while Fraction(float(np.nextafter(near, np.float32(-np.inf)))) >= x:
+        near = np.nextafter(near, np.float32(-np.inf))
+    return float(near)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C target: buffers in one arena, one kernel call per step, text by templates/*.c.j2."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from ..graph import Graph
+from ..ops import Requantise
+from ..passes.run_time_bits import has_bits
+from .bounds import CertifiedError
+from .memory import Buffer, place
+from .plan import Plan, Step, make_plan
+from .render import render
+
+KERNELS = "tb_kernels.h"
+_RESERVED = {"int", "char", "for", "while", "if", "else", "main", "double", "float", "static", "const", "return"}
+
+
+def identifier(name: str) -> str:
+    """A C identifier from a file name."""
+    cleaned = re.sub(r"\W", "_", name, flags=re.ASCII) or "network"
+    return f"n_{cleaned}" if cleaned[0].isdigit() or cleaned in _RESERVED else cleaned
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Arena layout: offsets by storage name, scratch offset by step index, bytes."""
+
+    offsets: dict[str, int]
+    scratch: dict[int, tuple[int, int]]
+    arena: int
+
+
+def plan_memory(plan: Plan) -> Memory:
+    """Every storage that is neither a caller's input nor a caller's output, and every step's scratch."""
+    buffers = []
+    outside = {*plan.graph.inputs, *plan.outputs}
+    for step in plan.steps:
+        if step.target not in outside:
+            last = max((reader.index for reader in plan.readers(step.target)), default=step.index)
+            buffers.append(Buffer(step.target, plan.size[step.target], step.index, last))
+        need = scratch_bytes(step)
+        if need:
+            buffers.append(Buffer(f"scratch {step.index}", need, step.index, step.index))
+    offsets, total = place(buffers)
+    scratch = {s.index: (offsets[f"scratch {s.index}"], scratch_bytes(s)) for s in plan.steps if scratch_bytes(s)}
+    return Memory(offsets, scratch, total)
+
+
+def scratch_bytes(step: Step) -> int:
+    """Working memory of a step: the bit planes of one window for pool layers."""
+    return int(step.view["rows"].shape[1]) if step.view.get("code") == "pool64" else 0
+
+
+def window(step: Step) -> dict[str, Any]:
+    """Fields of the step's tb_window."""
+    op: Any = step.node.op
+    channels, height, width = step.view["input"]
+    _, out_height, out_width = step.view["output"]
+    groups = int(getattr(op, "groups", 1))
+    kernel = getattr(op, "kernel", (1, 1))
+    strides, dilations = getattr(op, "strides", (1, 1)), getattr(op, "dilations", (1, 1))
+    pads = getattr(op, "pads", (0, 0, 0, 0))
+    row = width * channels
+    return {
+        "height": height, "width": width, "depth": channels // groups,
+        "out_height": out_height, "out_width": out_width,
+        "groups": groups, "outputs": step.view["output"][0] // groups,
+        "kernel_height": kernel[0], "kernel_width": kernel[1],
+        "stride_height": strides[0], "stride_width": strides[1],
+        "dilation_height": dilations[0], "dilation_width": dilations[1],
+        "top": -pads[0], "left": -pads[1], "first": -(pads[0] * row + pads[1] * channels),
+        "stride_row": strides[0] * row, "stride_column": strides[1] * channels,
+        "dilation_row": dilations[0] * row, "dilation_column": dilations[1] * channels,
+        "row_bytes": step.view["stored"].shape[1] if "stored" in step.view else 0,
+        "pad": int(getattr(op, "zero", 0)),
+    }
+
+
+def scaling(requantise: Requantise) -> dict[str, Any]:
+    """Fields of a tb_scaling; `multiplier` is empty when it is 1 everywhere."""
+    ones = bool((requantise.multiplier == 1).all())
+    return {
+        "multiplier": [] if ones else requantise.multiplier,
+        "shift": requantise.shift,
+        "step": int(len(requantise.shift) > 1),
+        "zero": requantise.zero, "lo": requantise.lo, "hi": requantise.hi,
+    }
+
+
+def generate_c(graph: Graph, certified: CertifiedError | None = None) -> dict[str, str]:
+    """File name -> text of c/: NAME.h, NAME.c, NAME_float.h and the kernels."""
+    name = identifier(graph.name)
+    plan = make_plan(graph)
+    memory = plan_memory(plan)
+    where = {n: f"in{i}" for i, n in enumerate(graph.inputs)}
+    where.update({n: f"out{i}" for i, n in enumerate(plan.outputs)})
+    where.update({n: f"(arena + {at})" for n, at in memory.offsets.items() if not n.startswith("scratch ")})
+    names = {
+        "name": name, "graph": graph, "plan": plan, "memory": memory, "at": where,
+        "bits": has_bits(graph), "window": window, "scaling": scaling, "certified": certified,
+        "inputs": [graph.values[n] for n in graph.inputs], "outputs": [graph.values[n] for n in graph.outputs],
+        "pool": None if plan.pool is None else np.ravel(plan.pool.table()),
+        "size": plan.size, "hex": _float_literal,
+    }
+    return {
+        f"{name}.h": render("network.h.j2", **names),
+        f"{name}.c": render("network.c.j2", **names),
+        f"{name}_float.h": render("network_float.h.j2", **names),
+        KERNELS: (files("tinybound.firmware") / KERNELS).read_text(encoding="utf-8"),
+    }
+
+
+def _float_literal(value: Any) -> str:
+    """An exact hexadecimal C literal of a float32 value."""
+    return f"{float(value).hex()}f"

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Kernels of tinybound networks: integers in, the same integers as the golden model out.
+ *
+ * Maps are channels-last. All offsets that a kernel needs are constants in its tb_window, so that the
+ * loops below only add: a network of power-of-two weights and scales runs without one multiplication.
+ */
+#ifndef TB_KERNELS_H
+#define TB_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A sliding window over (height, width, channels); a dense layer is a 1 x 1 map with a 1 x 1 window. */
+typedef struct {
+  int32_t height, width, depth;          /* input map; depth = channels per group */
+  int32_t out_height, out_width;         /* output map */
+  int32_t groups, outputs;               /* outputs per group */
+  int32_t kernel_height, kernel_width;
+  int32_t stride_height, stride_width;   /* in pixels */
+  int32_t dilation_height, dilation_width;
+  int32_t top, left;                     /* minus the padding: position of the first tap */
+  int32_t first;                         /* offset of that tap in the input (may be negative) */
+  int32_t stride_row, stride_column;     /* the same steps as offsets in the input */
+  int32_t dilation_row, dilation_column;
+  int32_t row_bytes;                     /* stored bytes of one output's weights */
+  int8_t pad;                            /* what padding reads: the zero point */
+} tb_window;
+
+/* q = clip(rhe(acc * m / 2^s) + zero, lo, hi); multiplier NULL means m = 1; step 1: per channel, 0: one. */
+typedef struct {
+  const int32_t *multiplier;
+  const uint8_t *shift;
+  int32_t step;
+  int32_t zero, lo, hi;
+} tb_scaling;
+
+/* Round half to even of v / 2^s, 0 <= s <= 62. */
+static inline int64_t tb_half_even(int64_t v, uint8_t s)
+{
+  const uint64_t one = (uint64_t)1 << s;
+  const uint64_t rest = (uint64_t)v & (one - 1u);
+  const int64_t floor = (v < 0) ? ~(~v >> s) : (v >> s);
+  const uint64_t twice = rest << 1;
+  const int64_t up = (twice > one) || ((twice == one) && ((floor & 1) != 0) && (s != 0u));
+  return floor + up;
+}
+
+static inline int8_t tb_requantise(int64_t acc, const tb_scaling *r, int32_t channel)
+{
+  const int32_t at = r->step ? channel : 0;
+  const int64_t product = r->multiplier ? acc * r->multiplier[at] : acc;
+  int64_t q = tb_half_even(product, r->shift[at]) + r->zero;
+  q = (q < r->lo) ? r->lo : q;
+  q = (q > r->hi) ? r->hi : q;
+  return (int8_t)q;
+}
+
+/* One weight times one activation, by weight code. */
+static inline int32_t tb_term_int8(const uint8_t *row, int32_t k, int32_t x)
+{
+  const int32_t byte = row[k];
+  return ((byte ^ 128) - 128) * x;
+}
+
+static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
+{
+  const uint32_t code = ((uint32_t)row[k >> 1] >> ((k & 1) << 2)) & 15u;
+  const uint32_t exponent = code & 7u;
+  const int32_t size = exponent ? (int32_t)((uint32_t)x << (exponent - 1u)) : 0;
+  return (code & 8u) ? -size : size;
+}
+
+/* Convolution and dense layer for a code that is read weight by weight. */
+#define TB_AFFINE(code)                                                                              \
+  static inline void tb_affine_##code(const int8_t *in, int8_t *out, const tb_window *w,             \
+                                      const uint8_t *weights, const int32_t *bias,                   \
+                                      const tb_scaling *r)                                           \
+  {                                                                                                  \
+    int32_t y0 = w->top, line = w->first;                                                            \
+    for (int32_t oy = 0; oy < w->out_height; oy++) {                                                 \
+      int32_t x0 = w->left, corner = line;                                                           \
+      for (int32_t ox = 0; ox < w->out_width; ox++) {                                                \
+        const uint8_t *row = weights;                                                                \
+        int32_t channel = 0, start = corner;                                                         \
+        for (int32_t g = 0; g < w->groups; g++) {                                                    \
+          for (int32_t o = 0; o < w->outputs; o++) {                                                 \
+            int32_t acc = bias[channel], k = 0, y = y0, tap_row = start;                             \
+            for (int32_t ky = 0; ky < w->kernel_height; ky++) {                                      \
+              int32_t x = x0, tap = tap_row;                                                         \
+              for (int32_t kx = 0; kx < w->kernel_width; kx++) {                                     \
+                const int inside = (y >= 0) && (y < w->height) && (x >= 0) && (x < w->width);        \
+                for (int32_t c = 0; c < w->depth; c++) {                                             \
+                  acc += tb_term_##code(row, k, inside ? in[tap + c] : w->pad);                      \
+                  k++;                                                                               \
+                }                                                                                    \
+                x += w->dilation_width;                                                              \
+                tap += w->dilation_column;                                                           \
+              }                                                                                      \
+              y += w->dilation_height;                                                               \
+              tap_row += w->dilation_row;                                                            \
+            }                                                                                        \
+            *out++ = tb_requantise(acc, r, channel);                                                 \
+            row += w->row_bytes;                                                                     \
+            channel++;                                                                               \
+          }                                                                                          \
+          start += w->depth;                                                                         \
+        }                                                                                            \
+        x0 += w->stride_width;                                                                       \
+        corner += w->stride_column;                                                                  \
+      }                                                                                              \
+      y0 += w->stride_height;                                                                        \
+      line += w->stride_row;                                                                         \
+    }                                                                                                \
+  }
+
+TB_AFFINE(int8)
+TB_AFFINE(pot4)
+
+/* The eight bit planes of eight unsigned activations u = q + 128: bit i of planes[p] is bit p of u[i]. */
+static inline void tb_planes(const int8_t *in, int8_t pad, uint8_t *planes)
+{
+  for (int32_t p = 0; p < 8; p++) {
+    planes[p] = 0;
+  }
+  for (int32_t i = 0; i < 8; i++) {
+    const uint32_t u = (uint32_t)(uint8_t)(in ? in[i] : pad) ^ 128u;
+    for (int32_t p = 0; p < 8; p++) {
+      planes[p] = (uint8_t)(planes[p] | (((u >> p) & 1u) << i));
+    }
+  }
+}
+
+/* Weight pool: table[byte][index] << plane, from the top plane down to plane 8 - bits. */
+static inline void tb_affine_pool64(const int8_t *in, int8_t *out, const tb_window *w,
+                                    const uint8_t *indices, const int32_t *bias, const tb_scaling *r,
+                                    const int16_t *table, uint8_t *planes, int32_t bits)
+{
+  int32_t y0 = w->top, line = w->first;
+  for (int32_t oy = 0; oy < w->out_height; oy++) {
+    int32_t x0 = w->left, corner = line;
+    for (int32_t ox = 0; ox < w->out_width; ox++) {
+      uint8_t *next = planes;
+      int32_t y = y0, tap_row = corner;
+      for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+        int32_t x = x0, tap = tap_row;
+        for (int32_t kx = 0; kx < w->kernel_width; kx++) {
+          const int inside = (y >= 0) && (y < w->height) && (x >= 0) && (x < w->width);
+          for (int32_t c = 0; c < w->depth; c += 8) {
+            tb_planes(inside ? in + tap + c : NULL, w->pad, next);
+            next += 8;
+          }
+          x += w->dilation_width;
+          tap += w->dilation_column;
+        }
+        y += w->dilation_height;
+        tap_row += w->dilation_row;
+      }
+      const uint8_t *index = indices;
+      for (int32_t o = 0; o < w->outputs; o++) {
+        int32_t acc = bias[o];
+        const uint8_t *plane = planes;
+        for (int32_t g = 0; g < w->row_bytes; g++) {
+          const int16_t *column = table + *index++;
+          for (int32_t p = 7; p >= 8 - bits; p--) {
+            acc += (int32_t)((uint32_t)(int32_t)column[(int32_t)plane[p] << 6] << p);
+          }
+          plane += 8;
+        }
+        *out++ = tb_requantise(acc, r, o);
+      }
+      x0 += w->stride_width;
+      corner += w->stride_column;
+    }
+    y0 += w->stride_height;
+    line += w->stride_row;
+  }
+}
+
+/* Window reductions per channel: depth = all channels, groups = 1. */
+static inline void tb_average_pool(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r)
+{
+  int32_t y0 = w->top, line = w->first;
+  for (int32_t oy = 0; oy < w->out_height; oy++) {
+    int32_t x0 = w->left, corner = line;
+    for (int32_t ox = 0; ox < w->out_width; ox++) {
+      for (int32_t c = 0; c < w->depth; c++) {
+        int32_t acc = 0, y = y0, tap_row = corner;
+        for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+          int32_t x = x0, tap = tap_row;
+          for (int32_t kx = 0; kx < w->kernel_width; kx++) {
+            const int inside = (y >= 0) && (y < w->height) && (x >= 0) && (x < w->width);
+            acc += inside ? in[tap + c] - w->pad : 0;
+            x += 1;
+            tap += w->dilation_column;
+          }
+          y += 1;
+          tap_row += w->dilation_row;
+        }
+        *out++ = tb_requantise(acc, r, c);
+      }
+      x0 += w->stride_width;
+      corner += w->stride_column;
+    }
+    y0 += w->stride_height;
+    line += w->stride_row;
+  }
+}
+
+static inline void tb_max_pool(const int8_t *in, int8_t *out, const tb_window *w)
+{
+  int32_t y0 = w->top, line = w->first;
+  for (int32_t oy = 0; oy < w->out_height; oy++) {
+    int32_t x0 = w->left, corner = line;
+    for (int32_t ox = 0; ox < w->out_width; ox++) {
+      for (int32_t c = 0; c < w->depth; c++) {
+        int32_t y = y0, tap_row = corner;
+        int8_t best = INT8_MIN;
+        for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+          int32_t x = x0, tap = tap_row;
+          for (int32_t kx = 0; kx < w->kernel_width; kx++) {
+            const int inside = (y >= 0) && (y < w->height) && (x >= 0) && (x < w->width);
+            if (inside && in[tap + c] > best) {
+              best = in[tap + c];
+            }
+            x += w->dilation_width;
+            tap += w->dilation_column;
+          }
+          y += w->dilation_height;
+          tap_row += w->dilation_row;
+        }
+        *out++ = best;
+      }
+      x0 += w->stride_width;
+      corner += w->stride_column;
+    }
+    y0 += w->stride_height;
+    line += w->stride_row;
+  }
+}
+
+/* Element-wise kernels. `channels` is the innermost extent, `count` the number of elements. */
+static inline void tb_rescale(const int8_t *in, int8_t *out, int32_t count, int32_t channels, int32_t zero,
+                              const tb_scaling *r)
+{
+  int32_t c = 0;
+  for (int32_t i = 0; i < count; i++) {
+    out[i] = tb_requantise((int64_t)in[i] - zero, r, c);
+    c = (c + 1 == channels) ? 0 : c + 1;
+  }
+}
+
+static inline void tb_add(const int8_t *a, const int8_t *b, int8_t *out, int32_t count, int32_t ma,
+                          int32_t mb, int32_t za, int32_t zb, const tb_scaling *r)
+{
+  for (int32_t i = 0; i < count; i++) {
+    const int64_t acc = (int64_t)(a[i] - za) * ma + (int64_t)(b[i] - zb) * mb;
+    out[i] = tb_requantise(acc, r, 0);
+  }
+}
+
+static inline void tb_table(const int8_t *in, int8_t *out, int32_t count, const int8_t *entries)
+{
+  for (int32_t i = 0; i < count; i++) {
+    out[i] = entries[in[i] + 128];
+  }
+}
+
+static inline void tb_reorder(const int8_t *in, int8_t *out, int32_t count, const uint16_t *from)
+{
+  for (int32_t i = 0; i < count; i++) {
+    out[i] = in[from[i]];
+  }
+}
+
+/* p = min(rhe(256 * e / sum e), 255) - 128 with e = table[max - q]. */
+static inline void tb_softmax(const int8_t *in, int8_t *out, int32_t count, const uint16_t *table)
+{
+  int32_t top = INT8_MIN;
+  uint32_t sum = 0;
+  for (int32_t i = 0; i < count; i++) {
+    top = (in[i] > top) ? in[i] : top;
+  }
+  for (int32_t i = 0; i < count; i++) {
+    sum += table[top - in[i]];
+  }
+  for (int32_t i = 0; i < count; i++) {
+    const uint32_t scaled = (uint32_t)table[top - in[i]] << 8;
+    uint32_t q = scaled / sum;
+    const uint32_t rest = scaled - q * sum;
+    q += (rest > sum - rest) || ((rest == sum - rest) && (q & 1u));
+    q = (q > 255u) ? 255u : q;
+    out[i] = (int8_t)((int32_t)q - 128);
+  }
+}
+
+#endif
