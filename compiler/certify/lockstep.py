@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Walks the float and the integer network together: each integer node beside the float node it stands for.
+
+float    gather  affine  reshape  clip        function  max
+integer  gather  affine  reshape  requantise  table     max      (and truncate, which has no float partner)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..domains.pair import Affine, Entry, PairDomain, Rounding, Step, Sum, Units
+from ..domains.pair_float import above, below
+from ..domains.pair_table import Pointwise
+from ..errors import CompileError
+from ..graph import Graph, Node, Value
+from .record import Word, record
+
+State = TypeVar("State")
+PARTNER = {"requantise": "clip", "table": "function"}
+
+
+@dataclass(frozen=True)
+class Lockstep:
+    """Steps in topological order; `values` maps names of the integer network to positions of steps."""
+
+    steps: tuple[Step, ...]
+    values: Mapping[str, int]
+    inputs: tuple[str, ...]
+
+
+def lockstep(real: Graph, whole: Graph) -> Lockstep:
+    """Pair the words of both networks. Stops before a Softmax: the certificate bounds the logits."""
+    if real.inputs != whole.inputs:
+        raise CompileError(whole.name, f"inputs {whole.inputs}", f"those of the float network, {real.inputs}")
+    steps: list[Step] = []
+    places: dict[str, int] = {}
+    partner = {name: name for name in whole.inputs}  # integer value -> float value
+    for name in whole.inputs:
+        value = whole.values[name]
+        places[name] = len(steps)
+        steps.append(Step("input", (), (), (), value.shape, units_of(value), name, name))
+    for node in whole.nodes:
+        twin = _twin(real, node, partner)
+        partner[node.output] = twin.output
+        if type(node.op).__name__ == "Softmax":
+            continue
+        places[node.output] = _pair(steps, places, real, whole, node, twin)
+    return Lockstep(tuple(steps), places, tuple(whole.inputs))
+
+
+def units_of(value: Value) -> Units:
+    """What the integers of a value mean, per element."""
+    if value.quant is None:
+        raise CompileError(value.name, "an integer value without scale", "a scale")
+    scales, rank = value.quant.scale, len(value.shape)
+    each = np.arange(len(scales)).reshape(-1, *(1,) * (rank - 1)) if rank and len(scales) > 1 else np.int64(0)
+    return Units(scales, np.broadcast_to(np.asarray(each, np.int64), value.shape), value.quant.zero)
+
+
+def _twin(real: Graph, node: Node, partner: Mapping[str, str]) -> Node:
+    try:
+        twin = real.node(node.origin)
+    except KeyError:
+        raise CompileError(node.name, f"origin {node.origin!r}", "a node of the float network") from None
+    reads = tuple(partner.get(name, "") for name in node.inputs)
+    if reads != twin.inputs:
+        raise CompileError(
+            node.name, f"inputs that stand for {reads}", f"the inputs of {twin.name}, {twin.inputs}"
+        )
+    return twin
+
+
+def _pair(
+    steps: list[Step], places: Mapping[str, int], real: Graph, whole: Graph, node: Node, twin: Node
+) -> int:
+    """Append the steps of one node; the position of its result."""
+    words, last = record(node.op, [whole.values[name].shape for name in node.inputs])
+    others, twin_last = record(twin.op, [real.values[name].shape for name in twin.inputs])
+    output = units_of(whole.values[node.output])
+    at = {-1 - i: places[name] for i, name in enumerate(node.inputs)}
+    other_of = {-1 - i: -1 - i for i in range(len(node.inputs))}  # integer position -> float position
+    waiting = list(enumerate(others))
+    for position, word in enumerate(words):
+        reads = tuple(at[i] for i in word.reads)
+        if word.name == "truncate":
+            at[position] = _truncate(steps, reads[0], word, node, twin)
+            other_of[position] = other_of[word.reads[0]]
+            continue
+        match, other = waiting.pop(0) if waiting else (0, Word("nothing", (), (), ()))
+        agree = other.name == PARTNER.get(word.name, word.name) and other.shape == word.shape
+        if not agree or other.reads != tuple(other_of[i] for i in word.reads):
+            raise CompileError(node.name, f"{word.name} beside {other.name} of {twin.name}", "the same words")
+        other_of[position] = match
+        step = Step(word.name, reads, other.args, word.args, word.shape, output, node.name, twin.name)
+        steps.append(replace(step, units=_units(step, steps, output)))
+        at[position] = len(steps) - 1
+    if waiting or other_of[last] != twin_last:
+        raise CompileError(node.name, f"fewer words than {twin.name}", "the same words")
+    return at[last]
+
+
+def _units(step: Step, steps: Sequence[Step], output: Units) -> Units:
+    """Units of a step's result: inherited where the numbers stay the same, the node's own where they change."""
+    if step.word in ("gather", "reshape", "max"):
+        unit = steps[step.inputs[0]].units
+        if len(unit.scales) == 1:
+            return replace(unit, channel=np.broadcast_to(np.int64(0), step.shape))
+        if step.word == "reshape":
+            return replace(unit, channel=unit.channel.reshape(step.shape))
+        raise CompileError(step.node, f"{step.word} of a tensor with several scales", "one scale per tensor")
+    if len(output.scales) > 1 and step.word == "affine":
+        rows = np.arange(len(output.scales)).reshape(*step.shape[:2], 1)
+        return replace(output, channel=np.broadcast_to(rows, step.shape))
+    if len(output.scales) > 1:
+        return output
+    return replace(output, channel=np.broadcast_to(np.int64(0), step.shape))
+
+
+def _truncate(steps: list[Step], read: int, word: Word, node: Node, twin: Node) -> int:
+    """Clear bits before patches are gathered, so that overlapping patches share one error; what padding becomes
+    (the zero point with its low bits cleared) goes with the gather."""
+    before = steps[read]
+    step = Step("truncate", (read,), (), word.args, before.shape, before.units, node.name, twin.name)
+    if before.word != "gather" or before.node != node.name:
+        steps.append(step)
+        return len(steps) - 1
+    source = steps[before.inputs[0]]
+    lost = (1 << (8 - word.args[0])) - 1
+    index, pad = before.integer
+    steps.append(replace(step, inputs=before.inputs, shape=source.shape, units=source.units))
+    steps.append(replace(before, inputs=(len(steps) - 1,), integer=(index, pad & ~lost)))
+    return len(steps) - 1
+
+
+def entries(
+    both: Lockstep, whole: Graph, lower: Mapping[str, Any], upper: Mapping[str, Any]
+) -> dict[int, Entry]:
+    """The box as exact rationals (floats stand for the dyadic numbers they are), checked."""
+    result = {}
+    for name in both.inputs:
+        value, position = whole.values[name], both.values[name]
+        sides = []
+        for side in (lower, upper):
+            array = np.asarray(side[name], None if np.asarray(side[name]).dtype == object else np.float64)
+            if array.shape != value.shape:
+                raise CompileError(name, f"a box of shape {array.shape}", f"{value.shape}")
+            if array.dtype != object and not np.isfinite(array).all():
+                raise CompileError(name, "a box that is not finite", "finite limits")
+            sides.append(tuple(Fraction(v) for v in array.ravel().tolist()))
+        if any(a > b for a, b in zip(*sides, strict=True)):
+            raise CompileError(name, "a box with lower > upper", "lower <= upper")
+        span = value.range
+        assert span is not None
+        result[position] = Entry(sides[0], sides[1], both.steps[position].units, span.lo, span.hi)
+    return result
+
+
+def walk(both: Lockstep, domain: PairDomain[State], at: Mapping[int, Entry]) -> Iterator[tuple[int, State]]:
+    """Every step's state, in order; a state is dropped after its last reader."""
+    last = {i: position for position, step in enumerate(both.steps) for i in step.inputs}
+    states: dict[int, State] = {}
+    for position, step in enumerate(both.steps):
+        states[position] = _apply(step, domain, [states[i] for i in step.inputs], both, at.get(position))
+        yield position, states[position]
+        for i in step.inputs:
+            if last[i] == position:
+                states.pop(i, None)
+
+
+def _apply(
+    step: Step, domain: PairDomain[State], xs: list[State], both: Lockstep, entry: Entry | None
+) -> State:
+    units = [both.steps[i].units for i in step.inputs]
+    match step.word:
+        case "input":
+            assert entry is not None
+            return domain.enter(entry)
+        case "gather":
+            if not np.array_equal(step.real[0], step.integer[0]):
+                raise CompileError(step.node, "other positions than the float network reads", "the same")
+            return domain.gather(xs[0], step.integer[0], _pad(step))
+        case "reshape":
+            return domain.reshape(xs[0], step.shape)
+        case "truncate":
+            return domain.truncate(xs[0], step)
+        case "affine":
+            return domain.affine(xs[0], Affine(step, units[0]))
+        case "add":
+            return domain.add(xs[0], xs[1], Sum(step, units[0], units[1]))
+        case "requantise":
+            return domain.requantise(xs[0], Rounding(step, units[0]), step.real)  # type: ignore[arg-type]
+        case "max":
+            return domain.max(xs[0], step.integer[0])
+        case "table":
+            return domain.table(xs[0], Pointwise(step, units[0]))
+        case _:
+            raise CompileError(step.node, f"the word {step.word}", "a word with a pair rule")
+
+
+def _pad(step: Step) -> tuple[float, float]:
+    """What padding means on the integer side, S * (pad - z), outward; the float side pads with 0."""
+    if step.real[1] != 0:
+        raise CompileError(step.node, f"float padding {step.real[1]}", "0")
+    if (np.asarray(step.integer[0]) >= 0).all():
+        return 0.0, 0.0
+    value = step.units.scale * (step.integer[1] - step.units.zero)
+    return below(value), above(value)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Outward rounding for the pair domains. u = 2^-53 is the unit roundoff of float64.
+
+Every computed bound is moved outward by more than its rounding error, so float64 never loses a true value.
+Parameters: a float weight is within 2u of the true one, V = (S_acc / S_in) * Wq within 2u: slack() covers both.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+U = 2.0**-53
+TINY = 2.0**-1000  # covers underflow
+
+
+def slack(terms: int, magnitude: Floats) -> Floats:
+    """Bound on everything that goes wrong in inner products of `terms` products whose absolute values sum to
+    `magnitude`: gamma_n of the sum itself, parameter errors (9u) and the final additions; 1.01 covers the
+    rounding of `magnitude` and of this line."""
+    return (1.01 * (terms + 16) * U) * magnitude + TINY
+
+
+def down(value: Floats) -> Floats:
+    """Below the true value of anything computed with relative error at most 2u. Exact zeros stay zero."""
+    return value - 4 * U * np.abs(value)
+
+
+def up(value: Floats) -> Floats:
+    """Above the true value of anything computed with relative error at most 2u."""
+    return value + 4 * U * np.abs(value)
+
+
+def total(matrix: Floats) -> Floats:
+    """Sum of absolute values over axis 0, rounded up."""
+    return np.asarray(np.abs(matrix).sum(axis=0) * (1 + 1.01 * (matrix.shape[0] + 16) * U))
+
+
+def below(value: Fraction) -> float:
+    """Largest convenient float not above an exact rational."""
+    near = float(value)
+    return near if near <= value else float(np.nextafter(near, -np.inf))
+
+
+def above(value: Fraction) -> float:
+    """Smallest convenient float not below an exact rational."""
+    near = float(value)
+    return near if near >= value else float(np.nextafter(near, np.inf))
+
+
+def lattice(low: Floats, high: Floats, step: Floats) -> tuple[Ints, Ints]:
+    """Integers n with low <= step * n <= high, as (first, last): never too narrow. `step` is within u of its
+    true value (relative), so the quotients are within 3u; 8u is taken off before rounding inward."""
+    a, b = low / step, high / step
+    first, last = np.ceil(a - 8 * U * np.abs(a)), np.floor(b + 8 * U * np.abs(b))
+    if not (np.isfinite(first).all() and np.isfinite(last).all()) or max(-first.min(), last.max()) > 2.0**52:
+        raise OverflowError("an accumulator bound beyond 2^52")
+    return first.astype(np.int64), last.astype(np.int64)
+
+
+def half_even(n: Ints, m: Ints, s: Ints) -> Ints:
+    """round(n * m / 2^s), ties to even, exact for any size (the golden model's rule on wider numbers)."""
+    wide = np.abs(n.astype(np.float64)) * m >= 2.0**62
+    product = np.where(wide, 0, n) * m
+    quotient = product >> s
+    rest = product - (quotient << s)
+    other = (np.int64(1) << s) - rest
+    result = quotient + ((rest > other) | ((rest == other) & (s > 0) & (quotient % 2 == 1)))
+    for at in zip(*np.nonzero(wide), strict=True):
+        result[at] = round(Fraction(int(n[at]) * int(m[at]), 1 << int(s[at])))
+    return np.asarray(result, np.int64)
+
+
+def scaled(q: Ints, scale: Fraction) -> tuple[Floats, Floats]:
+    """scale * q rounded down and up."""
+    product = q * float(scale)
+    return down(product), up(product)
