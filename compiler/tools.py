@@ -136,6 +136,7 @@ def run(
 def _kill(process: "subprocess.Popen[str]") -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    process.wait()  # leaving the with statement does not wait after a Ctrl-C
 
 
 def _ending(code: int) -> str:

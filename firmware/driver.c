@@ -17,8 +17,8 @@
 #endif
 #endif
 
-uint8_t tb_input[TB_OFFSET + TB_INPUT_BYTES + TB_GUARD] __attribute__((aligned(8)));
-uint8_t tb_output[TB_OFFSET + TB_OUTPUT_BYTES + TB_GUARD] __attribute__((aligned(8)));
+uint8_t tb_input[TB_OFFSET + TB_INPUT_BYTES + TB_MARGIN] __attribute__((aligned(8)));
+uint8_t tb_output[TB_OFFSET + TB_OUTPUT_BYTES + TB_MARGIN] __attribute__((aligned(8)));
 
 void tb_fail(const char *text, int code)
 {

@@ -9,13 +9,6 @@
 
 #include <string.h>
 
-/* The sanitizer keeps red zones of its own around the arena, and lets nobody read them. */
-#ifdef __SANITIZE_ADDRESS__
-enum { ARENA_GUARD = 0 };
-#else
-enum { ARENA_GUARD = TB_GUARD };
-#endif
-
 typedef struct {
     const char *name;
     uint8_t *start;                                 /* guard zone, contents, guard zone */
@@ -23,15 +16,15 @@ typedef struct {
     uint8_t *copy;                                  /* all three as they were */
 } zone;
 
-static uint8_t arena_copy[ARENA_GUARD + TB_ARENA_SIZE + ARENA_GUARD + 1];
+static uint8_t arena_copy[TB_MARGIN + TB_ARENA_SIZE + TB_MARGIN + 1];
 static uint8_t input_copy[sizeof tb_input];
 static uint8_t output_copy[sizeof tb_output];
 
 enum { ARENA, INPUT, OUTPUT, ZONES };
 static zone zones[ZONES] = {
-    {"arena", NULL, ARENA_GUARD, 0, ARENA_GUARD, arena_copy},   /* address and size come with the first hook */
-    {"input", tb_input, TB_OFFSET, TB_INPUT_BYTES, TB_GUARD, input_copy},
-    {"output", tb_output, TB_OFFSET, TB_OUTPUT_BYTES, TB_GUARD, output_copy},
+    {"arena", NULL, TB_MARGIN, 0, TB_MARGIN, arena_copy},   /* address and size come with the first hook */
+    {"input", tb_input, TB_OFFSET, TB_INPUT_BYTES, TB_MARGIN, input_copy},
+    {"output", tb_output, TB_OFFSET, TB_OUTPUT_BYTES, TB_MARGIN, output_copy},
 };
 
 static int file;
@@ -120,7 +113,7 @@ void tb_layer_begin(unsigned layer, void *arena, size_t arena_bytes)
         tb_fail("the arena is larger than its macro says\n", TB_VIOLATION);
     }
     if (arena != NULL && arena_bytes != 0) {
-        zones[ARENA].start = (uint8_t *)arena - ARENA_GUARD;
+        zones[ARENA].start = (uint8_t *)arena - TB_MARGIN;
         zones[ARENA].bytes = arena_bytes;
     }
     for (int i = 0; i < ZONES; i++) {
@@ -168,10 +161,10 @@ void tb_trace_vector(uint32_t round)
 {
     round_now = round;
     fill(tb_input, TB_OFFSET, round);
-    fill(tb_input + TB_OFFSET + TB_INPUT_BYTES, TB_GUARD, round);
+    fill(tb_input + TB_OFFSET + TB_INPUT_BYTES, TB_MARGIN, round);
     fill(tb_output, sizeof tb_output, round);
     if (zones[ARENA].start != NULL) {
-        fill(zones[ARENA].start + ARENA_GUARD, zones[ARENA].bytes, round);
+        fill(zones[ARENA].start + TB_MARGIN, zones[ARENA].bytes, round);
     }
     remember(&zones[INPUT]);
     remember(&zones[OUTPUT]);

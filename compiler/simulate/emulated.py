@@ -34,7 +34,8 @@ class Counts:
     """Instructions executed for one inference, the markers' own (`overhead`, measured) subtracted.
 
     total   of the network as shipped, from the call of NAME_run with its arguments to its return
-    layers  of each layer, from a build with a hook call between the layers: a little less than total in sum
+    layers  of each layer, from a build with hook calls, around which the compiler may arrange code otherwise:
+            their sum comes near total, but need not be below it
     note    not empty: there are no numbers (total None, layers ()) and this is why
     """
 

@@ -93,7 +93,7 @@ def write_vectors(folder: Path, inputs: Bytes, bits: int) -> None:
 
 
 def start(where: str, argv: Sequence[str | Path], folder: Path, timeout: float) -> Completed:
-    """Run the program in the folder of its files; judge() reads its exit code. A time-out is a PromiseError."""
+    """Run the program in the folder of its files, for judge() to read. A time-out is a PromiseError."""
     try:
         return run(argv, cwd=folder, timeout=timeout, ok=None)
     except ToolMissing:
