@@ -72,7 +72,7 @@ module tb_affine #(
         else if (step) valid <= tap_valid;
 
     always @(posedge clk)
-        if (step) begin
+        if (take) begin
             x <= $signed({tap[7], tap}) - ZERO;
             first <= tap_first;
             last <= tap_last;

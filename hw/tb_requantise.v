@@ -57,7 +57,7 @@ module tb_requantise #(
     reg signed [P_W-1:0] p;
 
     generate
-        if (MULTIPLIER == 1) begin : unit
+        if (MULTIPLIER == 1) begin : one
             always @(posedge clk) if (step) p <= x;
         end else if (MULTIPLIER == 0) begin : each
             wire [30:0] m;
@@ -94,8 +94,9 @@ module tb_requantise #(
     // Stage 3: add just less than half, or half where the quotient is odd.
     reg signed [S_W-1:0] sum;
     wire signed [S_W-1:0] wide = {{(S_W-P_W){p[P_W-1]}}, p};
-    wire [S_W-1:0] below_half = ~({S_W{1'b1}} << s2) >> 1;      // 2^(s-1) - 1, or 0 for s = 0
-    wire odd = wide[s2] && s2 != 6'd0;
+    wire [S_W-1:0] unit = {{(S_W-1){1'b0}}, 1'b1} << s2;
+    wire [S_W-1:0] below_half = (unit - 1'b1) >> 1;     // 2^(s-1) - 1, or 0 for s = 0
+    wire odd = |(wide & unit) && s2 != 6'd0;
 
     always @(posedge clk)
         if (step) sum <= wide + below_half + {{(S_W-1){1'b0}}, odd};

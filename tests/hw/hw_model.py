@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plain model of the blocks: loops over windows and Python integers, sharing nothing with the Verilog's order of work.
+
+Frames are int64 arrays (N, H, W, C), as the streams carry them; weights are (O, KH, KW, C/groups).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def windows(x, oh, ow, kh, kw, sh, sw, dh, dw, pt, pl, pad):
+    """(N, OH, OW, KH, KW, C): the taps of every window; `pad` outside the frame."""
+    n, h, w, c = x.shape
+    out = np.full((n, oh, ow, kh, kw, c), pad, np.int64)
+    for i, j, k, l in np.ndindex(oh, ow, kh, kw):
+        y, z = i * sh + k * dh - pt, j * sw + l * dw - pl
+        if 0 <= y < h and 0 <= z < w:
+            out[:, i, j, k, l] = x[:, y, z]
+    return out
+
+
+def truncate(q, bits):
+    """q with its low 8 - bits bits cleared."""
+    step = 1 << (8 - bits)
+    return q // step * step
+
+
+def affine(taps, weights, bias, zero, groups):
+    """acc (N, OH, OW, O) of windows (N, OH, OW, KH, KW, C)."""
+    o = weights.shape[0]
+    parts = np.split(taps - zero, groups, axis=-1)
+    acc = [np.einsum("nijklc,oklc->nijo", part, w, optimize=False)
+           for part, w in zip(parts, np.split(weights, groups))]
+    return np.concatenate(acc, axis=-1).reshape(*taps.shape[:3], o) + bias
+
+
+def requantise(acc, m, s, zero_in, zero_out, lo, hi):
+    """Half to even on Python integers; m and s lists, one per channel, last axis of acc is the channel."""
+    flat = []
+    for n, value in enumerate(acc.reshape(-1).tolist()):
+        product, shift = (value - zero_in) * m[n % len(m)], s[n % len(s)]
+        floor, rest = divmod(product, 1 << shift)
+        if 2 * rest > 1 << shift or (2 * rest == 1 << shift and floor % 2):
+            floor += 1
+        flat.append(min(max(floor + zero_out, lo), hi))
+    return np.array(flat, np.int64).reshape(acc.shape)
