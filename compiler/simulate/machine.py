@@ -56,7 +56,11 @@ class Machine(Protocol):
 
 
 def network_arguments(c_dir: Path, name: str, defines: Sequence[str]) -> list[str]:
-    """Compiler arguments that tell the driver the network's names, and everyone where the headers are."""
+    """Compiler arguments that tell the driver the network's names, and everyone where the headers are.
+
+    `defines` come last and replace what they repeat. A network of several inputs or outputs needs
+    TB_INPUT_SIZE, TB_OUTPUT_SIZE (all in one buffer) and TB_CALL(in,out), its call with pointers into them.
+    """
     header = c_dir / f"{name}.h"
     macros = [
         f'TB_HEADER="{name}.h"',
@@ -67,6 +71,8 @@ def network_arguments(c_dir: Path, name: str, defines: Sequence[str]) -> list[st
     ]
     if re.search(rf"^\s*#\s*define\s+{name}_HAS_BITS\b", header.read_text(), re.MULTILINE):
         macros.append(f"TB_RUN_BITS={name}_run_bits")
+    replaced = {re.split(r"[(=]", macro)[0] for macro in defines}
+    macros = [macro for macro in macros if macro.partition("=")[0] not in replaced]
     return [f"-I{c_dir}", f"-I{FIRMWARE}", *(f"-D{macro}" for macro in (*macros, *defines))]
 
 
