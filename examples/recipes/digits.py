@@ -4,7 +4,7 @@
 import numpy as np
 
 from recipes.files import write_float, write_qdq
-from recipes.nets import Node, cross_entropy, finish, forward, he, train
+from recipes.nets import Node, cross_entropy, finish, fold, forward, he, train
 
 TEST, CALIBRATION = 360, 128  # images held out, images to calibrate on
 
@@ -87,7 +87,7 @@ def make(folder, name, build, *, steps, rate, decay, seed, batch=1):
     write_qdq(folder / f"{name}_qdq.onnx", nodes, shape, calibration, batch=batch)
     np.savez_compressed(folder / f"{name}_calibration.npz", x=calibration.astype(np.float32))
     np.savez_compressed(folder / f"{name}_test.npz", x=test_x.astype(np.float32), y=test_labels)
-    values, _ = forward(nodes, test_x)
+    values, _ = forward(fold(nodes), test_x)
     print(f"{name}: {np.mean(values[nodes[-1].output].argmax(axis=1) == test_labels):.2%} of the test images")
     return nodes, calibration, shape
 
