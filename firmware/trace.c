@@ -16,7 +16,9 @@ typedef struct {
     uint8_t *copy;                                  /* all three as they were */
 } zone;
 
-static uint8_t arena_copy[TB_MARGIN + TB_ARENA_SIZE + TB_MARGIN + 1];
+enum { ARENA_BYTES = TB_ARENA_SIZE > 0 ? TB_ARENA_SIZE : 1 };     /* C has no empty arrays */
+
+static uint8_t arena_copy[TB_MARGIN + ARENA_BYTES + TB_MARGIN];
 static uint8_t input_copy[sizeof tb_input];
 static uint8_t output_copy[sizeof tb_output];
 
@@ -109,7 +111,7 @@ static void same_but(const zone *z, span a, span b)
 void tb_layer_begin(unsigned layer, void *arena, size_t arena_bytes)
 {
     last_layer = layer;
-    if (arena_bytes > TB_ARENA_SIZE) {
+    if (arena_bytes > ARENA_BYTES) {
         tb_fail("the arena is larger than its macro says\n", TB_VIOLATION);
     }
     if (arena != NULL && arena_bytes != 0) {

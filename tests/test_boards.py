@@ -149,6 +149,23 @@ def test_several_inputs_and_outputs_are_pieces_of_one_buffer(tmp_path):
     assert result.outputs.tolist() == [[1, 3, 2]]
 
 
+@pytest.mark.parametrize("arena", ["static int8_t arena[1];", ""])
+def test_a_network_may_need_no_arena(arena, tmp_path):
+    (tmp_path / "tiny.h").write_text(HEADER.replace("ARENA_SIZE 16", "ARENA_SIZE 0"))
+    area = "arena, sizeof arena" if arena else "0, 0"
+    (tmp_path / "tiny.c").write_text(
+        f'#include "tiny.h"\n#include "tb_trace.h"\n{arena}\n'
+        "int tiny_run(const int8_t in[], int8_t out[])\n{\n"
+        f"tb_layer_begin(0, {area});\nout[0] = out[1] = out[2] = in[4];\n"
+        f"tb_layer_end(0, out, 3, 0, 0, {area});\nreturn 0;\n}}\n"
+    )
+
+    program = M4.build(tmp_path, "tiny", tmp_path, trace=True)
+    result = M4.run(program, _inputs(8), 8, tmp_path)
+
+    assert np.array_equal(result.traces[0].view(np.int8), _inputs(8)[:, [4, 4, 4]])
+
+
 def test_no_vectors_are_no_error(tiny):
     result = _run(Host(), tiny, x=np.zeros((0, 5), np.int8), trace=True)
 
@@ -178,7 +195,7 @@ STRAY = {
 
 
 @pytest.mark.parametrize(
-    "machine, plant",
+    ("machine", "plant"),
     [
         *((Host(), plant) for plant in STRAY),
         *((machine, plant) for machine in EMULATED for plant in ("arena[15] = 1;", "out[behind - 13] = 1;")),
@@ -206,7 +223,7 @@ def test_reading_memory_that_was_never_written_changes_the_answer(tiny):
 
 
 @pytest.mark.parametrize(
-    "plant, expected, trace",
+    ("plant", "expected", "trace"),
     [
         ("arena[behind] = 1;", "index 16 out of bounds", False),
         ("out[behind - 13] = 1;", "AddressSanitizer: global-buffer-overflow", False),
