@@ -29,8 +29,8 @@ module tb_affine #(
     parameter integer BITS = 8,
     parameter integer ACC_W = 32,
     parameter CODE = "int8",
-    parameter WEIGHT_FILE = "weights.mem",
-    parameter BIAS_FILE = "bias.mem"
+    parameter WEIGHT_FILE = "",
+    parameter BIAS_FILE = ""
 ) (
     input  wire clk,
     input  wire rst,

@@ -30,9 +30,9 @@ module tb_pool64 #(
     parameter integer GROUPS = 1,
     parameter integer ZERO_IN = 0,
     parameter integer ACC_W = 32,
-    parameter INDEX_FILE = "index.mem",
-    parameter TABLE_FILE = "table.mem",
-    parameter BIAS_FILE = "bias.mem"
+    parameter INDEX_FILE = "",
+    parameter TABLE_FILE = "",
+    parameter BIAS_FILE = ""
 ) (
     input  wire clk,
     input  wire rst,

@@ -4,7 +4,7 @@
 `default_nettype none
 module tb_product_int8 #(
     parameter integer DEPTH = 288,
-    parameter WEIGHT_FILE = "weights.mem"
+    parameter WEIGHT_FILE = ""
 ) (
     input  wire clk,
     input  wire rst,

@@ -5,7 +5,7 @@
 `default_nettype none
 module tb_product_pot4 #(
     parameter integer DEPTH = 288,
-    parameter WEIGHT_FILE = "weights.mem"
+    parameter WEIGHT_FILE = ""
 ) (
     input  wire clk,
     input  wire rst,

@@ -6,7 +6,7 @@
 module tb_reorder #(
     parameter integer IN = 16,
     parameter integer OUT = 16,
-    parameter FILE = "perm.mem"
+    parameter FILE = ""
 ) (
     input  wire clk,
     input  wire rst,

@@ -16,8 +16,8 @@ module tb_requantise #(
     parameter integer ZERO_OUT = 0,
     parameter integer LO = -128,
     parameter integer HI = 127,
-    parameter MULTIPLIER_FILE = "multiplier.mem",
-    parameter SHIFT_FILE = "shift.mem"
+    parameter MULTIPLIER_FILE = "",
+    parameter SHIFT_FILE = ""
 ) (
     input  wire clk,
     input  wire rst,

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Read-only memory with one output register: data = word[address] one clock after `read`.
 // FILE ($readmemh): DEPTH lines, one word each, two's complement in ceil(WIDTH/4) hex digits,
-// with a newline at the end of the last line (Verilator 5.006 drops the word otherwise).
+// with a newline at the end of the last line (Verilator 5.006 drops the word otherwise). Without a
+// FILE the words are undefined: that default lets tools read this file on its own.
 // The only module to replace by a vendor's ROM primitive.
 `default_nettype none
 module tb_rom #(
     parameter integer WIDTH = 8,
     parameter integer DEPTH = 16,
-    parameter FILE = "rom.mem"
+    parameter FILE = ""
 ) (
     input  wire clk,
     input  wire read,
@@ -16,7 +17,7 @@ module tb_rom #(
 );
     reg [WIDTH-1:0] word [0:DEPTH-1];
 
-    initial $readmemh(FILE, word);
+    initial if (FILE != "") $readmemh(FILE, word);
 
     always @(posedge clk) if (read) data <= word[address];
 endmodule

@@ -6,7 +6,7 @@
 module tb_sequence #(
     parameter integer WIDTH = 8,
     parameter integer DEPTH = 16,
-    parameter FILE = "rom.mem"
+    parameter FILE = ""
 ) (
     input  wire clk,
     input  wire rst,

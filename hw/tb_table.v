@@ -2,7 +2,7 @@
 // Pointwise function by table: q -> entry[q + 128]. FILE: 256 signed 8-bit words. Latency one clock.
 `default_nettype none
 module tb_table #(
-    parameter FILE = "table.mem"
+    parameter FILE = ""
 ) (
     input  wire clk,
     input  wire rst,
