@@ -3,6 +3,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -144,7 +145,7 @@ def _ending(code: int) -> str:
 
 
 def last_lines(text: str, count: int = 4) -> str:
-    """What a program's messages end with, as one line; only the lines that say "error", if any does."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if "error:" in line.lower()]
+    """What a program's messages end with, as one line; only the lines that tell an error, if any does."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and "ld returned" not in line]
+    errors = [line for line in lines if re.search("error:|undefined reference", line, re.IGNORECASE)]
     return " | ".join((errors or lines)[-count:]) or "no message"

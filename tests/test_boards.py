@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+
 from tinybound.errors import CompileError, PromiseError
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.emulated import Emulated
@@ -26,9 +27,6 @@ HEADER = """
 #define tiny_ARENA_SIZE 16
 typedef int8_t tiny_input_t;
 typedef int8_t tiny_output_t;
-#ifdef WITH_BITS
-#define tiny_HAS_BITS 1
-#endif
 int tiny_run(const tiny_input_t in[], tiny_output_t out[]);
 int tiny_run_bits(const tiny_input_t in[], tiny_output_t out[], int bits);
 """
@@ -126,7 +124,7 @@ def test_outputs_and_traces_are_the_networks(machine, tiny):
 @pytest.mark.parametrize("machine", [Host(), M4], ids=_name)
 def test_run_time_bits_reach_the_network(machine, tiny):
     header = (tiny / "tiny.h").read_text()
-    (tiny / "tiny.h").write_text("#define WITH_BITS\n" + header)
+    (tiny / "tiny.h").write_text("#define tiny_HAS_BITS 1\n" + header)
     x = _inputs(100)
 
     for bits in (3, 8):

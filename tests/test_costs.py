@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+
 from tinybound.errors import CompileError
 from tinybound.simulate import emulated
 from tinybound.simulate.boards import BOARDS

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tinybound import doctor
 from tinybound.errors import TinyboundError, ToolMissing
 from tinybound.tools import TOOLS, find, last_lines, run
@@ -90,6 +91,12 @@ def test_a_failure_ends_with_the_last_lines_of_standard_error():
 
 def test_lines_that_say_error_are_preferred():
     assert last_lines("x.c:1:2: error: no\n  1 | int\n    | ^\ncc1: all warnings\n") == "x.c:1:2: error: no"
+
+
+def test_the_linkers_last_word_is_not_its_message():
+    text = "x.c:9: undefined reference to `f'\ncollect2: error: ld returned 1"
+
+    assert last_lines(text) == "x.c:9: undefined reference to `f'"
 
 
 def test_a_signal_is_named():
