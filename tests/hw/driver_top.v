@@ -25,14 +25,15 @@ module driver_top (
     wire acc_valid, acc_ready, a_valid, a_ready, b_valid, b_ready, valid, last;
 
     tb_affine #(
-        .H(1), .W(1), .C(4), .OH(1), .OW(1), .O(3), .KH(1), .KW(1), .PT(0), .PL(0), .ACC_W(20), .CODE("pot4")
+        .H(1), .W(1), .C(4), .OH(1), .OW(1), .O(3), .KH(1), .KW(1), .PT(0), .PL(0), .ACC_W(20), .CODE("pot4"),
+        .WEIGHT_FILE("weights.mem"), .BIAS_FILE("bias.mem")
     ) dense (
         .clk(clk), .rst(rst), .s_axis_tdata(s_axis_tdata), .s_axis_tvalid(s_axis_tvalid),
         .s_axis_tready(s_axis_tready), .m_axis_tdata(acc), .m_axis_tvalid(acc_valid), .m_axis_tready(acc_ready));
     tb_requantise #(.ACC_W(20), .SHIFT(4)) narrow (
         .clk(clk), .rst(rst), .s_axis_tdata(acc), .s_axis_tvalid(acc_valid), .s_axis_tready(acc_ready),
         .m_axis_tdata(a), .m_axis_tvalid(a_valid), .m_axis_tready(a_ready));
-    tb_table entries (
+    tb_table #(.FILE("table.mem")) entries (
         .clk(clk), .rst(rst), .s_axis_tdata(a), .s_axis_tvalid(a_valid), .s_axis_tready(a_ready),
         .m_axis_tdata(b), .m_axis_tvalid(b_valid), .m_axis_tready(b_ready));
     tb_frame #(.BEATS(3)) frame (
