@@ -2,5 +2,6 @@
 """ONNX files to the normalised float graph, with the quantisation that the file prescribes."""
 
 from .load import Imported, load_onnx
+from .model_file import self_contained
 
-__all__ = ["Imported", "load_onnx"]
+__all__ = ["Imported", "load_onnx", "self_contained"]

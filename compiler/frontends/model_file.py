@@ -52,6 +52,13 @@ def read_model(path: Path) -> onnx.ModelProto:
     return model
 
 
+def self_contained(path: Path) -> bytes:
+    """The file's own bytes, or, when it keeps weights in other files, one file with all of them."""
+    raw = onnx.load(str(path), load_external_data=False)
+    outside = any(t.data_location == onnx.TensorProto.EXTERNAL for t in raw.graph.initializer)
+    return read_model(path).SerializeToString(deterministic=True) if outside else path.read_bytes()
+
+
 def opset_of(model: onnx.ModelProto) -> int:
     """Version of the default operator set."""
     return next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`compile` a model into a BUILD folder, and `Build`: that folder as an object with a method per verb."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import __version__
+from .boxes import Box
+from .build_folder import MANIFEST, read_files, read_manifest, sha256, tree_hash, write_build
+from .certify.certificate import Certificate, certify
+from .errors import CompileError, PromiseError
+from .frontends import load_onnx, self_contained
+from .graph import Graph
+from .network_file import arrays_of, dump_json, dump_npz, from_json, to_json
+from .options import Options
+from .passes.match import match_reference
+from .passes.run_time_bits import has_bits
+from .pipeline import Networks, build_networks, read_inputs
+from .report.html import render_report
+from .report.summary import budget, summarise
+from .simulate.executors import ALL, Artefact, against_golden, outputs_of
+from .simulate.golden import Ints, dequantise, golden, quantise
+from .simulate.vectors import test_vectors
+from .simulate.verify import Verdict, bound_seen
+from .targets.bounds import CertifiedError
+from .targets.c import generate_c
+from .targets.verilog import generate_verilog
+
+VECTORS = 128
+CERTIFICATE = "certificate.json"
+
+
+def compile(model: Path | str, output: Path | str, options: Options | None = None) -> Build:  # noqa: A001 -- the verb
+    """Compile an ONNX file into the folder `output`; nothing is written unless every budget holds."""
+    options = options or Options()
+    networks = build_networks(Path(model), options)
+    certificate = None
+    if options.domain is not None or options.max_error is not None:
+        certificate = _certified(networks.float_graph, networks.integer_graph, networks.domain, {}, options.seed)
+        _within_budget(certificate, options)
+    files = _files(networks, options)
+    files = _with_certificate(files, networks.integer_graph, networks.domain, certificate, options.target)
+    report = summarise(networks.integer_graph, files, options.core, certificate)
+    budget(report, options)
+    files.update({"report.json": dump_json(report), "report.html": render_report(report).encode()})
+    write_build(Path(output), files, _manifest(networks, options, Path(model)))
+    return Build(Path(output))
+
+
+def load(folder: Path | str) -> Build:
+    """An existing BUILD folder; its files are compared with the manifest when they are used."""
+    read_manifest(Path(folder))
+    return Build(Path(folder))
+
+
+@dataclass(frozen=True)
+class Build:
+    """A BUILD folder."""
+
+    folder: Path
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """manifest.json."""
+        return read_manifest(self.folder)
+
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        """Every file of the build, checked against the manifest's hashes."""
+        return read_files(self.folder)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The integer network."""
+        with np.load(io.BytesIO(self.files["network.npz"]), allow_pickle=False) as arrays:
+            return from_json(json.loads(self.files["network.json"]), {k: arrays[k] for k in arrays.files})
+
+    @cached_property
+    def float_graph(self) -> Graph:
+        """The float reference."""
+        _ = self.files
+        return match_reference(load_onnx(self.folder / "float.onnx").graph, self.graph)[0]
+
+    @property
+    def artefact(self) -> Artefact:
+        """The integer network with the folders of its generated sources."""
+        _ = self.files
+        c, verilog = self.folder / "c", self.folder / "verilog"
+        return Artefact(self.graph, c if c.is_dir() else None, verilog if verilog.is_dir() else None)
+
+    @property
+    def certificate(self) -> dict[str, Any] | None:
+        """certificate.json, or None for a build without one."""
+        return json.loads(self.files[CERTIFICATE]) if CERTIFICATE in self.files else None
+
+    @property
+    def domain(self) -> Box:
+        """The input domain recorded at compile time."""
+        with np.load(io.BytesIO(self.files["vectors/domain.npz"]), allow_pickle=False) as ends:
+            names = self.graph.inputs
+            return Box({n: ends[f"{n}.lower"] for n in names}, {n: ends[f"{n}.upper"] for n in names})
+
+    def vectors(self) -> dict[str, Ints]:
+        """The build's golden input vectors, integers N x shape."""
+        with np.load(io.BytesIO(self.files["vectors/golden.npz"]), allow_pickle=False) as held:
+            return {name: held[f"{name}__q"].astype(np.int64) for name in self.graph.inputs}
+
+    def quantise(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Ints]:
+        """Integer inputs from real ones (NAME, N x shape) or from integers (NAME__q)."""
+        found = {}
+        for name in self.graph.inputs:
+            value = self.graph.values[name]
+            if f"{name}__q" in inputs:
+                raw = np.asarray(inputs[f"{name}__q"])
+                if raw.dtype.kind not in "iu" or raw.size and (raw.min() < -128 or raw.max() > 127):
+                    raise CompileError(f"{name}__q", f"{raw.dtype} values outside int8", "integers in -128 ... 127")
+                array: NDArray[Any] = raw.astype(np.int64)
+            elif name in inputs:
+                array = np.asarray(inputs[name], np.float64)
+            else:
+                raise CompileError("inputs", f"arrays {sorted(inputs)}", f"one named {name!r} or {name}__q")
+            if array.shape[1:] != value.shape:
+                raise CompileError(name, f"inputs of shape {array.shape}", f"N x {value.shape}")
+            found[name] = array if f"{name}__q" in inputs else quantise(value, array)
+        return found
+
+    def predict(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+        """Real outputs of the golden model for real inputs N x shape."""
+        return {k: v for k, v in self.simulate(inputs).items() if "__q" not in k}
+
+    def simulate(
+        self, inputs: Mapping[str, NDArray[Any]], on: str = "golden", bits: int = 8
+    ) -> dict[str, NDArray[Any]]:
+        """Outputs NAME (real) and NAME__q (integers), and INPUT__q, by one executor."""
+        if bits != 8 and not (has_bits(self.graph) and 2 <= bits <= 8):
+            raise CompileError("--bits", f"{bits}", "2 ... 8, for a network with weight-pool layers")
+        vectors = self.quantise(inputs)
+        with tempfile.TemporaryDirectory() as work:
+            outputs = outputs_of(self.artefact, on, vectors, bits, Path(work))
+        result: dict[str, NDArray[Any]] = {f"{name}__q": array for name, array in vectors.items()}
+        for name, array in outputs.items():
+            result[f"{name}__q"] = array
+            result[name] = dequantise(self.graph.values[name], array)
+        return result
+
+    def verify(
+        self, on: Iterable[str] | None = None, inputs: Mapping[str, NDArray[Any]] | None = None,
+        progress: Any = None,
+    ) -> Verdict:
+        """Every executor against the golden model, layer by layer, and the bound against what was seen."""
+        vectors = self.vectors() if inputs is None else self.quantise(inputs)
+        artefact = self.artefact
+        names = list(on) if on is not None else [n for n in ALL if n != "rtl" or artefact.verilog]
+        names = [n for n in names if artefact.c or n in ("golden", "rtl")]
+        stages = {}
+        with tempfile.TemporaryDirectory() as work:
+            for name in names:
+                if progress is not None:
+                    progress(name)
+                stages[name] = against_golden(artefact, name, vectors, Path(work))
+        real = None if inputs is None else {k: np.asarray(v, np.float64) for k, v in inputs.items() if "__q" not in k}
+        seen = bound_seen(self.float_graph, self.graph, self.domain, self.certificate, vectors, real)
+        return Verdict(len(next(iter(vectors.values()))), stages, seen)
+
+    def certify(self, domain: Box | None = None, seed: int = 0) -> Certificate:
+        """Certify over the build's domain or another, and rewrite certificate, C header and manifest together."""
+        box = domain or self.domain
+        hashes = {"float": sha256(self.files["float.onnx"])}
+        certificate = _certified(self.float_graph, self.graph, box, hashes, seed)
+        self._rewrite(certificate, box)
+        return certificate
+
+    def _rewrite(self, certificate: Certificate, box: Box) -> None:
+        files = {k: v for k, v in self.files.items() if not k.startswith("report")}
+        files["vectors/domain.npz"] = _domain_file(box)
+        target = self.manifest["options"]["target"]
+        files = _with_certificate(files, self.graph, box, certificate, target)
+        report = summarise(self.graph, files, self.manifest["options"]["core"], certificate)
+        files.update({"report.json": dump_json(report), "report.html": render_report(report).encode()})
+        kept = {k: v for k, v in self.manifest.items() if k != "files"}
+        self.replace(files, kept)
+
+    def replace(self, files: Mapping[str, bytes], manifest: Mapping[str, Any] | None = None) -> None:
+        """Write the build anew with these files, whole or not at all."""
+        kept = manifest or {k: v for k, v in self.manifest.items() if k != "files"}
+        write_build(self.folder, files, kept)
+        for name in ("manifest", "files", "graph", "float_graph"):
+            self.__dict__.pop(name, None)
+
+    def interactive(self) -> Any:
+        """The Verilog in a pyverilator object, cycle by cycle (extra `rtl`; see docs/verilog.md)."""
+        from .simulate.interactive import open_interactive  # noqa: PLC0415 -- an optional extra
+
+        return open_interactive(self.artefact)
+
+
+def _certified(
+    float_graph: Graph, graph: Graph, box: Box, hashes: Mapping[str, str], seed: int
+) -> Certificate:
+    (name,) = graph.inputs
+    return certify(float_graph, graph, box.lower[name], box.upper[name], hashes=dict(hashes), bits=None, seed=seed)
+
+
+def _within_budget(certificate: Certificate, options: Options) -> None:
+    if options.max_error is None:
+        return
+    limit, worst = options.max_error, certificate.largest
+    if not np.isfinite(worst) or Fraction(worst) > limit:
+        raise PromiseError(
+            "--max-error", f"certified error {worst:.9g}", f"at most {float(limit):.9g}",
+            "more activation bits, a smaller --domain, or another code (--weights int8)",
+        )
+
+
+def _files(networks: Networks, options: Options) -> dict[str, bytes]:
+    graph = networks.integer_graph
+    vectors = test_vectors(graph, VECTORS, options.seed)
+    shown = golden(graph, vectors)
+    kept = {f"{n}__q": vectors[n].astype(np.int8) for n in graph.inputs}
+    kept.update({f"{n}__q": shown[n].astype(np.int8) for n in graph.outputs})
+    return {
+        "float.onnx": self_contained(networks.reference),
+        "network.json": dump_json(to_json(graph)),
+        "network.npz": dump_npz(arrays_of(graph)),
+        "vectors/golden.npz": dump_npz(kept),
+        "vectors/domain.npz": _domain_file(networks.domain),
+    }
+
+
+def _domain_file(box: Box) -> bytes:
+    ends = {f"{n}.lower": a for n, a in box.lower.items()} | {f"{n}.upper": a for n, a in box.upper.items()}
+    return dump_npz(ends)
+
+
+def _with_certificate(
+    files: dict[str, bytes], graph: Graph, box: Box, certificate: Certificate | None, target: str
+) -> dict[str, bytes]:
+    """The files with c/ and verilog/ rendered for this certificate, and the certificate tied to all of them."""
+    kept = {k: v for k, v in files.items() if not k.startswith(("c/", "verilog/")) and k != CERTIFICATE}
+    claim = None if certificate is None else certified_error(certificate, box)
+    c = generate_c(graph, claim) if target in ("c", "all") else {}
+    verilog = generate_verilog(graph) if target in ("verilog", "all") else {}
+    sources = {
+        "c": {name: text.encode() for name, text in c.items()},
+        "verilog": {name: text.encode() for name, text in verilog.items()},
+    }
+    for folder, texts in sources.items():
+        kept.update({f"{folder}/{name}": data for name, data in texts.items()})
+    if certificate is not None:
+        hashes = {
+            "float": sha256(files["float.onnx"]),
+            "network": sha256(files["network.json"]),
+            "network_arrays": sha256(files["network.npz"]),
+            **{folder: tree_hash(texts) for folder, texts in sources.items() if texts},
+        }
+        kept[CERTIFICATE] = certificate.with_hashes(hashes).dump()
+    return kept
+
+
+def certified_error(certificate: Certificate, box: Box) -> CertifiedError:
+    """What the C header says of a certificate."""
+
+    def exact(ends: Mapping[str, NDArray[np.float64]]) -> dict[str, list[Fraction]]:
+        return {name: [Fraction(float(x)) for x in np.ravel(array)] for name, array in ends.items()}
+
+    return CertifiedError(certificate.error_e9, exact(box.lower), exact(box.upper))
+
+
+def _manifest(networks: Networks, options: Options, model: Path) -> dict[str, Any]:
+    return {
+        "tinybound": __version__,
+        "model": {"name": model.name, "sha256": sha256(model.read_bytes())},
+        "options": options.to_json(),
+        "requantise": "onnx",
+    }
+
+
+__all__ = ["MANIFEST", "Build", "Options", "compile", "load", "read_inputs"]

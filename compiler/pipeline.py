@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a model file and options to the two networks: the float reference and its integer twin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .boxes import Box, parse_box
+from .errors import CompileError
+from .frontends import Imported, load_onnx
+from .graph import Graph
+from .ops.base import Scaled
+from .options import Options
+from .passes.match import match_reference
+from .quantise.calibrate import calibrate, samples_of_box
+from .quantise.lower import lower
+from .quantise.scales import activation
+from .quantise.weights import choose_weights
+
+DOMAIN_SAMPLES = 2048
+MARGIN = 1.05  # activation ranges seen on samples of a box are widened by this
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The float reference, the integer network, the input domain, and what the domain rests on."""
+
+    float_graph: Graph
+    integer_graph: Graph
+    domain: Box
+    samples: dict[str, NDArray[np.float64]]
+    reference: Path
+
+
+def build_networks(model: Path, options: Options) -> Networks:
+    """Load, calibrate, quantise."""
+    imported = load_onnx(model)
+    graph = imported.graph
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise CompileError(
+            str(model), f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs", "one of each",
+            "a model cut into parts with one input and one output",
+        )
+    box = parse_box(options.domain, graph) if options.domain else None
+    samples = _samples(imported, options, box)
+    integer_graph = _quantise(imported, options, samples)
+    float_graph, reference = graph, model
+    if options.reference is not None:
+        reference = options.reference
+        float_graph, integer_graph = match_reference(load_onnx(reference).graph, integer_graph)
+    if box is None:
+        box = _default_domain(imported, integer_graph, samples)
+    return Networks(float_graph, integer_graph, box, samples, reference)
+
+
+def _samples(imported: Imported, options: Options, box: Box | None) -> dict[str, NDArray[np.float64]]:
+    graph = imported.graph
+    if options.calibration is not None:
+        return read_inputs(options.calibration, graph)
+    if box is not None:
+        return {
+            name: samples_of_box(box.lower[name], box.upper[name], DOMAIN_SAMPLES, options.seed)
+            for name in graph.inputs
+        }
+    if imported.quantised and all(name in imported.activations for name in graph.inputs):
+        return {name: _representable_samples(graph, name, imported.activations[name]) for name in graph.inputs}
+    raise CompileError(
+        "calibration", "a float model and no samples", "typical inputs", "--calibration X.npz or --domain BOX"
+    )
+
+
+def _representable_samples(graph: Graph, name: str, scale: Scaled) -> NDArray[np.float64]:
+    low, high = (float(scale.scale * (end - scale.zero)) for end in (scale.lo, scale.hi))
+    shape = graph.values[name].shape
+    return samples_of_box(np.full(shape, low), np.full(shape, high), 64)
+
+
+def read_inputs(path: Path, graph: Graph) -> dict[str, NDArray[np.float64]]:
+    """Real inputs N x shape from an .npz with one array per graph input."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            held: dict[str, Any] = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise CompileError(str(path), "not a readable .npz file", "one array per graph input") from error
+    found = {}
+    for name in graph.inputs:
+        shape = graph.values[name].shape
+        if name not in held:
+            raise CompileError(str(path), f"arrays {sorted(held)}", f"one named {name!r}")
+        array = np.asarray(held[name])
+        if array.dtype.kind not in "fiub":
+            raise CompileError(str(path), f"{name!r} of type {array.dtype}", "numbers")
+        if len(array) == 0:
+            raise CompileError(str(path), f"{name!r} is empty", "at least one input")
+        if array.shape[1:] != shape:
+            if array.size != len(array) * int(np.prod(shape)) or array.shape[1:] != (1, *shape):
+                raise CompileError(str(path), f"{name!r} of shape {array.shape}", f"N x {shape}")
+            array = array.reshape(len(array), *shape)
+        found[name] = array.astype(np.float64)
+        if not np.isfinite(found[name]).all():
+            raise CompileError(str(path), f"NaN or infinity in {name!r}", "finite numbers")
+    return found
+
+
+def _quantise(imported: Imported, options: Options, samples: dict[str, NDArray[np.float64]]) -> Graph:
+    graph = imported.graph
+    power_of_two = options.scales == "pow2"
+    wanted: dict[str, Scaled] = dict(imported.activations)
+    stored = {value.name for value in graph.stored()}
+    if not stored <= set(wanted):
+        margin = MARGIN if options.calibration is None else 1.0
+        for name, (lo, hi) in calibrate(graph, samples).items():
+            wider = 1.0 if name in graph.inputs else margin
+            wanted.setdefault(name, activation(lo * wider, hi * wider, power_of_two=power_of_two))
+    layers = [node.name for node in graph.nodes if node.op.weighted]
+    weights = choose_weights(graph, options.codes(layers), imported.weights, power_of_two=power_of_two)
+    return lower(graph, wanted, weights)
+
+
+def _default_domain(imported: Imported, graph: Graph, samples: dict[str, NDArray[np.float64]]) -> Box:
+    """Minimum and maximum per element of the calibration, or what a quantised model's input can represent."""
+    lower_ends, upper_ends = {}, {}
+    for name in graph.inputs:
+        if name in imported.activations:
+            scale = imported.activations[name]
+            low, high = (float(scale.scale * (end - scale.zero)) for end in (scale.lo, scale.hi))
+            lower_ends[name] = np.full(graph.values[name].shape, low)
+            upper_ends[name] = np.full(graph.values[name].shape, high)
+        else:
+            lower_ends[name], upper_ends[name] = samples[name].min(axis=0), samples[name].max(axis=0)
+    return Box(lower_ends, upper_ends)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every executor by name, and one way to run any of them against the golden model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CompileError
+from ..graph import Graph
+from ..passes.layout import Order
+from ..passes.run_time_bits import has_bits
+from ..targets.c import identifier
+from ..targets.plan import Plan, exposed, make_plan
+from .boards import BOARDS
+from .compare import Comparison, compare
+from .emulated import Emulated
+from .golden import Ints, golden
+from .host import Host
+from .machine import Machine
+from .rtl import Rtl
+
+HOSTS = {"host": Host(), "host-sanitized": Host(sanitize=True)}
+C_EXECUTORS: tuple[str, ...] = (*HOSTS, *BOARDS)
+ALL: tuple[str, ...] = ("golden", "host", *BOARDS, "rtl")
+LOW_BITS = (2, 3, 4, 5, 6, 7)
+LOW_BITS_VECTORS = 16
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What is executed: the integer graph, and the folders of its generated C and Verilog (None: not built)."""
+
+    graph: Graph
+    c: Path | None
+    verilog: Path | None
+
+    @property
+    def name(self) -> str:
+        """Name of the generated files."""
+        return identifier(self.graph.name)
+
+
+def machine_of(executor: str) -> Machine:
+    """The machine behind an executor's name."""
+    if executor in HOSTS:
+        return HOSTS[executor]
+    if executor in BOARDS:
+        return Emulated(BOARDS[executor])
+    if executor == "rtl":
+        return Rtl()
+    raise CompileError("--on", f"executor {executor!r}", f"one of {', '.join(dict.fromkeys((*ALL, *HOSTS)))}")
+
+
+def folder_of(artefact: Artefact, executor: str) -> Path:
+    """The generated sources an executor runs; CompileError when this build does not have them."""
+    folder = artefact.verilog if executor == "rtl" else artefact.c
+    if folder is None:
+        target = "verilog" if executor == "rtl" else "c"
+        raise CompileError(f"--on {executor}", f"the build has no {target}", f"tinybound compile --target {target}")
+    return folder
+
+
+def flatten(graph: Graph, vectors: dict[str, Ints]) -> NDArray[np.int8]:
+    """N x bytes: the one input of the network in the order of the ONNX tensor."""
+    array = vectors[graph.inputs[0]]
+    return np.ascontiguousarray(array.reshape(len(array), -1).astype(np.int8))
+
+
+def outputs_of(artefact: Artefact, executor: str, vectors: dict[str, Ints], bits: int, work: Path) -> dict[str, Ints]:
+    """The output integers of an executor, N x shape per graph output."""
+    graph = artefact.graph
+    if executor == "golden":
+        values = golden(graph, vectors, bits)
+        return {name: values[name] for name in graph.outputs}
+    machine = machine_of(executor)
+    program = machine.build(folder_of(artefact, executor), artefact.name, work)
+    result = machine.run(program, flatten(graph, vectors), bits, work)
+    (name,) = graph.outputs
+    return {name: result.outputs.astype(np.int64).reshape(-1, *graph.values[name].shape)}
+
+
+def against_golden(artefact: Artefact, executor: str, vectors: dict[str, Ints], work: Path) -> Comparison:
+    """Every layer and the outputs of an executor compared with the golden model, at every run-time precision."""
+    graph = artefact.graph
+    plan = make_plan(graph)
+    shown: list[tuple[str, Order, NDArray[np.int64]]] = []
+    expected: dict[str, Ints] = {}
+    settings = [(8, vectors)]
+    if has_bits(graph):
+        few = {name: array[:LOW_BITS_VECTORS] for name, array in vectors.items()}
+        settings += [(bits, few) for bits in LOW_BITS]
+    if executor == "golden":
+        return compare([], golden(graph, vectors))
+    machine = machine_of(executor)
+    program = machine.build(folder_of(artefact, executor), artefact.name, work, trace=True)
+    for bits, some in settings:
+        mark = "" if bits == 8 else f" @ {bits} bits"
+        expected.update({f"{name}{mark}": array for name, array in golden(graph, some, bits).items()})
+        result = machine.run(program, flatten(graph, some), bits, work)
+        for index, value, order in exposed(plan):
+            found = result.traces.get(index)
+            bytes_ = np.zeros((len(result.outputs), 0), np.int8) if found is None else found.view(np.int8)
+            shown.append((f"{value}{mark}", order, bytes_.astype(np.int64)))
+        shown.extend((f"{name}{mark}", order, found) for name, order, found in _outputs(plan, result.outputs))
+    return compare(shown, expected)
+
+
+def _outputs(plan: Plan, outputs: NDArray[np.int8]) -> Iterator[tuple[str, Order, NDArray[np.int64]]]:
+    (name,) = plan.graph.outputs
+    yield name, np.arange(plan.graph.values[name].size), outputs.astype(np.int64)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `verify` found: mismatches per executor, and the certified bound beside the differences that were seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..boxes import Box
+from ..domains.exact import run
+from ..graph import Graph
+from ..ops import Softmax
+from .compare import Comparison
+from .golden import Ints, dequantise, golden
+
+
+@dataclass(frozen=True)
+class BoundSeen:
+    """Real inputs inside the domain against the bound: violations, the largest difference, and how many were outside."""
+
+    bound: float | None
+    max_seen: float
+    inside: int
+    outside: int
+    violations: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`ok` when every executor agreed everywhere and no difference exceeded the bound."""
+
+    vectors: int
+    stages: dict[str, Comparison]
+    bound: BoundSeen
+
+    @property
+    def ok(self) -> bool:
+        """Both promises hold on these vectors."""
+        return self.bound.violations == 0 and all(stage.mismatches == 0 for stage in self.stages.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON of `verify --json`."""
+        seen = self.bound
+        return {
+            "ok": self.ok,
+            "vectors": self.vectors,
+            "stages": {name: stage.to_json() for name, stage in self.stages.items()},
+            "bound": {
+                "violations": seen.violations, "max_seen": seen.max_seen, "bound": seen.bound,
+                "inside": seen.inside, "outside": seen.outside,
+            },
+        }
+
+
+def bound_seen(
+    float_graph: Graph, graph: Graph, domain: Box, certificate: Mapping[str, Any] | None,
+    vectors: dict[str, Ints], real: Mapping[str, NDArray[np.float64]] | None,
+) -> BoundSeen:
+    """Differences between the networks. Without real inputs the integers stand for their real values."""
+    (name,) = graph.inputs
+    if real is None or name not in real:
+        real = {name: dequantise(graph.values[name], vectors[name])}
+    held = domain.holds(name, real[name])
+    whole, single = bounded_values(graph, float_graph)
+    q = golden(graph, vectors)[whole]
+    y = dequantise(graph.values[whole], q)
+    limit = None if certificate is None else _limits(certificate, whole, y.shape[1:])
+    largest, violations = 0.0, 0
+    for i in np.flatnonzero(held):
+        x = run(float_graph, {name: real[name][i]})[single]
+        gap = np.abs(x - y[i])
+        largest = max(largest, float(gap.max()))
+        violations += int(limit is not None and bool((gap > limit).any()))
+    worst = None if limit is None else float(limit.max())
+    return BoundSeen(worst, largest, int(held.sum()), int((~held).sum()), violations)
+
+
+def bounded_values(graph: Graph, float_graph: Graph) -> tuple[str, str]:
+    """The (integer, float) values that the certificate bounds: the output, or the logits before a Softmax."""
+    found = []
+    for each in (graph, float_graph):
+        last = each.producer(each.outputs[0])
+        found.append(last.inputs[0] if last is not None and isinstance(last.op, Softmax) else each.outputs[0])
+    return found[0], found[1]
+
+
+def _limits(certificate: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    return np.asarray(certificate["outputs"][name]["bound"], np.float64).reshape(shape)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Verilog target: one hand-written block of hw/ per step, wired into a top with AXI4-Stream in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import Any
+
+from ..encodings.pot4 import codes
+from ..graph import Graph
+from ..ops import Requantise
+from ..passes.run_time_bits import has_bits
+from .c import identifier
+from .plan import Plan, Step, exposed, make_plan
+from .render import render
+
+MIN_ACC = 19  # narrowest accumulator that every block takes
+
+
+class Memories:
+    """Collects the ROM files that templates ask for."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.files: dict[str, str] = {}
+
+    def __call__(self, step: Step, name: str, words: Iterable[Any], width: int) -> str:
+        """File name of a ROM holding `words` in two's complement, `width` bits each."""
+        digits, mask = -(-width // 4), (1 << width) - 1
+        file = f"{self.prefix}_{step.index}_{name}.mem"
+        self.files[file] = "".join(f"{int(word) & mask:0{digits}x}\n" for word in words)
+        return file
+
+
+def accumulator_bits(graph: Graph, step: Step) -> int:
+    """Width of the step's accumulator, from its derived range."""
+    span = graph.values[step.node.output].range
+    assert span is not None
+    return max(span.bits, MIN_ACC)
+
+
+def geometry(step: Step) -> dict[str, int]:
+    """Parameters of tb_window that the step's block shares."""
+    op: Any = step.node.op
+    (c, h, w), (o, oh, ow) = step.view["input"], step.view["output"]
+    kernel, strides = getattr(op, "kernel", (1, 1)), getattr(op, "strides", (1, 1))
+    dilations, pads = getattr(op, "dilations", (1, 1)), getattr(op, "pads", (0, 0, 0, 0))
+    return {
+        "H": h, "W": w, "C": c, "OH": oh, "OW": ow, "O": o, "KH": kernel[0], "KW": kernel[1],
+        "SH": strides[0], "SW": strides[1], "DH": dilations[0], "DW": dilations[1], "PT": pads[0], "PL": pads[1],
+    }
+
+
+def rounding(requantise: Requantise) -> dict[str, Any]:
+    """Multiplier and shift as tb_requantise takes them: one number, or a table per channel."""
+    m, s = set(requantise.multiplier.tolist()), set(requantise.shift.tolist())
+    return {
+        "multiplier": m.pop() if len(m) == 1 else 0, "shift": s.pop() if len(s) == 1 else 63,
+        "channels": max(len(requantise.multiplier), 1),
+    }
+
+
+def branches(plan: Plan) -> tuple[dict[tuple[int, int], str], list[tuple[str, str, str]]]:
+    """Stream that each (step, input) reads, and the forks (from, to, to) that copy streams with many readers."""
+    feeds: dict[tuple[int, int], str] = {}
+    forks: list[tuple[str, str, str]] = []
+    names = {name: f"s{i}" for i, name in enumerate(dict.fromkeys([*plan.graph.inputs, *(s.target for s in plan.steps)]))}
+    for storage, stream in names.items():
+        ends = [(s.index, i) for s in plan.steps for i, source in enumerate(s.sources) if source == storage]
+        ends += [(-1, i) for i, source in enumerate(plan.outputs) if source == storage]
+        rest = stream
+        for n, end in enumerate(ends):
+            if n == len(ends) - 1:
+                feeds[end] = rest
+            else:
+                feeds[end], following = f"{stream}_{n}a", f"{stream}_{n}b"
+                forks.append((rest, feeds[end], following))
+                rest = following
+    return feeds, forks
+
+
+def generate_verilog(graph: Graph) -> dict[str, str]:
+    """File name -> text of verilog/: NAME.v, the blocks it uses, ROM contents, file lists and the C++ driver."""
+    name = identifier(graph.name)
+    plan = make_plan(graph)
+    memories = Memories(name)
+    feeds, forks = branches(plan)
+    stream = {s: f"s{i}" for i, s in enumerate(dict.fromkeys([*graph.inputs, *(s.target for s in plan.steps)]))}
+    traces = [{"name": value, "index": index, "count": plan.size[plan.steps[index].target]}
+              for index, value, _ in exposed(plan)]
+    names: dict[str, Any] = {
+        "name": name, "graph": graph, "plan": plan, "feeds": feeds, "forks": forks, "stream": stream,
+        "size": plan.size, "mem": memories, "geometry": geometry, "rounding": rounding, "pot4_codes": codes,
+        "acc_bits": lambda step: accumulator_bits(graph, step), "bits": has_bits(graph),
+        "pool": None if plan.pool is None else plan.pool.table().ravel(),
+    }
+    top = render("network.v.j2", **names)
+    sizes = {"frame_in": graph.values[graph.inputs[0]].size, "frame_out": graph.values[graph.outputs[0]].size}
+    driver = {"top": name, "has_bits": has_bits(graph), **sizes}
+    blocks = {
+        entry.name: entry.read_text(encoding="utf-8")
+        for entry in sorted(files("tinybound.hw").iterdir(), key=lambda e: e.name)
+        if entry.name.endswith((".v", ".vlt"))
+    }
+    sources = [f for f in blocks if f.endswith(".v")] + [f"{name}.v"]
+    return {
+        f"{name}.v": top,
+        **blocks,
+        **memories.files,
+        f"{name}.f": "".join(f"{source}\n" for source in sources),
+        f"{name}.core": render("network.core.j2", name=name, sources=sources, memories=sorted(memories.files)),
+        "driver.cpp": render("rtl_driver.cpp.j2", traces=[], **driver),
+        "driver_trace.cpp": render("rtl_driver.cpp.j2", traces=traces, **driver),
+    }
