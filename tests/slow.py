@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The law once more, by the letter: nested lists, Python integers and Fractions, loops. Shares no code with the product.
+
+Written from the table in DESIGN and docs/semantics.md, not from compiler/ops. Arrays are numpy on the outside only.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+
+def rhe(x: Fraction) -> int:
+    """Round half to even, without Python's round()."""
+    below = x.numerator // x.denominator
+    rest = x - below
+    if rest > Fraction(1, 2) or (rest == Fraction(1, 2) and below % 2 == 1):
+        return below + 1
+    return below
+
+
+def clip(q: int, lo: int, hi: int) -> int:
+    """Saturate."""
+    return lo if q < lo else hi if q > hi else q
+
+
+def conv(op: Any, x: Any) -> Any:
+    """acc = bias + sum of (x' - zero) * w; x' is x or the zero point, its low bits cleared at few bits."""
+    outputs, depth, kh, kw = op.weights.shape
+    channels, height, width = op.size
+    top, left, bottom, right = op.pads
+    oh = (height + top + bottom - (kh - 1) * op.dilations[0] - 1) // op.strides[0] + 1
+    ow = (width + left + right - (kw - 1) * op.dilations[1] - 1) // op.strides[1] + 1
+    per_group = outputs // op.groups
+    assert depth * op.groups == channels
+    step = 1 << (8 - op.bits)
+    w, b, x = op.weights.tolist(), op.bias.tolist(), x.tolist()
+    out = []
+    for o, i, j in product(range(outputs), range(oh), range(ow)):
+        first = (o // per_group) * depth
+        acc = b[o]
+        for c, u, v in product(range(depth), range(kh), range(kw)):
+            r = i * op.strides[0] + u * op.dilations[0] - top
+            s = j * op.strides[1] + v * op.dilations[1] - left
+            q = x[first + c][r][s] if 0 <= r < height and 0 <= s < width else op.zero
+            acc += (q // step * step - op.zero) * w[o][c][u][v]
+        out.append(acc)
+    return np.array(out).reshape(outputs, oh, ow)
+
+
+def dense(op: Any, x: Any) -> Any:
+    """One sum per row of the matrix."""
+    step = 1 << (8 - op.bits)
+    x = [q // step * step for q in x.tolist()]
+    rows = zip(op.weights.tolist(), op.bias.tolist(), strict=True)
+    return np.array([b + sum((q - op.zero) * w for q, w in zip(x, row, strict=True)) for row, b in rows])
+
+
+def add(op: Any, a: Any, b: Any) -> Any:
+    """(a - za) * ma + (b - zb) * mb."""
+    pairs = zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)
+    return np.array([(p - op.za) * op.ma + (q - op.zb) * op.mb for p, q in pairs]).reshape(a.shape)
+
+
+def _windows(op: Any, dilations: tuple[int, int]) -> Any:
+    """Per output element the list of its taps (c, row, column) inside the input, in scan order."""
+    channels, height, width = op.size
+    oh = (height + op.pads[0] + op.pads[2] - (op.kernel[0] - 1) * dilations[0] - 1) // op.strides[0] + 1
+    ow = (width + op.pads[1] + op.pads[3] - (op.kernel[1] - 1) * dilations[1] - 1) // op.strides[1] + 1
+    for c, i, j in product(range(channels), range(oh), range(ow)):
+        taps = []
+        for u, v in product(range(op.kernel[0]), range(op.kernel[1])):
+            r = i * op.strides[0] + u * dilations[0] - op.pads[0]
+            s = j * op.strides[1] + v * dilations[1] - op.pads[1]
+            if 0 <= r < height and 0 <= s < width:
+                taps.append((c, r, s))
+        yield taps
+
+
+def _map_shape(op: Any, flat: list[int]) -> Any:
+    channels = op.size[0]
+    oh = (op.size[1] + op.pads[0] + op.pads[2] - op.kernel[0]) // op.strides[0] + 1
+    if getattr(op, "dilations", (1, 1)) != (1, 1):
+        oh = (op.size[1] + op.pads[0] + op.pads[2] - (op.kernel[0] - 1) * op.dilations[0] - 1) // op.strides[0] + 1
+    return np.array(flat).reshape(channels, oh, -1)
+
+
+def average_pool(op: Any, x: Any) -> Any:
+    """Plain sum of (x - zero); padding adds nothing."""
+    return _map_shape(op, [sum(int(x[t]) - op.zero for t in taps) for taps in _windows(op, (1, 1))])
+
+
+def max_pool(op: Any, x: Any) -> Any:
+    """Largest tap inside the input."""
+    return _map_shape(op, [max(int(x[t]) for t in taps) for taps in _windows(op, op.dilations)])
+
+
+def requantise(op: Any, x: Any) -> Any:
+    """clip(rhe((x - zero_in) * m / 2^s) + zero, lo, hi), channel by channel."""
+    out = np.empty_like(x)
+    for c in range(x.shape[0]):
+        at = c if len(op.multiplier) > 1 else 0
+        m, s = int(op.multiplier[at]), int(op.shift[at])
+        for place in np.ndindex(x.shape[1:]):
+            exact = Fraction((int(x[c, *place]) - op.zero_in) * m, 2**s)
+            out[c, *place] = clip(rhe(exact) + op.zero, op.lo, op.hi)
+    return out
+
+
+def reshape(op: Any, x: Any) -> Any:
+    """Same elements in C order."""
+    out = np.empty(op.target, np.int64)
+    for place, value in zip(np.ndindex(*op.target), x.ravel().tolist(), strict=True):
+        out[place] = value
+    return out
+
+
+def transpose(op: Any, x: Any) -> Any:
+    """out[i_perm[0], i_perm[1], ...] = x[i_0, i_1, ...]."""
+    out = np.empty([op.size[a] for a in op.perm], np.int64)
+    for place in np.ndindex(*op.size):
+        out[tuple(place[a] for a in op.perm)] = x[place]
+    return out
+
+
+def softmax(op: Any, x: Any) -> Any:
+    """min(rhe(256 * e_i / sum e), 255) - 128 with e_i = table[max - q_i]."""
+    q = x.tolist()
+    e = [int(op.table[max(q) - v]) for v in q]
+    return np.array([min(rhe(Fraction(256 * v, sum(e))), 255) - 128 for v in e])
+
+
+def table(op: Any, x: Any) -> Any:
+    """entries[q - first]."""
+    return np.array([int(op.entries[q - op.first]) for q in x.ravel().tolist()]).reshape(x.shape)
+
+
+MEANINGS = {
+    "Add": add, "AveragePool": average_pool, "Conv": conv, "Dense": dense, "MaxPool": max_pool,
+    "Requantise": requantise, "Reshape": reshape, "Softmax": softmax, "Table": table, "Transpose": transpose,
+}  # fmt: skip
+
+
+def run(graph: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Every value of an integer graph. KeyError names an op without a slow meaning: write one above."""
+    values = dict(inputs)
+    for node in graph.nodes:
+        values[node.output] = MEANINGS[type(node.op).__name__](node.op, *(values[n] for n in node.inputs))
+    return values
