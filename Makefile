@@ -28,7 +28,7 @@ test: setup  ## lint, types, and the tests that are quick
 test-slow: setup  ## the other tests
 	$(PYTHON_BIN) -m pytest -q -n $(JOBS) -m slow
 
-models: setup  ## train the bundled models again (about two minutes)
+models: setup  ## train the bundled models again (about a minute)
 	$(PYTHON_BIN) examples/make_models.py
 
 clean:  ## remove .venv and everything made
