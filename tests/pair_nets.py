@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random small networks as float and integer graphs, and both evaluated exactly. Shared by test_pair_* and test_certify_*."""
+"""Random small networks as float and integer graphs, both evaluated exactly, for test_pair_* and test_certify_*."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from fractions import Fraction
 
 import numpy as np
 
+from tinybound.certify.lockstep import entries, lockstep, walk
 from tinybound.domains.exact import Exact, run
+from tinybound.domains.pair_interval import PairInterval
+from tinybound.domains.pair_product import PairProduct
+from tinybound.domains.pair_zonotope import PairZonotope
 from tinybound.graph import Graph, Node, Value, check
 from tinybound.ops.add import Add
 from tinybound.ops.average_pool import AveragePool
@@ -139,6 +143,7 @@ class Sketch:
     def integers(self, node, top):
         weights = node.op.weights
         peaks = np.abs(weights.reshape(len(weights), -1)).max(axis=1) / top
+        peaks = np.maximum(peaks, peaks.max() / 64)
         exact = [
             Fraction(2) ** int(np.ceil(np.log2(p))) if self.two else Fraction(float(np.float32(p)))
             for p in peaks
@@ -215,3 +220,84 @@ def points(pair, rng, count):
             kind = rng.random(low.shape) if i % 3 else np.full(low.shape, rng.random())
             x[name] = np.clip(np.where(kind < 0.3, corner, np.where(kind < 0.8, border, inside)), low, high)
         yield x
+
+
+def zoo(seed):
+    """One random network of every kind of op, the kind by seed."""
+    rng = np.random.default_rng(seed)
+    two = bool(rng.integers(2))
+    more = {
+        "squeeze": float(rng.choice([0.5, 0.9, 1.3])),
+        "top": int(rng.choice([1, 7, 127])),
+        "reach": float(rng.choice([0.6, 1.0, 1.5])),
+    }
+    kind = seed % 8
+    if kind < 2:
+        n = int(rng.integers(1, 4))
+        s = Sketch(seed, (n,), lower=rng.uniform(-2, 0, n), upper=rng.uniform(0, 2, n), two=two)
+        h = s.dense("x", 5, RELU6 if kind else RELU)
+        h = s.dense(h, 4, Clip(-0.3, 0.4) if rng.integers(2) else RELU)
+        return s.build(s.dense(h, 2, NONE), **more)
+    wide = float(rng.choice([0.01, 0.2, 1.0]))
+    if kind == 2:
+        middle = rng.uniform(-1, 1, 3)
+        s = Sketch(seed, (3,), lower=middle - wide, upper=middle + wide, two=two)
+        h = s.dense("x", 4, NONE)
+        h = s.put(Sigmoid() if rng.integers(2) else Swish(), h)
+        return s.build(s.dense(h, 2, NONE), **more)
+    middle = rng.uniform(-1, 1, (2, 4, 4))
+    s = Sketch(seed, (2, 4, 4), lower=middle - wide, upper=middle + wide, two=two)
+    if kind == 3:
+        h = s.conv("x", 3)
+        h = s.maximum(h, (2, 2)) if rng.integers(2) else s.maximum(h, (3, 3), (2, 2), (1, 1, 1, 1))
+        return s.build(s.dense(s.flat(h), 2, NONE), **more)
+    if kind == 4:
+        h = s.conv("x", 2, groups=2)
+        h = s.average(s.conv(h, 3, NONE, kernel=(1, 1), pads=(0, 0, 0, 0)), (2, 2))
+        return s.build(s.flat(h), **more)
+    if kind == 5:
+        a = s.conv("x", 2)
+        h = s.add(a, s.conv(a, 2, NONE), RELU6 if rng.integers(2) else NONE)
+        return s.build(s.dense(s.flat(s.average(h, (4, 4))), 2, NONE), s.flat(a), **more)
+    if kind == 6:
+        s = Sketch(seed, (8, 3, 3), lower=-0.5 * wide, upper=wide, two=two)
+        h = s.conv("x", 8, code="pool64")
+        h = s.dense(s.flat(s.average(h, (3, 3))), 2, NONE, code="pool64")
+        return s.build(h, **more).at(int(rng.integers(2, 8)))
+    h = s.conv("x", 3, strides=(2, 2))
+    h = s.put(Clip(0.1, 0.5), s.maximum(h, (2, 2)))  # a requantisation of values that are already quantised
+    return s.build(s.dense(s.flat(h), 2, NONE), **more)
+
+
+def ranges(pair, domain):
+    """Value -> its Box, for every value of the integer network that the bound covers."""
+    both = lockstep(pair.real, pair.whole)
+    at = entries(both, pair.whole, pair.lower, pair.upper)
+    name_of = {position: name for name, position in both.values.items()}
+    return {name_of[i]: domain.ranges(state) for i, state in walk(both, domain, at) if i in name_of}
+
+
+def violations(pair, boxes, seed, count=10, wobble=True):
+    """Values whose exact x, y or d = y - x leaves one of the boxes at some point: must stay empty.
+
+    The float side is evaluated in rationals, its parameters moved by 2^-52 (relative) with `wobble`.
+    """
+    rng, found = np.random.default_rng(seed), set()
+    for i, x in enumerate(points(pair, rng, count)):
+        real = run(pair.real, fractions(x), Rational(i + 1 if wobble else 0))
+        whole = run(pair.whole, pair.quantise(x))
+        for name, value in pair.whole.values.items():
+            y, twin = reals(value, whole[name]), real[name]
+            for kind, box in ((kind, each[name]) for kind, each in boxes.items()):
+                inside = (box.lx <= twin) & (twin <= box.ux) & (box.ly <= y) & (y <= box.uy)
+                if not (inside & (box.ld <= y - twin) & (y - twin <= box.ud)).all():
+                    found.add((kind, name))
+    return found
+
+
+DOMAINS = {"interval": PairInterval, "zonotope": PairZonotope, "product": PairProduct}
+
+
+def broken(pair, seed, count=10):
+    """Violations of all three domains."""
+    return violations(pair, {kind: ranges(pair, make()) for kind, make in DOMAINS.items()}, seed, count)

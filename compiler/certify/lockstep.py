@@ -194,7 +194,7 @@ def _apply(
         case "add":
             return domain.add(xs[0], xs[1], Sum(step, units[0], units[1]))
         case "requantise":
-            return domain.requantise(xs[0], Rounding(step, units[0]), step.real)  # type: ignore[arg-type]
+            return domain.requantise(xs[0], Rounding(step, units[0]), step.real)
         case "max":
             return domain.max(xs[0], step.integer[0])
         case "table":

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ops import Op
+from ..ops.base import Op
 
 
 @dataclass(frozen=True)

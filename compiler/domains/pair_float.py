@@ -78,5 +78,5 @@ def half_even(n: Ints, m: Ints, s: Ints) -> Ints:
 
 def scaled(q: Ints, scale: Fraction) -> tuple[Floats, Floats]:
     """scale * q rounded down and up."""
-    product = q * float(scale)
+    product = q.astype(np.float64) * float(scale)
     return down(product), up(product)

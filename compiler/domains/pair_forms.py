@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .pair_box import Box
-from .pair_float import TINY, U, Floats, Ints, down, total, up
+from .pair_float import TINY, Floats, Ints, U, down, total, up
 
 LIMIT = 1 << 24  # most numbers in one generator matrix (128 MB)
 

@@ -8,8 +8,6 @@ t between the least and the greatest slope of f.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from .pair import Step, Units
@@ -36,7 +34,8 @@ class Pointwise:
         """Positions of the entries that y in [ly, uy] can read, first and last."""
         low, high = lattice(box.ly, box.uy, np.full(box.ly.shape, float(self.unit.scale)))
         top = self.count - 1
-        return (np.clip(n + self.unit.zero - self.first, 0, top) for n in (low, high))  # type: ignore[return-value]
+        shift = self.unit.zero - self.first
+        return np.clip(low + shift, 0, top), np.clip(high + shift, 0, top)
 
     def box(self, box: Box) -> Box:
         """Ranges after the function: the interval rule."""

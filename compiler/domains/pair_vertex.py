@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .pair_box import Box
-from .pair_float import U, Floats
+from .pair_float import Floats, U
 
 Line = tuple[Floats, Floats]
 

@@ -152,10 +152,8 @@ class PairZonotope:
 def _candidates(box: Box, envelope: Envelope, lam: Floats) -> list[Slopes]:
     """generic: d ~ P D.  separate: y ~ P yhat, minus the form of x.  Constant cell: separate with P = 0."""
     zero = np.zeros_like(lam)
-    width = box.uy - box.ly
-    chord = np.clip((envelope.ku - envelope.kl) / np.maximum(width, TINY), 0.0, 1.0)
-    own = np.minimum(chord, np.clip(lam, 0, 1))
+    chord = np.clip((envelope.ku - envelope.kl) / np.maximum(box.uy - box.ly, TINY), 0.0, 1.0)
     return [
-        *(Slopes(zero + p, zero, zero) for p in (1.0, 0.5, 0.0)),
-        *(Slopes(p, p - lam, zero - 1) for p in (zero, chord, own)),
+        *(Slopes(zero + p, zero, zero) for p in (0.5, 1.0, 0.75, 0.25, 0.0)),
+        *(Slopes(p, p - lam, zero - 1) for p in (zero, chord)),
     ]

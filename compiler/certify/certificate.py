@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The certificate: over this box no output differs from the float network by more than its bound."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import ROUND_UP, Context, Decimal
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..domains.pair import Entry
+from ..domains.pair_interval import PairInterval
+from ..domains.pair_product import PairProduct
+from ..domains.pair_zonotope import PairZonotope
+from ..graph import Graph
+from .attack import Attack, attack
+from .branch import Bounds, Cut, Pieces, bounds, divide, ranges
+from .layers import describe
+from .lockstep import Lockstep, entries, lockstep
+
+FORMAT = "tinybound-certificate-1"
+MARGIN = Fraction(1, 10**9)  # so that a checker which adds in another order confirms the claim
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A bound per output element with its evidence. Same input, same `dump()`, but for the seconds."""
+
+    bound: Bounds  # per bounded value
+    attack: Attack
+    values: Mapping[str, str]  # output -> the value that is bounded (the input of a final Softmax)
+    probability: Mapping[str, float]  # output of a Softmax -> bound on its probabilities
+    alone: Mapping[str, Bounds]  # the bound by each domain alone
+    hashes: Mapping[str, str]
+    fields: Mapping[str, Any]
+    seconds: float
+
+    @property
+    def largest(self) -> float:
+        """The largest bound of any output element."""
+        return max(float(bound.max()) for bound in self.bound.values())
+
+    @property
+    def error_e9(self) -> int:
+        """The largest bound in units of 1e-9, rounded up: what generated headers carry."""
+        return max(bound_e9(bound) for bound in self.bound.values())
+
+    def with_hashes(self, hashes: Mapping[str, str]) -> Certificate:
+        """The same certificate, tied to these files."""
+        return replace(self, hashes=dict(sorted(hashes.items())))
+
+    def outputs_json(self) -> dict[str, Any]:
+        """Per output: bound, attack, witness, and what each domain alone proves."""
+        outputs: dict[str, Any] = {}
+        for name, value in self.values.items():
+            gaps = self.attack.found[value]
+            witness = self.attack.witness[value][int(gaps.argmax())]
+            outputs[name] = {
+                "value": value,
+                "bound": self.bound[value].ravel().tolist(),
+                "attack": gaps.ravel().tolist(),
+                "bound_e9": bound_e9(self.bound[value]),
+                "witness": {key: x.ravel().tolist() for key, x in witness.items()},
+                "domains": {kind: each[value].ravel().tolist() for kind, each in self.alone.items()},
+            }
+            if value != name:
+                outputs[name]["softmax"] = "the bound is on the logits"
+            if name in self.probability:
+                outputs[name]["probability_bound"] = self.probability[name]
+        return outputs
+
+    def document(self) -> dict[str, Any]:
+        """certificate.json as an object."""
+        head = {"format": FORMAT, "hashes": dict(self.hashes)}
+        return {**head, **self.fields, "outputs": self.outputs_json(), "seconds": self.seconds}
+
+    def dump(self) -> bytes:
+        """certificate.json."""
+        return (json.dumps(self.document(), indent=1) + "\n").encode()
+
+
+def certify(
+    float_graph: Graph,
+    integer_graph: Graph,
+    lower: Mapping[str, Any] | NDArray[Any],
+    upper: Mapping[str, Any] | NDArray[Any],
+    *,
+    hashes: Mapping[str, str],
+    bits: int | None = None,
+    seed: int = 0,
+    pieces: int = 1,
+    budget: int | None = None,
+) -> Certificate:
+    """Bound |integer - float| over the box, attack the bound, and describe the layers.
+
+    lower, upper: an array (floats or Fractions) of the input's shape, or one per name of an input. `bits`: the
+    run-time activation bits that integer_graph has been cut to, for the record. `pieces`: into how many parts
+    the box may be cut; `budget`: evaluations of the attack (by default what takes a few seconds).
+    """
+    start = time.perf_counter()
+    both = lockstep(float_graph, integer_graph)
+    ends = [side if isinstance(side, Mapping) else {both.inputs[0]: side} for side in (lower, upper)]
+    at = entries(both, integer_graph, ends[0], ends[1])
+    values, probability = _bounded(integer_graph)
+    names = sorted(set(values.values()))
+    alone = {
+        kind: bounds(both, make, at, names)
+        for kind, make in (("interval", PairInterval), ("zonotope", PairZonotope), ("product", PairProduct))
+    }
+    least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
+    found = divide(both, PairProduct, at, names, pieces) if pieces > 1 else Pieces(least, (None,))
+    bound = {name: claim(np.minimum(least[name], found.bound[name])) for name in names}
+    twins = {name: _twin(float_graph, integer_graph, name) for name in names}
+    evidence = attack(float_graph, integer_graph, both, at, twins, seed=seed, budget=budget or _budget(both))
+    fields = {
+        "semantics": {"requantise": "onnx", "bits": bits, "reference": "real"},
+        "mode": "box",
+        "method": "interval, zonotope, product: the least" + (", worst piece" if pieces > 1 else ""),
+        "domain": {name: _domain(at[both.values[name]]) for name in both.inputs},
+        "tree": [_cut(cut) for cut in found.tree],
+        "layers": describe(both, integer_graph, ranges(both, PairProduct, at, set(range(len(both.steps))))),
+    }
+    claims = {kind: {name: claim(b) for name, b in each.items()} for kind, each in alone.items()}
+    chance = {name: _chance(bound[values[name]], error) for name, error in probability.items()}
+    seconds = round(time.perf_counter() - start, 3)
+    return Certificate(bound, evidence, values, chance, claims, dict(sorted(hashes.items())), fields, seconds)
+
+
+def claim(bound: Floats) -> Floats:
+    """A little more than the bound, in 10 significant digits, rounded up."""
+    context = Context(prec=10, rounding=ROUND_UP)
+    flat = []
+    for value in bound.ravel().tolist():
+        exact = Fraction(value) * (1 + MARGIN)
+        digits = float(context.divide(Decimal(exact.numerator), Decimal(exact.denominator)))
+        flat.append(digits if Fraction(digits) >= exact else float(np.nextafter(digits, np.inf)))
+    return np.array(flat).reshape(bound.shape)
+
+
+def bound_e9(bound: Floats) -> int:
+    """The largest element in units of 1e-9, rounded up."""
+    return max((-int(-Fraction(value) * 10**9 // 1) for value in bound.ravel().tolist()), default=0)
+
+
+def _twin(real: Graph, whole: Graph, name: str) -> str:
+    """The float value beside an integer value."""
+    node = whole.producer(name)
+    return name if node is None else real.node(node.origin).output
+
+
+def _bounded(whole: Graph) -> tuple[dict[str, str], dict[str, float]]:
+    """Output -> value that is bounded; and for outputs of a Softmax the error of its table (if it is known)."""
+    values, errors = {}, {}
+    for name in whole.outputs:
+        node = whole.producer(name)
+        values[name] = name
+        if node is not None and type(node.op).__name__ == "Softmax":
+            values[name] = node.inputs[0]
+            error = getattr(node.op, "error", None)
+            if error is not None:
+                errors[name] = float(error)
+    return values, errors
+
+
+def _chance(bound: Floats, error: float) -> float:
+    """Softmax moves by at most half the largest change of a logit (maximum norm), plus the table's error."""
+    return float(claim(np.array([0.5 * float(bound.max()) + error]))[0])
+
+
+def _budget(both: Lockstep) -> int:
+    work = sum(step.real[0].size * step.shape[2] for step in both.steps if step.word == "affine")
+    return int(min(20_000, max(300, 2_000_000_000 // max(work, 1))))
+
+
+def _rational(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"
+
+
+def _domain(entry: Entry) -> dict[str, Any]:
+    return {
+        "lower": [_rational(v) for v in entry.lower],
+        "upper": [_rational(v) for v in entry.upper],
+        "scale": _rational(entry.units.scale),
+        "zero": entry.units.zero,
+        "range": [entry.lo, entry.hi],
+    }
+
+
+def _cut(cut: Cut) -> list[Any] | None:
+    return None if cut is None else [cut[0], cut[1], _rational(cut[2])]

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the certificate says per layer: accumulator ranges and neurons that can saturate inside the box."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..domains.pair import Rounding, Step
+from ..domains.pair_box import Box
+from ..domains.pair_float import half_even, lattice
+from ..graph import Graph
+from .lockstep import Lockstep
+
+INT32 = (-(1 << 31), (1 << 31) - 1)
+
+
+def describe(both: Lockstep, whole: Graph, boxes: Mapping[int, Box]) -> list[dict[str, Any]]:
+    """One entry per integer node that the bound covers, in order."""
+    last = {step.node: i for i, step in enumerate(both.steps)}
+    layers = []
+    for node in whole.nodes:
+        if node.name not in last:
+            continue
+        position = last[node.name]
+        step = both.steps[position]
+        layer: dict[str, Any] = {"node": node.name, "origin": node.origin, "op": type(node.op).__name__}
+        span = whole.values[node.output].range
+        assert span is not None
+        if node.op.accumulates:
+            first, final = lattice(boxes[position].ly, boxes[position].uy, step.units.steps())
+            layer["range"] = [span.lo, span.hi]
+            layer["range_in_domain"] = [max(span.lo, int(first.min())), min(span.hi, int(final.max()))]
+            layer["fits_int32"] = INT32[0] <= span.lo and span.hi <= INT32[1]
+        if step.word == "requantise":
+            layer["saturates"] = _saturates(step, both, boxes).tolist()
+        layers.append(layer)
+    return layers
+
+
+def _saturates(step: Step, both: Lockstep, boxes: Mapping[int, Box]) -> NDArray[np.int64]:
+    """Flat positions of neurons that the integer limits can cut where the float activation does not."""
+    before = step.inputs[0]
+    unit = both.steps[before].units
+    terms, box = Rounding(step, unit), boxes[before]
+    first, final = lattice(box.ly, box.uy, unit.steps())
+    low, high = (half_even(n, terms.m, terms.s) + terms.zero for n in (first, final))
+    scale, (a, c) = float(terms.scale), step.real
+    own_low = (
+        abs(scale * (terms.lo - terms.zero) - a) <= 0.5000001 * scale
+    )  # the limit stands for the float one
+    own_high = abs(scale * (terms.hi - terms.zero) - c) <= 0.5000001 * scale
+    cut = ((low < terms.lo) & (not own_low)) | ((high > terms.hi) & (not own_high))
+    return np.flatnonzero(cut)
