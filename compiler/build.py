@@ -26,7 +26,7 @@ from .graph import Graph
 from .network_file import arrays_of, dump_json, dump_npz, from_json, to_json
 from .options import Options
 from .passes.match import match_reference
-from .passes.run_time_bits import has_bits
+from .passes.run_time_bits import has_bits, with_bits
 from .pipeline import Networks, build_networks, read_inputs
 from .report.html import render_report
 from .report.summary import budget, summarise
@@ -48,7 +48,7 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
     networks = build_networks(Path(model), options)
     certificate = None
     if options.domain is not None or options.max_error is not None:
-        certificate = _certified(networks.float_graph, networks.integer_graph, networks.domain, {}, options.seed)
+        certificate = _certified(networks.float_graph, networks.integer_graph, networks.domain, options.seed)
         _within_budget(certificate, options)
     files = _files(networks, options)
     files = _with_certificate(files, networks.integer_graph, networks.domain, certificate, options.target)
@@ -136,6 +136,11 @@ class Build:
             found[name] = array if f"{name}__q" in inputs else quantise(value, array)
         return found
 
+    def check_bits(self, bits: int) -> None:
+        """CompileError unless this network can run at that many activation bits."""
+        if bits != 8 and not (has_bits(self.graph) and 2 <= bits <= 8):
+            raise CompileError("--bits", f"{bits}", "2 ... 8, for a network with weight-pool layers")
+
     def predict(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """Real outputs of the golden model for real inputs N x shape."""
         return {k: v for k, v in self.simulate(inputs).items() if "__q" not in k}
@@ -144,8 +149,7 @@ class Build:
         self, inputs: Mapping[str, NDArray[Any]], on: str = "golden", bits: int = 8
     ) -> dict[str, NDArray[Any]]:
         """Outputs NAME (real) and NAME__q (integers), and INPUT__q, by one executor."""
-        if bits != 8 and not (has_bits(self.graph) and 2 <= bits <= 8):
-            raise CompileError("--bits", f"{bits}", "2 ... 8, for a network with weight-pool layers")
+        self.check_bits(bits)
         vectors = self.quantise(inputs)
         with tempfile.TemporaryDirectory() as work:
             outputs = outputs_of(self.artefact, on, vectors, bits, Path(work))
@@ -174,12 +178,16 @@ class Build:
         seen = bound_seen(self.float_graph, self.graph, self.domain, self.certificate, vectors, real)
         return Verdict(len(next(iter(vectors.values()))), stages, seen)
 
-    def certify(self, domain: Box | None = None, seed: int = 0) -> Certificate:
-        """Certify over the build's domain or another, and rewrite certificate, C header and manifest together."""
+    def certify(self, domain: Box | None = None, seed: int = 0, bits: int = 8) -> Certificate:
+        """Certify over the build's domain or another, and rewrite certificate, C header and manifest together.
+
+        Fewer run-time `bits` have a certificate of their own, which is returned and not kept.
+        """
+        self.check_bits(bits)
         box = domain or self.domain
-        hashes = {"float": sha256(self.files["float.onnx"])}
-        certificate = _certified(self.float_graph, self.graph, box, hashes, seed)
-        self._rewrite(certificate, box)
+        certificate = _certified(self.float_graph, self.graph, box, seed, bits)
+        if bits == 8:
+            self._rewrite(certificate, box)
         return certificate
 
     def _rewrite(self, certificate: Certificate, box: Box) -> None:
@@ -199,6 +207,17 @@ class Build:
         for name in ("manifest", "files", "graph", "float_graph"):
             self.__dict__.pop(name, None)
 
+    @property
+    def report(self) -> dict[str, Any]:
+        """report.json."""
+        found: dict[str, Any] = json.loads(self.files["report.json"])
+        return found
+
+    def write_report(self, report: Mapping[str, Any], verdict: Verdict | None = None, **more: bytes) -> None:
+        """Put a new report.json and report.html (and further files) into the build."""
+        page = render_report(report, None if verdict is None else verdict.to_json())
+        self.replace({**self.files, **more, "report.json": dump_json(report), "report.html": page.encode()})
+
     def interactive(self) -> Any:
         """The Verilog in a pyverilator object, cycle by cycle (extra `rtl`; see docs/verilog.md)."""
         from .simulate.interactive import open_interactive  # noqa: PLC0415 -- an optional extra
@@ -206,11 +225,9 @@ class Build:
         return open_interactive(self.artefact)
 
 
-def _certified(
-    float_graph: Graph, graph: Graph, box: Box, hashes: Mapping[str, str], seed: int
-) -> Certificate:
-    (name,) = graph.inputs
-    return certify(float_graph, graph, box.lower[name], box.upper[name], hashes=dict(hashes), bits=None, seed=seed)
+def _certified(float_graph: Graph, graph: Graph, box: Box, seed: int, bits: int = 8) -> Certificate:
+    cut = with_bits(graph, bits)
+    return certify(float_graph, cut, box.lower, box.upper, hashes={}, bits=bits if has_bits(graph) else None, seed=seed)
 
 
 def _within_budget(certificate: Certificate, options: Options) -> None:

@@ -30,16 +30,16 @@ module tb_softmax #(
     reg [31:0] sum;
     reg [4:0] bits_left;
     reg [23:0] scaled;                                  // 256 * e, shifted out at its top
-    reg [32:0] rest;
+    reg [31:0] rest;                                    // < sum <= 2^30
     reg [23:0] quotient;
 
     wire [15:0] e;
     wire [7:0] depth = top - q;                         // 0 .. 255, modulo 256
     wire last = at == COUNT[AT_W-1:0] - 1'b1;
-    wire [32:0] shifted = {rest[31:0], scaled[23]};
-    wire fits = shifted >= {1'b0, sum};
-    wire [32:0] twice = {rest[31:0], 1'b0};
-    wire up = twice > {1'b0, sum} || (twice == {1'b0, sum} && quotient[0]);
+    wire [31:0] shifted = {rest[30:0], scaled[23]};
+    wire fits = shifted >= sum;
+    wire [31:0] other = sum - rest;
+    wire up = rest > other || (rest == other && quotient[0]);
     wire [23:0] rounded = quotient + {23'd0, up};
 
     assign s_axis_tready = state == LOAD;
@@ -81,7 +81,7 @@ module tb_softmax #(
                 state <= DIVIDE;
             end
             DIVIDE: if (bits_left != 0) begin
-                rest <= fits ? shifted - {1'b0, sum} : shifted;
+                rest <= fits ? shifted - sum : shifted;
                 quotient <= {quotient[22:0], fits};
                 scaled <= {scaled[22:0], 1'b0};
                 bits_left <= bits_left - 1'b1;

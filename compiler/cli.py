@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: arguments to one call each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from . import __version__, terminal
+from .errors import CompileError, PromiseError, TinyboundError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+INTERRUPTED = 130
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+BuildPath = Annotated[Path, typer.Argument(metavar="BUILD", help="A folder made by tinybound compile.")]
+Domain = Annotated[str | None, typer.Option(metavar="BOX", help="LO,HI, or a .json, .npz or .vnnlib file.")]
+MaxError = Annotated[str | None, typer.Option(metavar="E", help="Refuse when the certified error is larger.")]
+
+
+def _number(text: str | None) -> Fraction | None:
+    try:
+        return None if text is None else Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise CompileError("--max-error", f"{text!r}", "a number such as 0.05") from error
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Name every external tool, its version, what it is for, and how to install a missing one."""
+    from .doctor import rows
+
+    found = rows()
+    terminal.show_tools(found, as_json)
+    if any(row.path is None for row in found):
+        raise typer.Exit(3)
+
+
+@app.command()
+def inspect(model: Path, as_json: Json = False) -> None:
+    """List ops, shapes, MACs and parameters, and everything unsupported at once."""
+    from .inspect_model import inspect_model
+
+    terminal.show_inspection(inspect_model(model), as_json)
+
+
+@app.command()
+def compile(  # noqa: A001 -- the verb
+    model: Path,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="BUILD", help="Folder to write.")] = Path("BUILD"),
+    target: Annotated[str, typer.Option(help="c, verilog or all.")] = "all",
+    core: Annotated[str, typer.Option(help="Core that flash and stack are measured for.")] = "cortex-m4",
+    weights: Annotated[list[str] | None, typer.Option(
+        metavar="[NODE=]CODE", help="int8, pot4 or pool64; for one node with NODE=CODE.")] = None,
+    scales: Annotated[str, typer.Option(help="any, or pow2 for powers of two only.")] = "any",
+    calibration: Annotated[Path | None, typer.Option(metavar="X.npz", help="Typical inputs.")] = None,
+    domain: Domain = None,
+    reference: Annotated[Path | None, typer.Option(metavar="FLOAT.onnx", help="Float twin of a quantised model.")] = None,
+    max_error: MaxError = None,
+    max_flash: Annotated[int | None, typer.Option(metavar="BYTES")] = None,
+    max_ram: Annotated[int | None, typer.Option(metavar="BYTES")] = None,
+    seed: int = 0,
+    as_json: Json = False,
+) -> None:
+    """Compile MODEL into a BUILD folder: C, Verilog, golden vectors, certificate, report."""
+    from .build import Options
+    from .build import compile as compile_model
+
+    options = Options(
+        target=target, core=core, weights=tuple(weights or ["int8"]), scales=scales, calibration=calibration,
+        domain=domain, reference=reference, max_error=_number(max_error), max_flash=max_flash, max_ram=max_ram,
+        seed=seed,
+    )
+    with terminal.busy(f"compiling {model.name}"):
+        build = compile_model(model, output, options)
+    terminal.show_report(build.report, output, as_json)
+
+
+@app.command()
+def simulate(
+    build: BuildPath,
+    inputs: Annotated[Path, typer.Option(metavar="X.npz", help="One array per graph input, real or NAME__q.")],
+    output: Annotated[Path, typer.Option(metavar="Y.npz")] = Path("Y.npz"),
+    on: Annotated[str, typer.Option(help="golden, host, rtl, cortex-m4 ...")] = "golden",
+    bits: Annotated[int, typer.Option(help="Run-time activation bits of weight-pool layers.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """Run inputs through one executor and write outputs, real and integer."""
+    from .runs import simulate_files
+
+    with terminal.busy(f"running on {on}"):
+        summary = simulate_files(build, inputs, output, on, bits)
+    terminal.show_mapping(summary, as_json)
+
+
+@app.command()
+def verify(
+    build: BuildPath,
+    on: Annotated[str, typer.Option(help="Executors, comma-separated, or all.")] = "all",
+    inputs: Annotated[Path | None, typer.Option(metavar="X.npz", help="Without it: the build's own vectors.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare every executor with the golden model, layer by layer, and the bound with what is seen."""
+    from .runs import verify_build
+
+    with terminal.stages() as progress:
+        verdict = verify_build(build, on, inputs, progress)
+    terminal.show_verdict(verdict, as_json)
+    if not verdict.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def certify(
+    build: BuildPath,
+    domain: Domain = None,
+    bits: Annotated[int, typer.Option(help="Run-time activation bits; fewer than 8: shown, not kept.")] = 8,
+    max_error: MaxError = None,
+    seed: int = 0,
+    as_json: Json = False,
+) -> None:
+    """Certify over a box and rewrite certificate, C header and manifest together."""
+    from .runs import certify_build
+
+    limit = _number(max_error)
+    with terminal.busy("certifying"):
+        certificate = certify_build(build, domain, bits, seed)
+    terminal.show_certificate(certificate, as_json)
+    if limit is not None and not certificate.largest <= limit:
+        raise PromiseError("--max-error", f"certified error {certificate.largest:.9g}", f"at most {float(limit):.9g}")
+
+
+@app.command()
+def check(
+    certificate: Annotated[Path, typer.Argument(metavar="CERTIFICATE")],
+    build: Annotated[Path | None, typer.Option(metavar="BUILD", help="The build; by default the folder it lies in.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Re-check a certificate with the independent checker."""
+    from .checker import check_certificate
+
+    verdict = check_certificate(certificate, build or certificate.parent)
+    terminal.show_mapping(verdict, as_json)
+    if not verdict["accepted"]:
+        raise PromiseError(str(certificate), f"rejected: {verdict['reason']}", "a certificate that holds")
+
+
+@app.command()
+def firmware(
+    build: BuildPath,
+    board: Annotated[str, typer.Option(help="A core (cortex-m4) or a machine (mps2-an386).")] = "mps2-an386",
+    max_error: MaxError = None,
+    as_json: Json = False,
+) -> None:
+    """Build, run and count firmware for an emulated board; refuse above the error budget."""
+    from .build import load
+    from .firmware_image import board_of, make_firmware
+
+    with terminal.busy(f"building and running on {board}"):
+        report = make_firmware(load(build), board_of(board), _number(max_error))
+    terminal.show_report(report, build, as_json)
+
+
+@app.command()
+def report(build: BuildPath, as_json: Json = False) -> None:
+    """Show the report of a build."""
+    from .build import load
+
+    terminal.show_report(load(build).report, build, as_json)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"tinybound {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Compile an ONNX network to C and Verilog, with a bound on its distance to the float network."""
+
+
+def main() -> None:
+    """Entry point: expected failures become one line (or one JSON object) and an exit code, never a traceback."""
+    as_json = "--json" in sys.argv[1:]
+    try:
+        code = int(app(standalone_mode=False) or 0)
+        if code == INTERRUPTED:
+            _fail(as_json, "interrupted", "", code)
+    except KeyboardInterrupt:
+        code = _fail(as_json, "interrupted", "", INTERRUPTED)
+    except TinyboundError as error:
+        code = _fail(as_json, str(error), error.where, error.exit_code)
+    except TyperException as error:
+        code = _fail(as_json, f"usage: {error.format_message()}", "usage", 2) if error.format_message() else 2
+    except MemoryError:
+        code = _fail(as_json, "memory: not enough; try a smaller model", "memory", 2)
+    except OSError as error:
+        code = _fail(as_json, f"{error.filename or 'system'}: {error.strerror or error}", "system", 2)
+    sys.exit(code)
+
+
+def _fail(as_json: bool, message: str, where: str, code: int) -> int:
+    line = json.dumps({"error": message, "where": where, "exit_code": code}) if as_json else f"error: {message}"
+    print(" ".join(line.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Firmware for a board: built, run under emulation, counted; refused above an error budget."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .build import Build
+from .errors import CompileError, PromiseError
+from .simulate.boards import BOARDS, Board
+from .simulate.emulated import Counts, Emulated
+from .simulate.executors import against_golden, flatten, folder_of
+from .simulate.footprint import footprint
+
+
+def board_of(name: str) -> Board:
+    """A board by its core's name (cortex-m4) or its machine's (mps2-an386)."""
+    machines = {board.machine[1]: board for board in reversed(BOARDS.values()) if board.name != "cortex-m0plus"}
+    found = BOARDS.get(name) or machines.get(name)
+    if found is None:
+        raise CompileError("--board", f"{name!r}", f"one of {', '.join([*BOARDS, *machines])}")
+    return found
+
+
+def check_budget(build: Build, max_error: Fraction | None) -> list[str]:
+    """Macros that make the generated header check the budget too; PromiseError when it does not hold."""
+    if max_error is None:
+        return []
+    certificate = build.certificate
+    if certificate is None:
+        raise PromiseError("--max-error", "no certificate in this build", "one", "tinybound certify BUILD")
+    worst = max(Fraction(bound) for output in certificate["outputs"].values() for bound in output["bound"])
+    if worst > max_error:
+        raise PromiseError(
+            "--max-error", f"certified error {float(worst):.9g}", f"at most {float(max_error):.9g}",
+            "a smaller --domain, or tinybound certify BUILD",
+        )
+    return [f"{build.artefact.name}_MAX_ERROR_E9={int(max_error * 10**9)}"]
+
+
+def make_firmware(build: Build, board: Board, max_error: Fraction | None = None) -> dict[str, Any]:
+    """Build, verify and count; then put the image and the figures into the build. Returns the new report."""
+    defines = check_budget(build, max_error)
+    artefact, machine = build.artefact, Emulated(board)
+    sources = folder_of(artefact, board.name)
+    vectors = build.vectors()
+    with tempfile.TemporaryDirectory() as place:
+        work = Path(place)
+        found = against_golden(artefact, board.name, vectors, work)
+        if found.first is not None:
+            raise PromiseError(board.name, f"{found.mismatches} integers differ, first {found.first}", "none")
+        image = machine.build(sources, artefact.name, work, defines=defines).read_bytes()
+        counts = machine.count(sources, artefact.name, work, flatten(build.graph, vectors)[:1])
+        sizes = footprint(board, sources, artefact.name, work)
+    report = with_counts(build.report, board.name, counts)
+    if board.name == report["core"]:
+        report.update(flash_bytes=sizes.flash_bytes, ram_bytes=sizes.ram_bytes, stack_bytes=sizes.stack_bytes)
+    build.write_report(report, **{f"firmware/{artefact.name}-{board.name}.elf": image})
+    return report
+
+
+def count_on(build: Build, board: Board, inputs: NDArray[np.int8], bits: int) -> Counts:
+    """Instructions of one inference."""
+    with tempfile.TemporaryDirectory() as work:
+        sources = folder_of(build.artefact, board.name)
+        return Emulated(board).count(sources, build.artefact.name, Path(work), inputs[:1], bits)
+
+
+def with_counts(report: Mapping[str, Any], core: str, counts: Counts) -> dict[str, Any]:
+    """The report with a core's instruction counts, per network and per layer."""
+    layers = [dict(layer) for layer in report["layers"]]
+    for layer, count in zip(layers, counts.layers, strict=False):
+        layer["instructions"] = {**layer.get("instructions", {}), core: count}
+    totals = {**report["instructions"], core: counts.total}
+    new = {**report, "instructions": totals, "layers": layers}
+    if counts.note:
+        new["note"] = counts.note
+    return new

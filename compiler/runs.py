@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verbs on BUILD folders with files in and files out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .boxes import parse_box
+from .build import Build, load
+from .certify.certificate import Certificate
+from .errors import CompileError
+from .firmware_image import count_on, with_counts
+from .network_file import dump_npz
+from .simulate.boards import BOARDS
+from .simulate.executors import ALL, flatten
+from .simulate.verify import Verdict
+
+
+def read_arrays(path: Path, build: Build) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz with their batch axis; a single input without one gains it."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            held = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise CompileError(str(path), "not a readable .npz file", "one array per graph input") from error
+    for name in build.graph.inputs:
+        shape = build.graph.values[name].shape
+        for key in (name, f"{name}__q"):
+            if key in held and held[key].shape == shape:
+                held[key] = held[key][None]
+            if key in held and len(held[key]) == 0:
+                raise CompileError(str(path), f"{key!r} is empty", "at least one input")
+    return held
+
+
+def simulate_files(folder: Path, inputs: Path, output: Path, on: str, bits: int) -> dict[str, Any]:
+    """Run the inputs of a file, write the outputs to a file; on a board, count instructions into the report."""
+    build = load(folder)
+    arrays = read_arrays(inputs, build)
+    result = build.simulate(arrays, on, bits)
+    try:
+        output.write_bytes(dump_npz(result))
+    except OSError as error:
+        raise CompileError(str(output), f"cannot be written ({error.strerror})", "a writable file") from error
+    count = len(result[build.graph.outputs[0]])
+    summary: dict[str, Any] = {"executor": on, "vectors": count, "output": str(output)}
+    if on in BOARDS:
+        counts = count_on(build, BOARDS[on], flatten(build.graph, build.quantise(arrays)), bits)
+        summary["instructions"] = counts.total
+        if bits == 8:
+            build.write_report(with_counts(build.report, on, counts))
+    return summary
+
+
+def verify_build(folder: Path, on: str, inputs: Path | None, progress: Callable[[str], None]) -> Verdict:
+    """Verify on the executors named, separated by commas, or on all that the build has sources for."""
+    build = load(folder)
+    names = None if on == "all" else [name.strip() for name in on.split(",") if name.strip()]
+    if names == []:
+        raise CompileError("--on", "no executor", f"all, or some of {', '.join(ALL)}")
+    return build.verify(names, None if inputs is None else read_arrays(inputs, build), progress)
+
+
+def certify_build(folder: Path, domain: str | None, bits: int, seed: int) -> Certificate:
+    """Certify a build over its own box or another."""
+    build = load(folder)
+    return build.certify(None if domain is None else parse_box(domain, build.graph), seed, bits)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person sees: tables and a progress line on a terminal, JSON on request, no colour elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from .certify.certificate import Certificate
+    from .doctor import Row
+    from .simulate.verify import Verdict
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """A spinner on a terminal, silence elsewhere."""
+    if not err.is_terminal:
+        yield
+        return
+    with err.status(escape(what)):
+        yield
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str], None]]:
+    """A spinner that names the stage at work; silence off a terminal."""
+    if not err.is_terminal:
+        yield lambda name: None
+        return
+    with err.status("starting") as status:
+        yield lambda name: status.update(f"running {escape(name)}")
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: int = 1) -> None:
+    table = Table(title=escape(title), title_justify="left", show_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i >= right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    out.print(table)
+
+
+def show_json(data: Any) -> None:
+    """One JSON object on standard output."""
+    print(json.dumps(data, indent=2))
+
+
+def show_mapping(data: Mapping[str, Any], as_json: bool) -> None:
+    """Plain facts, a line each."""
+    if as_json:
+        show_json(data)
+        return
+    for key, value in data.items():
+        out.print(f"{escape(key.replace('_', ' '))}: {escape(str(value))}")
+
+
+def show_tools(rows: Sequence[Row], as_json: bool) -> None:
+    """The doctor's table."""
+    if as_json:
+        show_json([asdict(row) for row in rows])
+        return
+    cells = [(r.tool, r.version or "missing", r.purpose, "" if r.path else r.install) for r in rows]
+    _table("tools", ("tool", "version", "what for", "install with"), cells, right=9)
+
+
+def show_inspection(found: Mapping[str, Any], as_json: bool) -> None:
+    """Nodes of a model."""
+    if as_json:
+        show_json(found)
+        return
+    rows = [(n["name"], n["op"], "x".join(map(str, n["shape"])), n["macs"], n["parameters"]) for n in found["nodes"]]
+    _table(f"{found['name']}: {found['macs']} MACs, {found['parameters']} parameters",
+           ("node", "op", "output", "MACs", "parameters"), rows, right=2)
+
+
+def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
+    """Flash, RAM, layers, bounds."""
+    if as_json:
+        show_json(report)
+        return
+    rows = [
+        (x["name"], x["op"], x["code"], "x".join(map(str, x["shape"])), x["macs"], x["flash_bytes"], x["ram_bytes"],
+         ", ".join(str(n) for n in x.get("instructions", {}).values()))
+        for x in report["layers"]
+    ]
+    _table(f"{folder}: {report['name']}",
+           ("layer", "op", "code", "output", "MACs", "flash B", "RAM B", "instructions"), rows, right=4)
+    sizes = ", ".join(f"{what} {report[key]} B" for what, key in (
+        ("flash", "flash_bytes"), ("RAM", "ram_bytes"), ("stack", "stack_bytes")) if report.get(key) is not None)
+    out.print(f"{report['core']}: {sizes or report.get('note', '')}")
+    for core, count in report["instructions"].items():
+        out.print(f"{core}: {count} instructions")
+    if "certificate" in report:
+        for name, ends in report["certificate"]["outputs"].items():
+            _bounds(name, ends)
+
+
+def _bounds(name: str, ends: Mapping[str, Any]) -> None:
+    top, least = max(ends["bound"]), max(ends["attack"])
+    ratio = f", ratio {top / least:.2f}" if least > 0 else ""
+    out.print(f"{escape(name)}: certified at most {top:.6g} from the float network, found at least {least:.6g}{ratio}")
+
+
+def show_certificate(certificate: Certificate, as_json: bool) -> None:
+    """Both ends per output, and what each domain alone proves."""
+    if as_json:
+        show_json(certificate.document())
+        return
+    rows = []
+    for name, entry in certificate.outputs_json().items():
+        for i, (bound, attack) in enumerate(zip(entry["bound"], entry["attack"], strict=True)):
+            alone = [f"{entry['domains'][kind][i]:.6g}" for kind in ("interval", "zonotope")]
+            ratio = f"{bound / attack:.2f}" if attack > 0 else ""
+            rows.append((f"{name}[{i}]", f"{attack:.6g}", f"{bound:.6g}", ratio, *alone))
+    _table(f"certified in {certificate.seconds:.1f} s",
+           ("output", "found at least", "certified at most", "ratio", "interval alone", "zonotope alone"), rows)
+
+
+def show_verdict(verdict: Verdict, as_json: bool) -> None:
+    """Stage by layer, then the bound."""
+    if as_json:
+        show_json(verdict.to_json())
+        return
+    stages = [(name, stage) for name, stage in verdict.stages.items() if stage.layers]
+    layers = [layer.layer for layer in stages[0][1].layers] if stages else []
+    rows = [
+        (name, *(f"{stage.layers[i].mismatches} of {stage.layers[i].elements}" for _, stage in stages))
+        for i, name in enumerate(layers)
+    ]
+    _table(f"mismatches against the golden model, {verdict.vectors} vectors",
+           ("layer", *(name for name, _ in stages)), rows)
+    for name, stage in stages:
+        if stage.first is not None:
+            d = stage.first
+            out.print(f"{name}: first difference in {escape(d.layer)}, vector {d.vector}, index {list(d.index)}: "
+                      f"expected {d.expected}, found {d.found}")
+    seen = verdict.bound
+    bound = "no certificate" if seen.bound is None else f"certified at most {seen.bound:.6g}, {seen.violations} violations"
+    out.print(f"float network: largest difference seen {seen.max_seen:.6g} on {seen.inside} inputs in the domain "
+              f"({seen.outside} outside), {bound}")
