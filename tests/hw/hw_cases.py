@@ -8,19 +8,21 @@ import numpy as np
 from hw_samples import mem
 
 FRAMES = 6
-BITS = 5                                                # of the pool design
+BITS = 5  # of the pool design
 RNG = np.random.default_rng(11)
 
-_weights, _bias = RNG.integers(-128, 128, (3, 3, 3, 2)), RNG.integers(-2**14, 2**14, 3)
+_weights, _bias = RNG.integers(-128, 128, (3, 3, 3, 2)), RNG.integers(-(2**14), 2**14, 3)
 _multipliers = [301, 97, 512]
 _pool, _index = RNG.integers(-128, 128, (64, 8)), RNG.integers(0, 64, (3, 1, 3, 2))
 _vectors = _pool[_index].reshape(3, 1, 3, 16)
-_pool_bias = RNG.integers(-2**14, 2**14, 3)
+_pool_bias = RNG.integers(-(2**14), 2**14, 3)
 _subsets = (np.arange(256)[:, None] >> np.arange(8)) & 1
 
 FILES = {
-    "layer.weight.mem": mem(_weights, 8), "layer.bias.mem": mem(_bias, 24),
-    "layer.multiplier.mem": mem(_multipliers, 31), "pool.index.mem": mem(_index, 6),
+    "layer.weight.mem": mem(_weights, 8),
+    "layer.bias.mem": mem(_bias, 24),
+    "layer.multiplier.mem": mem(_multipliers, 31),
+    "pool.index.mem": mem(_index, 6),
     "pool.table.mem": mem(_subsets @ _pool.T, 12),
     "pool.bias.mem": mem(_pool_bias - (128 + 5) * _vectors.sum(axis=(1, 2, 3)), 24),
 }
@@ -54,5 +56,9 @@ def _case(fn, *shapes: tuple[int, ...]) -> tuple[list[list[bytes]], list[bytes]]
 
 
 # design -> (frames of each input, expected frames)
-CASES = {"layer": _case(_layer, (4, 3, 2)), "pool": _case(_pool64, (1, 3, 16)), "max": _case(_max, (4, 5, 3)),
-         "add": _case(_add, (20,), (20,))}
+CASES = {
+    "layer": _case(_layer, (4, 3, 2)),
+    "pool": _case(_pool64, (1, 3, 16)),
+    "max": _case(_max, (4, 5, 3)),
+    "add": _case(_add, (20,), (20,)),
+}

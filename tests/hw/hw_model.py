@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plain model of the blocks: loops over windows and Python integers, sharing nothing with the Verilog's order of work.
+"""Plain model of the blocks: loops over windows, Python integers, nothing of the Verilog's order of work.
 
 Frames are int64 arrays (N, H, W, C), as the streams carry them; weights are (O, KH, KW, C/groups).
 """
@@ -13,10 +13,10 @@ def windows(x, oh, ow, kh, kw, sh, sw, dh, dw, pt, pl, pad):
     """(N, OH, OW, KH, KW, C): the taps of every window; `pad` outside the frame."""
     n, h, w, c = x.shape
     out = np.full((n, oh, ow, kh, kw, c), pad, np.int64)
-    for i, j, k, l in np.ndindex(oh, ow, kh, kw):
-        y, z = i * sh + k * dh - pt, j * sw + l * dw - pl
+    for i, j, k, m in np.ndindex(oh, ow, kh, kw):
+        y, z = i * sh + k * dh - pt, j * sw + m * dw - pl
         if 0 <= y < h and 0 <= z < w:
-            out[:, i, j, k, l] = x[:, y, z]
+            out[:, i, j, k, m] = x[:, y, z]
     return out
 
 
@@ -30,8 +30,10 @@ def affine(taps, weights, bias, zero, groups):
     """acc (N, OH, OW, O) of windows (N, OH, OW, KH, KW, C)."""
     o = weights.shape[0]
     parts = np.split(taps - zero, groups, axis=-1)
-    acc = [np.einsum("nijklc,oklc->nijo", part, w, optimize=False)
-           for part, w in zip(parts, np.split(weights, groups))]
+    acc = [
+        np.einsum("nijklc,oklc->nijo", part, w, optimize=False)
+        for part, w in zip(parts, np.split(weights, groups), strict=False)
+    ]
     return np.concatenate(acc, axis=-1).reshape(*taps.shape[:3], o) + bias
 
 

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One sample per setting of a block: its Verilog body, memory files, input frames and expected output frames."""
+"""A sample is one setting of a block: Verilog body, memory files, input frames, expected output frames."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import hw_model as model
 import numpy as np
 
 FRAMES = 3
@@ -20,8 +19,8 @@ class Sample:
     body: str
     out_w: int
     files: dict[str, str]
-    inputs: np.ndarray                                  # (frames, beats in)
-    expect: Callable[[list[int]], np.ndarray]           # bits of each frame -> (frames, beats out)
+    inputs: np.ndarray  # (frames, beats in)
+    expect: Callable[[list[int]], np.ndarray]  # bits of each frame -> (frames, beats out)
 
     @property
     def family(self) -> str:
@@ -31,11 +30,13 @@ class Sample:
 def mem(values, width: int) -> str:
     """The text of a memory file: two's complement, ceil(width / 4) digits, newline at the end."""
     digits = (width + 3) // 4
-    return "".join(f"{int(v) & ((1 << width) - 1):0{digits}x}\n" for v in np.asarray(values, object).reshape(-1))
+    return "".join(
+        f"{int(v) & ((1 << width) - 1):0{digits}x}\n" for v in np.asarray(values, object).reshape(-1)
+    )
 
 
 def instance(module: str, label: str, params: dict[str, object], ports: str) -> str:
-    """An instance with clk, rst and `ports`; strings are quoted unless they are sized constants such as 64'd3."""
+    """An instance with clk, rst and `ports`; strings are quoted unless they are constants such as 64'd3."""
     text = ", ".join(f".{k}({_literal(v)})" for k, v in params.items())
     return f"    {module} #({text}) {label} (.clk(clk), .rst(rst), {ports});\n"
 

@@ -15,22 +15,37 @@ def requantise_samples() -> Iterator[Sample]:
     rng = np.random.default_rng(1)
     big = 2**31 - 1
     settings = {
-        "unit0": (9, [1], [0], 0, 0, -128, 127), "unit1": (10, [1], [1], 0, 0, -128, 127),
-        "unit5": (16, [1], [5], 0, -128, -128, 127), "unit62": (12, [1], [62], 0, 3, -128, 127),
-        "unit12": (12, [1], [12], 0, 0, -128, 127), "unit13": (12, [1], [13], 0, 0, -128, 127),
-        "unitwide": (64, [1], [50], 0, 7, -100, 100), "unitshifts": (20, [1], [0, 3, 11, 13, 62], 0, 1, -128, 127),
-        "even": (20, [2, 4, 6, 12], [8, 10, 9, 12], 0, 5, -128, 127), "shared": (24, [big - 2], [45], 0, 0, 0, 127),
+        "unit0": (9, [1], [0], 0, 0, -128, 127),
+        "unit1": (10, [1], [1], 0, 0, -128, 127),
+        "unit5": (16, [1], [5], 0, -128, -128, 127),
+        "unit62": (12, [1], [62], 0, 3, -128, 127),
+        "unit12": (12, [1], [12], 0, 0, -128, 127),
+        "unit13": (12, [1], [13], 0, 0, -128, 127),
+        "unitwide": (64, [1], [50], 0, 7, -100, 100),
+        "unitshifts": (20, [1], [0, 3, 11, 13, 62], 0, 1, -128, 127),
+        "even": (20, [2, 4, 6, 12], [8, 10, 9, 12], 0, 5, -128, 127),
+        "shared": (24, [big - 2], [45], 0, 0, 0, 127),
         "max": (32, [big, 1, big - 1, 2**30], [62, 24, 53, 54], 0, -1, -128, 127),
         "s32": (24, [int(m) for m in rng.integers(2**18, 2**26, 6) | 1], [32], 0, -20, -20, 127),
-        "narrow": (17, [3, 1, 2], [9, 0, 2], 0, 127, -128, 127), "bytes": (8, [96], [6], -128, 10, -128, 127),
-        "zeroes": (8, [5, 7], [3, 4], 127, -128, -128, 100), "wide": (48, [big, 12345], [62, 50], 0, 0, -128, 127),
+        "narrow": (17, [3, 1, 2], [9, 0, 2], 0, 127, -128, 127),
+        "bytes": (8, [96], [6], -128, 10, -128, 127),
+        "zeroes": (8, [5, 7], [3, 4], 127, -128, -128, 100),
+        "wide": (48, [big, 12345], [62, 50], 0, 0, -128, 127),
         "constant": (20, [77], [3], 0, 4, 4, 4),
     }
     for name, (width, m, s, zero_in, zero_out, lo, hi) in settings.items():
         channels = max(len(m), len(s))
         label = f"requantise-{name}"
-        params = {"ACC_W": width, "CHANNELS": channels, "MULTIPLIER": m[0] if len(m) == 1 else 0,
-                  "SHIFT": s[0] if len(s) == 1 else 63, "ZERO_IN": zero_in, "ZERO_OUT": zero_out, "LO": lo, "HI": hi}
+        params = {
+            "ACC_W": width,
+            "CHANNELS": channels,
+            "MULTIPLIER": m[0] if len(m) == 1 else 0,
+            "SHIFT": s[0] if len(s) == 1 else 63,
+            "ZERO_IN": zero_in,
+            "ZERO_OUT": zero_out,
+            "LO": lo,
+            "HI": hi,
+        }
         files = {}
         if len(m) > 1:
             params["MULTIPLIER_FILE"] = f"{label}.multiplier.mem"
@@ -43,7 +58,9 @@ def requantise_samples() -> Iterator[Sample]:
         def expect(_: list[int], x=x, m=m, s=s, rest=(zero_in, zero_out, lo, hi)) -> np.ndarray:
             return model.requantise(x, m, s, *rest)
 
-        yield Sample(label, instance("tb_requantise", "dut", params, f"{s_port(width)}, {M_PORT}"), 8, files, x, expect)
+        yield Sample(
+            label, instance("tb_requantise", "dut", params, f"{s_port(width)}, {M_PORT}"), 8, files, x, expect
+        )
 
 
 def _accumulators(rng, width: int, m: list[int], s: list[int], zero_in: int, channels: int) -> np.ndarray:
@@ -54,23 +71,31 @@ def _accumulators(rng, width: int, m: list[int], s: list[int], zero_in: int, cha
     for k in range(channels):
         mk, sk = m[k % len(m)], s[k % len(s)]
         values = [low, low + 1, high - 1, high, 0, 1, -1]
-        for _ in range(30):                             # acc * m near (odd) * 2^(s-1), small quotients
+        for _ in range(30):  # acc * m near (odd) * 2^(s-1), small quotients
             odd = 2 * int(rng.integers(-140, 141)) + 1
             near = odd * (1 << sk) // (2 * mk) + zero_in
             values += [near - 1, near, near + 1]
         values = [v for v in values if low <= v <= high]
         values += [int(v) for v in rng.integers(low, high, FRAMES * rows, endpoint=True)]
-        span = min(high, 200 * (1 << sk) // mk + 2)     # not saturated
-        values[len(values) // 2::2] = [int(v) for v in rng.integers(max(low, -span), span, endpoint=True,
-                                                                  size=len(values[len(values) // 2::2]))]
-        x[:, :, k] = np.array(values[:FRAMES * rows], object).reshape(FRAMES, rows)
+        span = min(high, 200 * (1 << sk) // mk + 2)  # not saturated
+        values[len(values) // 2 :: 2] = [
+            int(v)
+            for v in rng.integers(
+                max(low, -span), span, endpoint=True, size=len(values[len(values) // 2 :: 2])
+            )
+        ]
+        x[:, :, k] = np.array(values[: FRAMES * rows], object).reshape(FRAMES, rows)
     return x.reshape(FRAMES, -1).astype(np.int64)
 
 
 def add_samples() -> Iterator[Sample]:
     """Joins followed by tb_requantise; input words are b * 256 + a; offered together."""
-    settings = {"plain": (0, 0, 1, 1, 10, 1, 0), "scaled": (-5, 127, 3, 200, 20, 9, 4),
-                "wide": (-128, 3, 2**45 - 1, 2**53, 64, 54, -7), "ties": (0, 0, 8, 24, 16, 4, 0)}
+    settings = {
+        "plain": (0, 0, 1, 1, 10, 1, 0),
+        "scaled": (-5, 127, 3, 200, 20, 9, 4),
+        "wide": (-128, 3, 2**45 - 1, 2**53, 64, 54, -7),
+        "ties": (0, 0, 8, 24, 16, 4, 0),
+    }
     for number, (name, (za, zb, ma, mb, width, shift, zero)) in enumerate(settings.items()):
         rng = np.random.default_rng(number)
         a, b = rng.integers(-128, 128, (2, FRAMES, 64))
@@ -80,13 +105,30 @@ def add_samples() -> Iterator[Sample]:
             acc = (a - za).astype(object) * ma + (b - zb).astype(object) * mb
             return model.requantise(acc, [1], [shift], 0, zero, -128, 127)
 
-        params = {"ZERO_A": za, "ZERO_B": zb, "MULTIPLIER_A": f"64'd{ma}", "MULTIPLIER_B": f"64'd{mb}", "ACC_W": width}
-        body = (f"    wire [{width - 1}:0] acc;\n    wire accv, accr, ra, rb;\n    assign s_ready = ra && rb;\n"
-                + instance("tb_add", "dut", params, ".s_axis_a_tdata(s_data[7:0]), .s_axis_b_tdata(s_data[15:8]), "
-                           ".s_axis_a_tvalid(s_valid), .s_axis_b_tvalid(s_valid), .s_axis_a_tready(ra), "
-                           f".s_axis_b_tready(rb), {stream('m', 'acc', 'accv', 'accr')}")
-                + instance("tb_requantise", "narrow", {"ACC_W": width, "SHIFT": shift, "ZERO_OUT": zero},
-                           f"{stream('s', 'acc', 'accv', 'accr')}, {M_PORT}"))
+        params = {
+            "ZERO_A": za,
+            "ZERO_B": zb,
+            "MULTIPLIER_A": f"64'd{ma}",
+            "MULTIPLIER_B": f"64'd{mb}",
+            "ACC_W": width,
+        }
+        body = (
+            f"    wire [{width - 1}:0] acc;\n    wire accv, accr, ra, rb;\n    assign s_ready = ra && rb;\n"
+            + instance(
+                "tb_add",
+                "dut",
+                params,
+                ".s_axis_a_tdata(s_data[7:0]), .s_axis_b_tdata(s_data[15:8]), "
+                ".s_axis_a_tvalid(s_valid), .s_axis_b_tvalid(s_valid), .s_axis_a_tready(ra), "
+                f".s_axis_b_tready(rb), {stream('m', 'acc', 'accv', 'accr')}",
+            )
+            + instance(
+                "tb_requantise",
+                "narrow",
+                {"ACC_W": width, "SHIFT": shift, "ZERO_OUT": zero},
+                f"{stream('s', 'acc', 'accv', 'accr')}, {M_PORT}",
+            )
+        )
         yield Sample(f"add-{name}", body, 8, {}, (b & 255) * 256 + (a & 255), expect)
 
 
@@ -95,19 +137,41 @@ def plain_samples() -> Iterator[Sample]:
     rng = np.random.default_rng(2)
     entries = rng.integers(-128, 128, 256)
     x = np.stack([rng.permutation(256) - 128 for _ in range(FRAMES)])
-    yield Sample("table", instance("tb_table", "dut", {"FILE": "table.entries.mem"}, f"{s_port(8)}, {M_PORT}"), 8,
-                 {"table.entries.mem": mem(entries, 8)}, x, lambda _: entries[x + 128])
-    perms = {"transpose": np.arange(60).reshape(3, 4, 5).transpose(1, 2, 0).reshape(-1), "crop": np.array([6, 2, 3]),
-             "repeat": np.array([0, 1, 1, 2, 0, 2, 2]), "single": np.array([0]), "gather": np.array([9])}
+    yield Sample(
+        "table",
+        instance("tb_table", "dut", {"FILE": "table.entries.mem"}, f"{s_port(8)}, {M_PORT}"),
+        8,
+        {"table.entries.mem": mem(entries, 8)},
+        x,
+        lambda _: entries[x + 128],
+    )
+    perms = {
+        "transpose": np.arange(60).reshape(3, 4, 5).transpose(1, 2, 0).reshape(-1),
+        "crop": np.array([6, 2, 3]),
+        "repeat": np.array([0, 1, 1, 2, 0, 2, 2]),
+        "single": np.array([0]),
+        "gather": np.array([9]),
+    }
     for name, perm in perms.items():
         beats = {"crop": 7, "gather": 13}.get(name, int(perm.max()) + 1)
         frames = rng.integers(-128, 128, (FRAMES, beats))
         width = max(1, (beats - 1).bit_length())
         params = {"IN": beats, "OUT": len(perm), "FILE": f"reorder.{name}.mem"}
-        yield Sample(f"reorder-{name}", instance("tb_reorder", "dut", params, f"{s_port(8)}, {M_PORT}"), 8,
-                     {f"reorder.{name}.mem": mem(perm, width)}, frames,
-                     lambda _, frames=frames, perm=perm: frames[:, perm])
+        yield Sample(
+            f"reorder-{name}",
+            instance("tb_reorder", "dut", params, f"{s_port(8)}, {M_PORT}"),
+            8,
+            {f"reorder.{name}.mem": mem(perm, width)},
+            frames,
+            lambda _, frames=frames, perm=perm: frames[:, perm],
+        )
     for depth in (1, 3, 8):
-        frames = rng.integers(-2**39, 2**39, (FRAMES, 50))
-        yield Sample(f"fifo-{depth}", instance("tb_fifo", "dut", {"WIDTH": 40, "DEPTH": depth}, f"{s_port(40)}, {M_PORT}"),
-                     40, {}, frames, lambda _, frames=frames: frames)
+        frames = rng.integers(-(2**39), 2**39, (FRAMES, 50))
+        yield Sample(
+            f"fifo-{depth}",
+            instance("tb_fifo", "dut", {"WIDTH": 40, "DEPTH": depth}, f"{s_port(40)}, {M_PORT}"),
+            40,
+            {},
+            frames,
+            lambda _, frames=frames: frames,
+        )

