@@ -57,7 +57,7 @@ class Range:
     @property
     def bits(self) -> int:
         """Width of the narrowest two's-complement word that holds the range."""
-        return max(self.lo.bit_length() if self.lo >= 0 else (~self.lo).bit_length(), self.hi.bit_length()) + 1
+        return max((end if end >= 0 else ~end).bit_length() for end in (self.lo, self.hi)) + 1
 
     @property
     def c_word(self) -> str:
