@@ -29,11 +29,11 @@ def multiplier(ratio: Fraction, reach: int, where: str = "requantise") -> tuple[
     if odd < 1 << 31 and reach * abs(Fraction(odd, 1 << 32) - ratio) <= TOLERANCE:
         return odd, 32
     shift = min(30 - _log2(ratio), MAX_SHIFT)
-    if shift < 0:
-        raise CompileError(where, f"scale ratio {float(ratio):.3g}", "below 2^31", "a larger output scale")
-    m = round(ratio * (1 << shift))
+    m = round(ratio * (1 << shift)) if shift >= 0 else 0
     if m >= 1 << 31:
         m, shift = m >> 1, shift - 1
+    if shift < 0:
+        raise CompileError(where, f"scale ratio {float(ratio):.3g}", "below 2^31", "a larger output scale")
     return max(m, 1), shift
 
 
