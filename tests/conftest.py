@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-sys.path.insert(0, str(TESTS))  # makes the helper modules of this folder importable under --import-mode=importlib
+sys.path.insert(
+    0, str(TESTS)
+)  # makes the helper modules of this folder importable under --import-mode=importlib
 
 
 def pytest_addoption(parser):

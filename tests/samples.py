@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All samples of all ops as one network, and the executors that run it. A new op in OPS is picked up by itself."""
+"""All samples of all ops as one network, and the executors that run it. A new op in OPS is picked up."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from tinybound.domains.exact import run
 from tinybound.graph import Graph, Node, Value, check
 from tinybound.ops import OPS, Clip, Softmax
@@ -46,7 +47,9 @@ def all_samples() -> list[tuple[str, Sample]]:
     return [(f"{op.__name__}{i}", sample) for op in OPS for i, sample in enumerate(op.samples())]
 
 
-def float_nodes(name: str, sample: Sample, *, relu: bool) -> tuple[list[Node], list[str], str, dict[str, Scaled]]:
+def float_nodes(
+    name: str, sample: Sample, *, relu: bool
+) -> tuple[list[Node], list[str], str, dict[str, Scaled]]:
     """The sample's nodes, inputs, output and quantisations. Values are named after the sample.
 
     Sums get a Clip (Relu or identity). Other ops get a Relu into another scale with `relu`: a rescaling.
@@ -62,7 +65,10 @@ def float_nodes(name: str, sample: Sample, *, relu: bool) -> tuple[list[Node], l
     elif relu and not isinstance(op, Softmax):
         wider = Scaled(sample.output.scale * Fraction(7, 5), -128, -128, 127)
         known |= {f"{name}.t": sample.output, out: wider}
-        nodes = [Node(name, op, tuple(inputs), f"{name}.t"), Node(f"{name}.clip", Clip(0.0), (f"{name}.t",), out)]
+        nodes = [
+            Node(name, op, tuple(inputs), f"{name}.t"),
+            Node(f"{name}.clip", Clip(0.0), (f"{name}.t",), out),
+        ]
     else:
         known[out] = sample.output
         nodes = [Node(name, op, tuple(inputs), out)]
@@ -100,7 +106,7 @@ def cases(*, relu: bool) -> list[Case]:
 
 
 def vectors(graph: Graph, count: int, seed: int) -> Vectors:
-    """(count, *shape) integers per input: constant -128, 127, the zero point and -1; extremes; then random."""
+    """(count, *shape) per input: constant -128, 127, the zero point and -1; extremes; then random."""
     rng = np.random.default_rng(seed)
     found = {}
     for name in graph.inputs:

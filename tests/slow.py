@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The law once more, by the letter: nested lists, Python integers and Fractions, loops. Shares no code with the product.
+"""The law once more, by the letter: nested lists, Python integers and Fractions, loops; no code of the product.
 
-Written from the table in DESIGN and docs/semantics.md, not from compiler/ops. Arrays are numpy on the outside only.
+Written from docs/semantics.md, not from compiler/ops. Arrays are numpy on the outside only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def rhe(x: Fraction) -> int:
 
 def clip(q: int, lo: int, hi: int) -> int:
     """Saturate."""
-    return lo if q < lo else hi if q > hi else q
+    return max(lo, min(q, hi))
 
 
 def conv(op: Any, x: Any) -> Any:
@@ -82,9 +82,8 @@ def _windows(op: Any, dilations: tuple[int, int]) -> Any:
 
 def _map_shape(op: Any, flat: list[int]) -> Any:
     channels = op.size[0]
-    oh = (op.size[1] + op.pads[0] + op.pads[2] - op.kernel[0]) // op.strides[0] + 1
-    if getattr(op, "dilations", (1, 1)) != (1, 1):
-        oh = (op.size[1] + op.pads[0] + op.pads[2] - (op.kernel[0] - 1) * op.dilations[0] - 1) // op.strides[0] + 1
+    span = (op.kernel[0] - 1) * getattr(op, "dilations", (1, 1))[0] + 1
+    oh = (op.size[1] + op.pads[0] + op.pads[2] - span) // op.strides[0] + 1
     return np.array(flat).reshape(channels, oh, -1)
 
 

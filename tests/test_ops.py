@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import samples
 import slow
+
 from tinybound.domains.exact import Exact, run
 from tinybound.domains.interval import Interval
 from tinybound.graph import Graph, Node, Quant, Value
@@ -37,7 +38,17 @@ def test_every_integer_op_and_code_is_in_the_table():
     seen = {type(node.op).__name__ for case in ALL for node in case.whole.nodes}
     codes = {node.code for case in ALL for node in case.whole.nodes if node.op.weighted}
 
-    assert seen >= {"Add", "AveragePool", "Conv", "Dense", "MaxPool", "Requantise", "Reshape", "Softmax", "Transpose"}
+    assert seen >= {
+        "Add",
+        "AveragePool",
+        "Conv",
+        "Dense",
+        "MaxPool",
+        "Requantise",
+        "Reshape",
+        "Softmax",
+        "Transpose",
+    }
     assert codes == {"int8", "pot4", "pool64"}
     weighted = {type(n.op).__name__ for case in ALL for n in case.whole.nodes if n.code == "pool64"}
     assert weighted == {"Conv", "Dense"}
@@ -217,7 +228,9 @@ def test_every_executor_gives_the_golden_integers(network, executor, tmp_path):
         total += compared
         assert wrong == 0, f"{bits} bits: {wrong} of {compared} differ; {first}"
     names = {name.split(".")[0] for name in got[8]}
-    assert names >= {name for name, _ in samples.all_samples() if name != "Reshape0"}  # a vector: nothing moves
+    assert names >= {
+        name for name, _ in samples.all_samples() if name != "Reshape0"
+    }  # a vector: nothing moves
     print(f"{executor.name}: {total} integers compared")
 
 
