@@ -17,13 +17,12 @@ from .graph import Graph
 from .ops.base import Scaled
 from .options import Options
 from .passes.match import match_reference
-from .quantise.calibrate import calibrate, samples_of_box
+from .quantise.calibrate import calibrate, reachable, samples_of_box, widen
 from .quantise.lower import lower
 from .quantise.scales import activation
 from .quantise.weights import choose_weights
 
 DOMAIN_SAMPLES = 2048
-MARGIN = 1.05  # activation ranges seen on samples of a box are widened by this
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def build_networks(model: Path, options: Options) -> Networks:
         )
     box = parse_box(options.domain, graph) if options.domain else None
     samples = _samples(imported, options, box)
-    integer_graph = _quantise(imported, options, samples)
+    integer_graph = _quantise(imported, options, samples, box)
     float_graph, reference = graph, model
     if options.reference is not None:
         reference = options.reference
@@ -107,16 +106,17 @@ def read_inputs(path: Path, graph: Graph) -> dict[str, NDArray[np.float64]]:
     return found
 
 
-def _quantise(imported: Imported, options: Options, samples: dict[str, NDArray[np.float64]]) -> Graph:
+def _quantise(
+    imported: Imported, options: Options, samples: dict[str, NDArray[np.float64]], box: Box | None
+) -> Graph:
     graph = imported.graph
     power_of_two = options.scales == "pow2"
     wanted: dict[str, Scaled] = dict(imported.activations)
     stored = {value.name for value in graph.stored()}
     if not stored <= set(wanted):
-        margin = MARGIN if options.calibration is None else 1.0
-        for name, (lo, hi) in calibrate(graph, samples).items():
-            wider = 1.0 if name in graph.inputs else margin
-            wanted.setdefault(name, activation(lo * wider, hi * wider, power_of_two=power_of_two))
+        limits = None if box is None else reachable(graph, box.lower, box.upper)
+        for name, (lo, hi) in widen(calibrate(graph, samples), limits).items():
+            wanted.setdefault(name, activation(lo, hi, power_of_two=power_of_two))
     layers = [node.name for node in graph.nodes if node.op.weighted]
     weights = choose_weights(graph, options.codes(layers), imported.weights, power_of_two=power_of_two)
     return lower(graph, wanted, weights)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Integer ranges, element by element: (lo, hi) arrays of int64. Exact when a word's inputs are independent."""
+"""Ranges, element by element: (lo, hi) arrays. Exact on integers when a word's inputs are independent.
+
+On floats nothing is rounded outwards: good for choosing scales, not for a certificate (see the pair domains).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _EXACT = Exact()
 
 
 class Interval:
-    """Each word on boxes of integers."""
+    """Each word on boxes of numbers."""
 
     def gather(self, x: Box, index: NDArray[np.int64], pad: int) -> Box:
         return _EXACT.gather(x[0], index, pad), _EXACT.gather(x[1], index, pad)
@@ -38,6 +41,16 @@ class Interval:
         ends = [((x[0] - z) * m, (x[1] - z) * m) for x, m, z in ((a, ma, za), (b, mb, zb))]
         low, high = (sum(pick(*pair) for pair in ends) for pick in (np.minimum, np.maximum))
         return low, high
+
+    def clip(self, x: Box, lo: float, hi: float) -> Box:
+        return np.clip(x[0], lo, hi), np.clip(x[1], lo, hi)
+
+    def function(self, x: Box, fn: Any) -> Box:
+        ends = fn(x[0]), fn(x[1])
+        if fn.monotone:
+            return np.minimum(*ends), np.maximum(*ends)
+        middle, reach = fn((x[0] + x[1]) / 2), fn.lipschitz * (x[1] - x[0]) / 2
+        return middle - reach, middle + reach
 
     def requantise(
         self, x: Box, m: NDArray[np.int64], s: NDArray[np.int64], zero_in: int, zero: int, lo: int, hi: int

@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domains.exact import run
+from ..domains.interval import Interval
 from ..errors import CompileError
 from ..graph import Graph
 
 Ranges = dict[str, tuple[float, float]]
+AFFORDABLE = 2.0  # factor between what a box can reach and what was seen
+MARGIN = 1.05
 
 
 def calibrate(graph: Graph, samples: Mapping[str, NDArray[Any]]) -> Ranges:
@@ -32,6 +35,30 @@ def calibrate(graph: Graph, samples: Mapping[str, NDArray[Any]]) -> Ranges:
     if broken:
         raise CompileError("calibration", f"{broken[0]!r} is not finite on the samples", "finite activations")
     return ranges
+
+
+def reachable(graph: Graph, lower: Mapping[str, NDArray[Any]], upper: Mapping[str, NDArray[Any]]) -> Ranges:
+    """(lowest, highest) of each value over an input box by interval arithmetic: never too narrow, often too wide."""
+    boxes = {name: (np.asarray(lower[name], np.float64), np.asarray(upper[name], np.float64)) for name in lower}
+    return {name: (float(lo.min()), float(hi.max())) for name, (lo, hi) in run(graph, boxes, Interval()).items()}
+
+
+def widen(seen: Ranges, limits: Ranges | None) -> Ranges:
+    """What activations should cover: all that the box can reach where that is at most twice what was seen.
+
+    A neuron that provably never saturates costs up to one bit of resolution and buys a far tighter bound.
+    Elsewhere what was seen, and a little more when the samples came from a box.
+    """
+    if limits is None:
+        return seen
+    wide: Ranges = {}
+    for name, (lo, hi) in seen.items():
+        low, high = limits[name]
+        wide[name] = (
+            low if low >= AFFORDABLE * lo else max(low, MARGIN * lo),
+            high if high <= AFFORDABLE * hi else min(high, MARGIN * hi),
+        )
+    return wide
 
 
 def samples_of_box(lower: NDArray[Any], upper: NDArray[Any], count: int, seed: int = 0) -> NDArray[np.float64]:
