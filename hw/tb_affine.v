@@ -7,7 +7,7 @@
 // BITS: the low 8-BITS bits of x, padding included, are cleared first (8: nothing is cleared).
 // ACC_W: width of acc, at least 17; sums are exact modulo 2^ACC_W, so the final acc must fit.
 // WEIGHT_FILE: words of the code in the order [o][ky][kx][c of the group]. BIAS_FILE: O words of ACC_W.
-// Stream out: acc, channels last. Time: H*W*C + OH*OW*O*KH*KW*(C/GROUPS) clocks per frame and 4 more.
+// Stream out: acc, channels last. A frame takes H*W*C + OH*OW*O*KH*KW*(C/GROUPS) + 1 clocks.
 `default_nettype none
 module tb_affine #(
     parameter integer H = 4,

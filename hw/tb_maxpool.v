@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Maximum over a window, channel by channel; geometry: see tb_window. A tap outside the frame is
-// the lowest value, so padding never wins. Time: H*W*C + OH*OW*C*KH*KW clocks per frame and 3 more.
+// the lowest value, so padding never wins. A frame takes H*W*C + OH*OW*C*KH*KW + 1 clocks.
 `default_nettype none
 module tb_maxpool #(
     parameter integer H = 4,

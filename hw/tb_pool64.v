@@ -10,7 +10,7 @@
 // INDEX_FILE: 6-bit words in the order [o][ky][kx][group]. BIAS_FILE: O words of ACC_W.
 // TABLE_FILE: 256 * 64 signed 12-bit words, word byte*64 + index = sum of the entries j of the
 // pool vector whose bit j is set in the byte (entry j belongs to channel 8*group + j).
-// Stream out: acc, channels last. Time: H*W*C + OH*OW*O*KH*KW*(C/GROUPS/8)*bits clocks and 5 more.
+// Stream out: acc, channels last. A frame takes H*W*C + OH*OW*O*KH*KW*(C/GROUPS/8)*bits + 2 - bits clocks.
 `default_nettype none
 module tb_pool64 #(
     parameter integer H = 4,

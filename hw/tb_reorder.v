@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reorders a frame: output beat i = input beat perm[i]. IN beats come in, OUT go out.
 // FILE: OUT unsigned words of ceil(log2(IN)) bits (at least 1).
-// Time: IN + OUT clocks per frame and 2 more.
+// A frame takes IN + OUT + 1 clocks.
 `default_nettype none
 module tb_reorder #(
     parameter integer IN = 16,

@@ -31,7 +31,7 @@ module tb_requantise #(
     input  wire m_axis_tready
 );
     localparam integer X_W = (ZERO_IN != 0) ? ACC_W + 1 : ACC_W;
-    localparam integer M_W = (MULTIPLIER == 0) ? 31 : $clog2(MULTIPLIER + 1);
+    localparam integer M_W = (MULTIPLIER == 0) ? 31 : $clog2(MULTIPLIER) + 1;
     localparam integer P_W = (MULTIPLIER == 1) ? X_W : X_W + M_W;      // |p| <= 2^(P_W-1)
     localparam integer S_MAX = (SHIFT == 63) ? 62 : SHIFT;
     localparam integer S_W = ((P_W > S_MAX + 8) ? P_W : S_MAX + 8) + 1; // p + 2^(s-1) and q fit

@@ -6,7 +6,7 @@
 // sees the C/GROUPS channels of group o / (O/GROUPS); LANES divides C/GROUPS and is the number of
 // channels per tap; PAD: the byte (-128 .. 127) that a tap outside the frame carries.
 // `tap_first`, `tap_last`: first and last tap of an output. `empty`: see tb_store.
-// Time: H*W*C clocks to load, then one clock per tap; first tap two clocks after the last byte.
+// A frame takes H*W*C clocks to load, one per tap, and one more.
 // The address moves by constants only, so there is no multiplier.
 `default_nettype none
 module tb_window #(

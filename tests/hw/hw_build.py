@@ -111,7 +111,8 @@ def samples_top(samples: Sequence[Sample]) -> str:
         "`default_nettype none\n"
         + modules
         + "module hw_samples (input wire clk, input wire rst, input wire [15:0] select,\n"
-        "    input wire [3:0] bits, input wire [63:0] s_axis_tdata, input wire s_axis_tvalid, output reg s_axis_tready,\n"
+        "    input wire [3:0] bits,\n"
+        "    input wire [63:0] s_axis_tdata, input wire s_axis_tvalid, output reg s_axis_tready,\n"
         "    output reg [63:0] m_axis_tdata, output reg m_axis_tvalid, input wire m_axis_tready);\n"
         + wires
         + instances
@@ -129,8 +130,8 @@ class Bench:
     folder: Path
     names: list[str]
 
-    def run(self, jobs: Sequence[Job]) -> list[np.ndarray]:
-        """The output words of every job."""
+    def run(self, jobs: Sequence[Job]) -> list[Result]:
+        """What came of every job."""
         with tempfile.TemporaryDirectory() as name:
             scratch, lines = Path(name), ""
             for n, job in enumerate(jobs):
@@ -151,7 +152,8 @@ class Bench:
                 timeout=300,
             )
             assert done.returncode == 0, done.stderr
-            return [np.fromfile(scratch / f"{n}.out", "<i8") for n in range(len(jobs))]
+            clocks = [int(line.split()[1]) for line in done.stdout.splitlines()]
+            return [Result(np.fromfile(scratch / f"{n}.out", "<i8"), c) for n, c in enumerate(clocks)]
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,14 @@ class Job:
     sink: int
     cut: int
     bits: list[int]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Output words and clocks until the last of them."""
+
+    words: np.ndarray
+    clocks: int
 
 
 def build(samples: Sequence[Sample], extra: str, folder: Path) -> None:

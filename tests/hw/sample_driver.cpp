@@ -35,10 +35,10 @@ int main() {
     uint32_t rng = 1;
     auto stall = [&](int pct) { rng = rng * 1664525u + 1013904223u; return int((rng >> 16) % 100) < pct; };
     std::vector<uint64_t> out;
-    long cycle = 0;
+    long cycle = 0, done = 0;
     t.select = select;
     for (int pass = cut ? 0 : 1; pass < 2; pass++) {
-      size_t i = 0; long idle = 0, over = 0; bool held = false, waiting = false; uint64_t waited = 0;
+      size_t i = 0; long idle = 0, over = 0; done = 0; bool held = false, waiting = false; uint64_t waited = 0;
       out.clear(); cycle = 0;
       t.rst = 1; t.s_axis_tvalid = 0; t.m_axis_tready = 0;
       for (int k = 0; k < 2; k++) { t.clk = 0; t.eval(); rise(); }
@@ -56,7 +56,7 @@ int main() {
         }
         bool sent = offer && t.s_axis_tready, got = t.m_axis_tvalid && t.m_axis_tready;
         waiting = t.m_axis_tvalid && !t.m_axis_tready; waited = t.m_axis_tdata;
-        if (got) out.push_back(t.m_axis_tdata);
+        if (got) { out.push_back(t.m_axis_tdata); done = cycle + 1; }
         i += sent; held = offer && !sent; idle = sent || got ? 0 : idle + 1;
         over += out.size() >= want && i == count;
         rise();
@@ -64,7 +64,7 @@ int main() {
     }
     std::ofstream o(out_path, std::ios::binary);
     o.write(reinterpret_cast<const char*>(out.data()), std::streamsize(out.size() * 8));
-    printf("%d %ld\n", select, cycle);
+    printf("%d %ld\n", select, done);
   }
   t.final();
   return 0;

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
-import numpy as np
 import pytest
-from hw_build import Bench, Job, build, mutant, once
-from hw_samples import Sample
+from hw_build import Bench, Job, Result, build, mutant, once
+from hw_samples import FRAMES, Sample
 from hw_samples_layers import affine_samples, maxpool_samples, pool_samples, residual_sample
-from hw_samples_streams import add_samples, plain_samples, requantise_samples
+from hw_samples_streams import add_samples, plain_samples, requantise_samples, softmax_samples
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +22,7 @@ SAMPLES = [
     *requantise_samples(),
     *add_samples(),
     *plain_samples(),
+    *softmax_samples(),
 ]
 FAMILIES = sorted({s.family for s in SAMPLES})
 
@@ -60,6 +61,7 @@ MUTANTS = {
         maxpool_samples,
         "two",
     ),
+    "division cut": ("tb_softmax.v", "quotient + {23'd0, up}", "quotient", softmax_samples, "softmax-10"),
     "zero point of b": ("tb_add.v", "(b - ZB) * MB", "b * MB", add_samples, "scaled"),
 }
 
@@ -98,9 +100,9 @@ def jobs(sample: Sample) -> list[Job]:
     ]
 
 
-def differences(job: Job, seen: np.ndarray) -> int:
+def differences(job: Job, result: Result) -> int:
     """Number of beats that differ, missing and surplus ones included."""
-    want = job.sample.expect(job.bits).reshape(-1)
+    want, seen = job.sample.expect(job.bits).reshape(-1), result.words
     common = min(len(want), len(seen))
     return int((want[:common] != seen[:common]).sum()) + abs(len(want) - len(seen))
 
@@ -111,13 +113,28 @@ def test_block_equals_model(bench: Bench, family: str) -> None:
 
     results = bench.run(todo)
 
-    print(f"{family}: {sum(map(len, results))} beats compared in {len(todo)} runs")
+    print(f"{family}: {sum(len(r.words) for r in results)} beats compared in {len(todo)} runs")
     wrong = [
         (job.sample.name, job.source, job.sink, job.cut, job.bits, d)
         for job, seen in zip(todo, results, strict=True)
         if (d := differences(job, seen))
     ]
     assert wrong == []
+
+
+def test_clocks_of_a_frame(bench: Bench) -> None:
+    """The laws in the headers of tb_affine, tb_pool64 and tb_maxpool, which the cost model builds on."""
+    for sample in (s for s in SAMPLES if s.family in ("int8", "pot4", "ones", "pool64", "maxpool")):
+        g = {k: int(v) for k, v in re.findall(r"\.([A-Z]+)\((\d+)\)", sample.body)}
+        taps = g["OH"] * g["OW"] * g["KH"] * g["KW"] * g["C"] * g.get("O", g["C"]) // g.get("GROUPS", g["C"])
+        bits = 6
+        clocks = g["H"] * g["W"] * g["C"] + 1 + taps
+        if sample.family == "pool64":
+            clocks += taps // 8 * bits - taps + 1 - bits
+
+        [result] = bench.run([Job(sample, 0, 0, 0, [bits] * FRAMES)])
+
+        assert 0 <= result.clocks - FRAMES * clocks <= 10, sample.name
 
 
 @pytest.mark.parametrize("name", MUTANTS)
