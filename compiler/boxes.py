@@ -81,7 +81,9 @@ def _ends(values: Any, shape: tuple[int, ...], towards: float) -> Floats:
         return np.broadcast_to(ends, shape).copy() if ends.size == 1 else ends.reshape(shape)
     except (ValueError, TypeError, OverflowError) as error:
         raise CompileError(
-            "--domain", f"{np.size(values)} value(s) that do not fit shape {shape}", "finite numbers of that shape"
+            "--domain",
+            f"{np.size(values)} value(s) that do not fit shape {shape}",
+            "finite numbers of that shape",
         ) from error
 
 

@@ -55,7 +55,7 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
     report = summarise(networks.integer_graph, files, options.core, certificate)
     budget(report, options)
     files.update({"report.json": dump_json(report), "report.html": render_report(report).encode()})
-    write_build(Path(output), files, _manifest(networks, options, Path(model)))
+    write_build(Path(output), files, _manifest(options, Path(model)))
     return Build(Path(output))
 
 
@@ -124,8 +124,10 @@ class Build:
             value = self.graph.values[name]
             if f"{name}__q" in inputs:
                 raw = np.asarray(inputs[f"{name}__q"])
-                if raw.dtype.kind not in "iu" or raw.size and (raw.min() < -128 or raw.max() > 127):
-                    raise CompileError(f"{name}__q", f"{raw.dtype} values outside int8", "integers in -128 ... 127")
+                if raw.dtype.kind not in "iu" or (raw.size and (raw.min() < -128 or raw.max() > 127)):
+                    raise CompileError(
+                        f"{name}__q", f"{raw.dtype} values outside int8", "integers in -128 ... 127"
+                    )
                 array: NDArray[Any] = raw.astype(np.int64)
             elif name in inputs:
                 array = np.asarray(inputs[name], np.float64)
@@ -160,7 +162,9 @@ class Build:
         return result
 
     def verify(
-        self, on: Iterable[str] | None = None, inputs: Mapping[str, NDArray[Any]] | None = None,
+        self,
+        on: Iterable[str] | None = None,
+        inputs: Mapping[str, NDArray[Any]] | None = None,
         progress: Any = None,
     ) -> Verdict:
         """Every executor against the golden model, layer by layer, and the bound against what was seen."""
@@ -174,12 +178,16 @@ class Build:
                 if progress is not None:
                     progress(name)
                 stages[name] = against_golden(artefact, name, vectors, Path(work))
-        real = None if inputs is None else {k: np.asarray(v, np.float64) for k, v in inputs.items() if "__q" not in k}
+        real = (
+            None
+            if inputs is None
+            else {k: np.asarray(v, np.float64) for k, v in inputs.items() if "__q" not in k}
+        )
         seen = bound_seen(self.float_graph, self.graph, self.domain, self.certificate, vectors, real)
         return Verdict(len(next(iter(vectors.values()))), stages, seen)
 
     def certify(self, domain: Box | None = None, seed: int = 0, bits: int = 8) -> Certificate:
-        """Certify over the build's domain or another, and rewrite certificate, C header and manifest together.
+        """Certify over the build's domain or another; certificate, C header and manifest change together.
 
         Fewer run-time `bits` have a certificate of their own, which is returned and not kept.
         """
@@ -213,21 +221,29 @@ class Build:
         found: dict[str, Any] = json.loads(self.files["report.json"])
         return found
 
-    def write_report(self, report: Mapping[str, Any], verdict: Verdict | None = None, **more: bytes) -> None:
+    def write_report(
+        self,
+        report: Mapping[str, Any],
+        verdict: Verdict | None = None,
+        more: Mapping[str, bytes] | None = None,
+    ) -> None:
         """Put a new report.json and report.html (and further files) into the build."""
         page = render_report(report, None if verdict is None else verdict.to_json())
-        self.replace({**self.files, **more, "report.json": dump_json(report), "report.html": page.encode()})
+        new = {"report.json": dump_json(report), "report.html": page.encode()}
+        self.replace({**self.files, **(more or {}), **new})
 
     def interactive(self) -> Any:
         """The Verilog in a pyverilator object, cycle by cycle (extra `rtl`; see docs/verilog.md)."""
-        from .simulate.interactive import open_interactive  # noqa: PLC0415 -- an optional extra
+        from .simulate.interactive import open_interactive
 
         return open_interactive(self.artefact)
 
 
 def _certified(float_graph: Graph, graph: Graph, box: Box, seed: int, bits: int = 8) -> Certificate:
     cut = with_bits(graph, bits)
-    return certify(float_graph, cut, box.lower, box.upper, hashes={}, bits=bits if has_bits(graph) else None, seed=seed)
+    return certify(
+        float_graph, cut, box.lower, box.upper, hashes={}, bits=bits if has_bits(graph) else None, seed=seed
+    )
 
 
 def _within_budget(certificate: Certificate, options: Options) -> None:
@@ -236,7 +252,9 @@ def _within_budget(certificate: Certificate, options: Options) -> None:
     limit, worst = options.max_error, certificate.largest
     if not np.isfinite(worst) or Fraction(worst) > limit:
         raise PromiseError(
-            "--max-error", f"certified error {worst:.9g}", f"at most {float(limit):.9g}",
+            "--max-error",
+            f"certified error {worst:.9g}",
+            f"at most {float(limit):.9g}",
             "more activation bits, a smaller --domain, or another code (--weights int8)",
         )
 
@@ -264,7 +282,7 @@ def _domain_file(box: Box) -> bytes:
 def _with_certificate(
     files: dict[str, bytes], graph: Graph, box: Box, certificate: Certificate | None, target: str
 ) -> dict[str, bytes]:
-    """The files with c/ and verilog/ rendered for this certificate, and the certificate tied to all of them."""
+    """The files with c/ and verilog/ rendered for this certificate, which is tied to all of them."""
     kept = {k: v for k, v in files.items() if not k.startswith(("c/", "verilog/")) and k != CERTIFICATE}
     claim = None if certificate is None else certified_error(certificate, box)
     c = generate_c(graph, claim) if target in ("c", "all") else {}
@@ -295,7 +313,7 @@ def certified_error(certificate: Certificate, box: Box) -> CertifiedError:
     return CertifiedError(certificate.error_e9, exact(box.lower), exact(box.upper))
 
 
-def _manifest(networks: Networks, options: Options, model: Path) -> dict[str, Any]:
+def _manifest(options: Options, model: Path) -> dict[str, Any]:
     return {
         "tinybound": __version__,
         "model": {"name": model.name, "sha256": sha256(model.read_bytes())},

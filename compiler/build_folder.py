@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -32,8 +31,14 @@ def tree_hash(files: Mapping[str, bytes]) -> str:
 def write_build(folder: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
     """Write all files beside `folder`, then swap them in with one rename. An old build is replaced."""
     folder = folder.absolute()
-    if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CompileError(str(folder), "exists and is no tinybound build", "a new or a build folder", "another -o")
+    if (
+        folder.exists()
+        and not (folder / MANIFEST).is_file()
+        and (not folder.is_dir() or any(folder.iterdir()))
+    ):
+        raise CompileError(
+            str(folder), "exists and is no tinybound build", "a new or a build folder", "another -o"
+        )
     hashes = {name: sha256(data) for name, data in sorted(files.items())}
     everything = {**files, MANIFEST: dump_json({**manifest, "files": hashes})}
     partial: Path | None = None
@@ -47,7 +52,9 @@ def write_build(folder: Path, files: Mapping[str, bytes], manifest: Mapping[str,
         partial.chmod(0o755)
         _swap(partial, folder)
     except OSError as error:
-        raise CompileError(str(folder), f"cannot be written ({error.strerror or error})", "a writable folder") from error
+        raise CompileError(
+            str(folder), f"cannot be written ({error.strerror or error})", "a writable folder"
+        ) from error
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
@@ -56,16 +63,16 @@ def write_build(folder: Path, files: Mapping[str, bytes], manifest: Mapping[str,
 def _swap(new: Path, old: Path) -> None:
     if old.exists():
         aside = Path(tempfile.mkdtemp(prefix=f".{old.name}.", dir=old.parent)) / "old"
-        os.rename(old, aside)
+        old.rename(aside)
         try:
-            os.rename(new, old)
+            new.rename(old)
         except BaseException:
-            os.rename(aside, old)
+            aside.rename(old)
             raise
         finally:
             shutil.rmtree(aside.parent, ignore_errors=True)
     else:
-        os.rename(new, old)
+        new.rename(old)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -75,7 +82,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if not isinstance(found.get("files"), dict):
             raise ValueError("no file list")
     except (OSError, ValueError) as error:
-        raise CompileError(str(folder), f"no readable {MANIFEST} ({error})", "a folder made by tinybound compile") from error
+        raise CompileError(
+            str(folder), f"no readable {MANIFEST} ({error})", "a folder made by tinybound compile"
+        ) from error
     return found
 
 
@@ -89,5 +98,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
         except OSError as error:
             raise CompileError(str(path), "missing", "a complete build", "tinybound compile again") from error
         if sha256(files[name]) != wanted:
-            raise CompileError(str(path), "changed since it was built", f"SHA-256 {wanted[:16]}...", "compile again")
+            raise CompileError(
+                str(path), "changed since it was built", f"SHA-256 {wanted[:16]}...", "compile again"
+            )
     return files

@@ -53,15 +53,21 @@ def inspect(model: Path, as_json: Json = False) -> None:
 @app.command()
 def compile(  # noqa: A001 -- the verb
     model: Path,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="BUILD", help="Folder to write.")] = Path("BUILD"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="BUILD", help="Folder to write.")] = Path(
+        "BUILD"
+    ),
     target: Annotated[str, typer.Option(help="c, verilog or all.")] = "all",
     core: Annotated[str, typer.Option(help="Core that flash and stack are measured for.")] = "cortex-m4",
-    weights: Annotated[list[str] | None, typer.Option(
-        metavar="[NODE=]CODE", help="int8, pot4 or pool64; for one node with NODE=CODE.")] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NODE=]CODE", help="int8, pot4 or pool64; for one node with NODE=CODE."),
+    ] = None,
     scales: Annotated[str, typer.Option(help="any, or pow2 for powers of two only.")] = "any",
     calibration: Annotated[Path | None, typer.Option(metavar="X.npz", help="Typical inputs.")] = None,
     domain: Domain = None,
-    reference: Annotated[Path | None, typer.Option(metavar="FLOAT.onnx", help="Float twin of a quantised model.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(metavar="FLOAT.onnx", help="Float twin of a quantised model.")
+    ] = None,
     max_error: MaxError = None,
     max_flash: Annotated[int | None, typer.Option(metavar="BYTES")] = None,
     max_ram: Annotated[int | None, typer.Option(metavar="BYTES")] = None,
@@ -73,8 +79,16 @@ def compile(  # noqa: A001 -- the verb
     from .build import compile as compile_model
 
     options = Options(
-        target=target, core=core, weights=tuple(weights or ["int8"]), scales=scales, calibration=calibration,
-        domain=domain, reference=reference, max_error=_number(max_error), max_flash=max_flash, max_ram=max_ram,
+        target=target,
+        core=core,
+        weights=tuple(weights or ["int8"]),
+        scales=scales,
+        calibration=calibration,
+        domain=domain,
+        reference=reference,
+        max_error=_number(max_error),
+        max_flash=max_flash,
+        max_ram=max_ram,
         seed=seed,
     )
     with terminal.busy(f"compiling {model.name}"):
@@ -85,7 +99,9 @@ def compile(  # noqa: A001 -- the verb
 @app.command()
 def simulate(
     build: BuildPath,
-    inputs: Annotated[Path, typer.Option(metavar="X.npz", help="One array per graph input, real or NAME__q.")],
+    inputs: Annotated[
+        Path, typer.Option(metavar="X.npz", help="One array per graph input, real or NAME__q.")
+    ],
     output: Annotated[Path, typer.Option(metavar="Y.npz")] = Path("Y.npz"),
     on: Annotated[str, typer.Option(help="golden, host, rtl, cortex-m4 ...")] = "golden",
     bits: Annotated[int, typer.Option(help="Run-time activation bits of weight-pool layers.")] = 8,
@@ -103,7 +119,9 @@ def simulate(
 def verify(
     build: BuildPath,
     on: Annotated[str, typer.Option(help="Executors, comma-separated, or all.")] = "all",
-    inputs: Annotated[Path | None, typer.Option(metavar="X.npz", help="Without it: the build's own vectors.")] = None,
+    inputs: Annotated[
+        Path | None, typer.Option(metavar="X.npz", help="Without it: the build's own vectors.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare every executor with the golden model, layer by layer, and the bound with what is seen."""
@@ -133,13 +151,17 @@ def certify(
         certificate = certify_build(build, domain, bits, seed)
     terminal.show_certificate(certificate, as_json)
     if limit is not None and not certificate.largest <= limit:
-        raise PromiseError("--max-error", f"certified error {certificate.largest:.9g}", f"at most {float(limit):.9g}")
+        raise PromiseError(
+            "--max-error", f"certified error {certificate.largest:.9g}", f"at most {float(limit):.9g}"
+        )
 
 
 @app.command()
 def check(
     certificate: Annotated[Path, typer.Argument(metavar="CERTIFICATE")],
-    build: Annotated[Path | None, typer.Option(metavar="BUILD", help="The build; by default the folder it lies in.")] = None,
+    build: Annotated[
+        Path | None, typer.Option(metavar="BUILD", help="The build; by default the folder it lies in.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Re-check a certificate with the independent checker."""
@@ -177,7 +199,7 @@ def report(build: BuildPath, as_json: Json = False) -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"tinybound {__version__}")
+        typer.echo(f"tinybound {__version__}")
         raise typer.Exit
 
 
@@ -189,7 +211,7 @@ def options(
 
 
 def main() -> None:
-    """Entry point: expected failures become one line (or one JSON object) and an exit code, never a traceback."""
+    """Entry point: expected failures become one line (or JSON object) and an exit code, no traceback."""
     as_json = "--json" in sys.argv[1:]
     try:
         code = int(app(standalone_mode=False) or 0)
@@ -200,7 +222,8 @@ def main() -> None:
     except TinyboundError as error:
         code = _fail(as_json, str(error), error.where, error.exit_code)
     except TyperException as error:
-        code = _fail(as_json, f"usage: {error.format_message()}", "usage", 2) if error.format_message() else 2
+        text = error.format_message()  # empty after --help was shown for want of arguments
+        code = _fail(as_json, f"usage: {text}", "usage", 2) if text else 2
     except MemoryError:
         code = _fail(as_json, "memory: not enough; try a smaller model", "memory", 2)
     except OSError as error:
@@ -209,6 +232,8 @@ def main() -> None:
 
 
 def _fail(as_json: bool, message: str, where: str, code: int) -> int:
-    line = json.dumps({"error": message, "where": where, "exit_code": code}) if as_json else f"error: {message}"
-    print(" ".join(line.split()), file=sys.stderr)
+    line = (
+        json.dumps({"error": message, "where": where, "exit_code": code}) if as_json else f"error: {message}"
+    )
+    typer.echo(" ".join(line.split()), err=True)
     return code

@@ -22,7 +22,9 @@ from .simulate.footprint import footprint
 
 def board_of(name: str) -> Board:
     """A board by its core's name (cortex-m4) or its machine's (mps2-an386)."""
-    machines = {board.machine[1]: board for board in reversed(BOARDS.values()) if board.name != "cortex-m0plus"}
+    machines = {
+        board.machine[1]: board for board in BOARDS.values() if board.name != "cortex-m0plus"
+    }
     found = BOARDS.get(name) or machines.get(name)
     if found is None:
         raise CompileError("--board", f"{name!r}", f"one of {', '.join([*BOARDS, *machines])}")
@@ -39,7 +41,9 @@ def check_budget(build: Build, max_error: Fraction | None) -> list[str]:
     worst = max(Fraction(bound) for output in certificate["outputs"].values() for bound in output["bound"])
     if worst > max_error:
         raise PromiseError(
-            "--max-error", f"certified error {float(worst):.9g}", f"at most {float(max_error):.9g}",
+            "--max-error",
+            f"certified error {float(worst):.9g}",
+            f"at most {float(max_error):.9g}",
             "a smaller --domain, or tinybound certify BUILD",
         )
     return [f"{build.artefact.name}_MAX_ERROR_E9={int(max_error * 10**9)}"]
@@ -62,7 +66,7 @@ def make_firmware(build: Build, board: Board, max_error: Fraction | None = None)
     report = with_counts(build.report, board.name, counts)
     if board.name == report["core"]:
         report.update(flash_bytes=sizes.flash_bytes, ram_bytes=sizes.ram_bytes, stack_bytes=sizes.stack_bytes)
-    build.write_report(report, **{f"firmware/{artefact.name}-{board.name}.elf": image})
+    build.write_report(report, more={f"firmware/{artefact.name}-{board.name}.elf": image})
     return report
 
 

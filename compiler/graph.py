@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network as frozen values and nodes. Two graphs share these classes: the float and the integer network."""
+"""The network as frozen values and nodes: one graph for the float, one for the integer network."""
 
 from __future__ import annotations
 
@@ -107,7 +107,11 @@ class Graph:
 def check(graph: Graph, *, integer: bool) -> Graph:
     """Raise CompileError unless the graph is legal; runs after every pass. Returns the graph."""
     known = set(graph.inputs)
+    names: set[str] = set()
     for node in graph.nodes:
+        if node.name in names:
+            raise CompileError(node.name, "two nodes of this name", "one node per name")
+        names.add(node.name)
         missing = [name for name in node.inputs if name not in known]
         if missing:
             raise CompileError(node.name, f"reads {missing[0]!r} before it is computed", "topological order")
@@ -132,7 +136,9 @@ def _check_accumulator(graph: Graph, node: Node) -> None:
     """An accumulator has one reader, the activation that follows it (Clip or Requantise)."""
     readers = graph.consumers(node.output)
     if len(readers) != 1 or not readers[0].op.activates or node.output in graph.outputs:
-        raise CompileError(node.name, f"accumulator read by {[r.name for r in readers]}", "one activation node")
+        raise CompileError(
+            node.name, f"accumulator read by {[r.name for r in readers]}", "one activation node"
+        )
 
 
 def _check_integers(graph: Graph) -> None:

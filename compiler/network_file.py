@@ -28,29 +28,37 @@ def to_json(graph: Graph) -> dict[str, Any]:
     values = []
     for value in graph.values.values():
         assert value.quant is not None and value.range is not None
-        values.append({
-            "name": value.name,
-            "shape": list(value.shape),
-            "scale": [f"{s.numerator}/{s.denominator}" for s in value.quant.scale],
-            "zero": value.quant.zero,
-            "range": [value.range.lo, value.range.hi],
-        })
+        values.append(
+            {
+                "name": value.name,
+                "shape": list(value.shape),
+                "scale": [f"{s.numerator}/{s.denominator}" for s in value.quant.scale],
+                "zero": value.quant.zero,
+                "range": [value.range.lo, value.range.hi],
+            }
+        )
     nodes = []
     for node in graph.nodes:
         held = {f.name: getattr(node.op, f.name) for f in fields(node.op)}  # type: ignore[arg-type]
-        nodes.append({
-            "name": node.name,
-            "op": type(node.op).__name__,
-            "inputs": list(node.inputs),
-            "output": node.output,
-            "origin": node.origin,
-            "code": node.code,
-            "fields": {k: v for k, v in held.items() if not isinstance(v, np.ndarray)},
-            "arrays": sorted(k for k, v in held.items() if isinstance(v, np.ndarray)),
-        })
+        nodes.append(
+            {
+                "name": node.name,
+                "op": type(node.op).__name__,
+                "inputs": list(node.inputs),
+                "output": node.output,
+                "origin": node.origin,
+                "code": node.code,
+                "fields": {k: v for k, v in held.items() if not isinstance(v, np.ndarray)},
+                "arrays": sorted(k for k, v in held.items() if isinstance(v, np.ndarray)),
+            }
+        )
     return {
-        "format": FORMAT, "name": graph.name, "inputs": list(graph.inputs), "outputs": list(graph.outputs),
-        "values": values, "nodes": nodes,
+        "format": FORMAT,
+        "name": graph.name,
+        "inputs": list(graph.inputs),
+        "outputs": list(graph.outputs),
+        "values": values,
+        "nodes": nodes,
     }
 
 

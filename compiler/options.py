@@ -54,7 +54,7 @@ class Options:
         return {name: special.get(name, default) for name in nodes}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for the manifest; files by name only, so that a build says nothing of where it was made."""
+        """Plain data for the manifest; files by name only: a build does not tell where it was made."""
         plain = asdict(self)
         for key in ("calibration", "reference"):
             plain[key] = None if plain[key] is None else Path(plain[key]).name

@@ -42,7 +42,9 @@ def build_networks(model: Path, options: Options) -> Networks:
     graph = imported.graph
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise CompileError(
-            str(model), f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs", "one of each",
+            str(model),
+            f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
+            "one of each",
             "a model cut into parts with one input and one output",
         )
     box = parse_box(options.domain, graph) if options.domain else None
@@ -67,7 +69,9 @@ def _samples(imported: Imported, options: Options, box: Box | None) -> dict[str,
             for name in graph.inputs
         }
     if imported.quantised and all(name in imported.activations for name in graph.inputs):
-        return {name: _representable_samples(graph, name, imported.activations[name]) for name in graph.inputs}
+        return {
+            name: _representable_samples(graph, name, imported.activations[name]) for name in graph.inputs
+        }
     raise CompileError(
         "calibration", "a float model and no samples", "typical inputs", "--calibration X.npz or --domain BOX"
     )

@@ -39,7 +39,7 @@ def read_arrays(path: Path, build: Build) -> dict[str, NDArray[Any]]:
 
 
 def simulate_files(folder: Path, inputs: Path, output: Path, on: str, bits: int) -> dict[str, Any]:
-    """Run the inputs of a file, write the outputs to a file; on a board, count instructions into the report."""
+    """Run the inputs of a file, write the outputs to another; on a board, also count instructions."""
     build = load(folder)
     arrays = read_arrays(inputs, build)
     result = build.simulate(arrays, on, bits)

@@ -37,7 +37,7 @@ def busy(what: str) -> Iterator[None]:
 def stages() -> Iterator[Callable[[str], None]]:
     """A spinner that names the stage at work; silence off a terminal."""
     if not err.is_terminal:
-        yield lambda name: None
+        yield lambda _: None
         return
     with err.status("starting") as status:
         yield lambda name: status.update(f"running {escape(name)}")
@@ -54,7 +54,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], ri
 
 def show_json(data: Any) -> None:
     """One JSON object on standard output."""
-    print(json.dumps(data, indent=2))
+    out.print(json.dumps(data, indent=2), markup=False)
 
 
 def show_mapping(data: Mapping[str, Any], as_json: bool) -> None:
@@ -80,9 +80,16 @@ def show_inspection(found: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         show_json(found)
         return
-    rows = [(n["name"], n["op"], "x".join(map(str, n["shape"])), n["macs"], n["parameters"]) for n in found["nodes"]]
-    _table(f"{found['name']}: {found['macs']} MACs, {found['parameters']} parameters",
-           ("node", "op", "output", "MACs", "parameters"), rows, right=2)
+    rows = [
+        (n["name"], n["op"], "x".join(map(str, n["shape"])), n["macs"], n["parameters"])
+        for n in found["nodes"]
+    ]
+    _table(
+        f"{found['name']}: {found['macs']} MACs, {found['parameters']} parameters",
+        ("node", "op", "output", "MACs", "parameters"),
+        rows,
+        right=2,
+    )
 
 
 def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
@@ -91,14 +98,29 @@ def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
         show_json(report)
         return
     rows = [
-        (x["name"], x["op"], x["code"], "x".join(map(str, x["shape"])), x["macs"], x["flash_bytes"], x["ram_bytes"],
-         ", ".join(str(n) for n in x.get("instructions", {}).values()))
+        (
+            x["name"],
+            x["op"],
+            x["code"],
+            "x".join(map(str, x["shape"])),
+            x["macs"],
+            x["flash_bytes"],
+            x["ram_bytes"],
+            ", ".join(str(n) for n in x.get("instructions", {}).values()),
+        )
         for x in report["layers"]
     ]
-    _table(f"{folder}: {report['name']}",
-           ("layer", "op", "code", "output", "MACs", "flash B", "RAM B", "instructions"), rows, right=4)
-    sizes = ", ".join(f"{what} {report[key]} B" for what, key in (
-        ("flash", "flash_bytes"), ("RAM", "ram_bytes"), ("stack", "stack_bytes")) if report.get(key) is not None)
+    _table(
+        f"{folder}: {report['name']}",
+        ("layer", "op", "code", "output", "MACs", "flash B", "RAM B", "instructions"),
+        rows,
+        right=4,
+    )
+    sizes = ", ".join(
+        f"{what} {report[key]} B"
+        for what, key in (("flash", "flash_bytes"), ("RAM", "ram_bytes"), ("stack", "stack_bytes"))
+        if report.get(key) is not None
+    )
     out.print(f"{report['core']}: {sizes or report.get('note', '')}")
     for core, count in report["instructions"].items():
         out.print(f"{core}: {count} instructions")
@@ -110,7 +132,10 @@ def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
 def _bounds(name: str, ends: Mapping[str, Any]) -> None:
     top, least = max(ends["bound"]), max(ends["attack"])
     ratio = f", ratio {top / least:.2f}" if least > 0 else ""
-    out.print(f"{escape(name)}: certified at most {top:.6g} from the float network, found at least {least:.6g}{ratio}")
+    out.print(
+        f"{escape(name)}: certified at most {top:.6g} from the float network, "
+        f"found at least {least:.6g}{ratio}"
+    )
 
 
 def show_certificate(certificate: Certificate, as_json: bool) -> None:
@@ -124,8 +149,11 @@ def show_certificate(certificate: Certificate, as_json: bool) -> None:
             alone = [f"{entry['domains'][kind][i]:.6g}" for kind in ("interval", "zonotope")]
             ratio = f"{bound / attack:.2f}" if attack > 0 else ""
             rows.append((f"{name}[{i}]", f"{attack:.6g}", f"{bound:.6g}", ratio, *alone))
-    _table(f"certified in {certificate.seconds:.1f} s",
-           ("output", "found at least", "certified at most", "ratio", "interval alone", "zonotope alone"), rows)
+    _table(
+        f"certified in {certificate.seconds:.1f} s",
+        ("output", "found at least", "certified at most", "ratio", "interval alone", "zonotope alone"),
+        rows,
+    )
 
 
 def show_verdict(verdict: Verdict, as_json: bool) -> None:
@@ -139,14 +167,25 @@ def show_verdict(verdict: Verdict, as_json: bool) -> None:
         (name, *(f"{stage.layers[i].mismatches} of {stage.layers[i].elements}" for _, stage in stages))
         for i, name in enumerate(layers)
     ]
-    _table(f"mismatches against the golden model, {verdict.vectors} vectors",
-           ("layer", *(name for name, _ in stages)), rows)
+    _table(
+        f"mismatches against the golden model, {verdict.vectors} vectors",
+        ("layer", *(name for name, _ in stages)),
+        rows,
+    )
     for name, stage in stages:
         if stage.first is not None:
             d = stage.first
-            out.print(f"{name}: first difference in {escape(d.layer)}, vector {d.vector}, index {list(d.index)}: "
-                      f"expected {d.expected}, found {d.found}")
+            out.print(
+                f"{name}: first difference in {escape(d.layer)}, vector {d.vector}, index {list(d.index)}: "
+                f"expected {d.expected}, found {d.found}"
+            )
     seen = verdict.bound
-    bound = "no certificate" if seen.bound is None else f"certified at most {seen.bound:.6g}, {seen.violations} violations"
-    out.print(f"float network: largest difference seen {seen.max_seen:.6g} on {seen.inside} inputs in the domain "
-              f"({seen.outside} outside), {bound}")
+    bound = (
+        "no certificate"
+        if seen.bound is None
+        else f"certified at most {seen.bound:.6g}, {seen.violations} violations"
+    )
+    out.print(
+        f"float network: largest difference seen {seen.max_seen:.6g} on {seen.inside} inputs in the domain "
+        f"({seen.outside} outside), {bound}"
+    )

@@ -44,16 +44,16 @@ class Exact:
 
     def affine(self, x: Array, weights: Array, bias: Array, zero: int) -> Array:
         if x.dtype.kind != "i":
-            return np.matmul(weights, x - zero) + bias[..., None]
+            return np.asarray(np.matmul(weights, x - zero) + bias[..., None])
         # BLAS on doubles is exact here: accumulators fit in 32 bits, so every partial sum is below 2^53.
         sums = np.matmul(weights.astype(np.float64), (x - zero).astype(np.float64))
-        return sums.astype(np.int64) + bias[..., None]
+        return np.asarray(sums.astype(np.int64) + bias[..., None])
 
     def add(self, a: Array, b: Array, ma: int, mb: int, za: int, zb: int) -> Array:
-        return (a - za) * ma + (b - zb) * mb
+        return np.asarray((a - za) * ma + (b - zb) * mb)
 
     def clip(self, x: Array, lo: float, hi: float) -> Array:
-        return np.clip(x, lo, hi)
+        return np.asarray(np.clip(x, lo, hi))
 
     def requantise(
         self, x: Array, m: NDArray[np.int64], s: NDArray[np.int64], zero_in: int, zero: int, lo: int, hi: int
@@ -68,7 +68,7 @@ class Exact:
         return np.asarray(fn(x))
 
     def table(self, x: Array, entries: NDArray[np.int64], first: int) -> Array:
-        return entries[x - first]
+        return np.asarray(entries[x - first])
 
     def softmax(self, x: Array, table: NDArray[np.int64]) -> Array:
         if not table.size:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .exact import Exact
 
-Box = tuple[NDArray[np.int64], NDArray[np.int64]]
+Box = tuple[NDArray[Any], NDArray[Any]]
 _EXACT = Exact()
 
 
@@ -39,8 +39,8 @@ class Interval:
 
     def add(self, a: Box, b: Box, ma: int, mb: int, za: int, zb: int) -> Box:
         ends = [((x[0] - z) * m, (x[1] - z) * m) for x, m, z in ((a, ma, za), (b, mb, zb))]
-        low, high = (sum(pick(*pair) for pair in ends) for pick in (np.minimum, np.maximum))
-        return low, high
+        (a_lo, a_hi), (b_lo, b_hi) = ((np.minimum(*pair), np.maximum(*pair)) for pair in ends)
+        return a_lo + b_lo, a_hi + b_hi
 
     def clip(self, x: Box, lo: float, hi: float) -> Box:
         return np.clip(x[0], lo, hi), np.clip(x[1], lo, hi)

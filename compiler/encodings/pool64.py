@@ -33,7 +33,9 @@ class Pool64(Encoding):
         try:
             found = [self._place[tuple(vector)] for vector in groups]
         except KeyError as missing:
-            raise CompileError("pool64", f"a vector outside the pool {missing}", "--weights pool64") from missing
+            raise CompileError(
+                "pool64", f"a vector outside the pool {missing}", "--weights pool64"
+            ) from missing
         return np.array(found, np.uint8).reshape(len(rows), -1)
 
     def decode(self, stored: NDArray[np.uint8], columns: int) -> Rows:

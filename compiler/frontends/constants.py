@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes that depend on constants only (and Shape) are computed at import by onnx's own reference evaluator."""
+"""Nodes that depend on constants only, and Shape: computed at import by onnx's reference evaluator."""
 
 from __future__ import annotations
 
@@ -41,4 +41,6 @@ def _evaluator(proto: onnx.NodeProto, feeds: Mapping[str, NDArray[Any]], opset: 
     inputs = [onnx.helper.make_tensor_value_info(n, kinds[n], a.shape) for n, a in feeds.items()]
     outputs = [onnx.helper.make_empty_tensor_value_info(n) for n in proto.output]
     graph = onnx.helper.make_graph([proto], "constant", inputs, outputs)
-    return ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)]))
+    return ReferenceEvaluator(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+    )

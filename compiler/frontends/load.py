@@ -17,10 +17,10 @@ from ..ops import BY_ONNX, Clip, Conv, Dense, Softmax
 from ..ops.base import IntegerWeights, OnnxNode, Op, Scaled, Unsupported
 from ..passes.activations import add_activations
 from ..passes.fold_channel_affine import fold_channel_affine
-from ..passes.rewrite import rebuild
+from ..passes.rewrite import fresh, rebuild
 from .constants import fold
 from .model_file import initial_constants, input_specs, opset_of, read_model
-from .qdq import Quantised, activation_scale, weight_of
+from .qdq import Quantised, activation_scale, quantised_type, weight_of
 
 PASS_THROUGH = ("Identity", "Dropout")
 ELEMENTWISE_CONSTANT = ("Add", "Sub", "Mul")
@@ -54,9 +54,15 @@ class UnsupportedModel(CompileError):
 
     def __init__(self, path: str, problems: list[Problem]) -> None:
         self.problems = problems
-        listed = " | ".join(f"{p.node}: {p.found}" + (f" (try {p.remedy})" if p.remedy else "") for p in problems)
-        super().__init__(path, f"{len(problems)} unsupported node(s): {listed}", "supported ops only",
-                         f"tinybound inspect; supported are {', '.join(sorted(BY_ONNX))}")
+        listed = " | ".join(
+            f"{p.node}: {p.found}" + (f" (try {p.remedy})" if p.remedy else "") for p in problems
+        )
+        super().__init__(
+            path,
+            f"{len(problems)} unsupported node(s): {listed}",
+            "supported ops only",
+            f"tinybound inspect; supported are {', '.join(sorted(BY_ONNX))}",
+        )
 
 
 def load_onnx(path: Path) -> Imported:
@@ -83,12 +89,16 @@ class _Walk:
         self.nodes: list[Node] = []
         self.problems: list[Problem] = []
         self.lost: set[str] = set()  # outputs of unsupported nodes
+        self.kinds: dict[str, Any] = {}  # integer tensor -> its numpy type
         self.integer_inputs: set[str] = set()
+        self.names = {t for n in model.graph.node for t in n.output} | {e.name for e in model.graph.input}
+        self.inputs = tuple(spec.name for spec in input_specs(model))
         for spec in input_specs(model):
             self.values[spec.name] = Value(spec.name, spec.shape)
             self.alias[spec.name] = spec.name
-            if spec.integer:
+            if spec.integer is not None:
                 self.integer_inputs.add(spec.name)
+                self.kinds[spec.name] = spec.integer
 
     def take(self, proto: onnx.NodeProto) -> None:
         """One ONNX node in topological order; problems are collected, not raised."""
@@ -107,7 +117,9 @@ class _Walk:
 
     def _take(self, proto: onnx.NodeProto, name: str) -> None:
         if proto.domain not in ("", "ai.onnx"):
-            raise Unsupported(f"op {proto.domain}.{proto.op_type}", "an export in standard ONNX ops (QDQ form)")
+            raise Unsupported(
+                f"op {proto.domain}.{proto.op_type}", "an export in standard ONNX ops (QDQ form)"
+            )
         if proto.op_type == "QuantizeLinear" and proto.input[0] in self.alias:
             self._quantise(proto)
         elif proto.op_type == "DequantizeLinear":
@@ -122,13 +134,15 @@ class _Walk:
 
     def _quantise(self, proto: onnx.NodeProto) -> None:
         value = self.alias[proto.input[0]]
-        scale = activation_scale(proto, self.constants)
+        kind = quantised_type(proto, self.constants)
+        scale = activation_scale(proto, self.constants, kind)
         if self.activations.setdefault(value, scale) != scale:  # a second, different quantisation
-            again = f"{value}.{proto.output[0]}"
+            again = fresh(f"{value}.{proto.output[0]}", self.names)
             self._append(Node(f"{proto.output[0]}.again", Clip(), (value,), again))
             self.activations[again] = scale
             value = again
-        self.alias[proto.output[0]], self.scales[proto.output[0]] = value, scale
+        out = proto.output[0]
+        self.alias[out], self.scales[out], self.kinds[out] = value, scale, kind
 
     def _dequantise(self, proto: onnx.NodeProto) -> None:
         source, out = proto.input[0], proto.output[0]
@@ -138,12 +152,14 @@ class _Walk:
             return
         if source not in self.alias:
             raise Unsupported(f"dequantises {source!r}, which is not computed")
-        scale = activation_scale(proto, self.constants)
+        scale = activation_scale(proto, self.constants, self.kinds.get(source, np.uint8))
         value = self.alias[source]
         if value in self.integer_inputs:
             self.activations[value] = scale
         elif self.scales.get(source) != scale:
-            raise Unsupported("a scale that differs from its QuantizeLinear's", "equal scales around a tensor")
+            raise Unsupported(
+                "a scale that differs from its QuantizeLinear's", "equal scales around a tensor"
+            )
         self.alias[out] = value
 
     def _op(self, proto: onnx.NodeProto, name: str) -> None:
@@ -162,7 +178,10 @@ class _Walk:
         missing = [i for i in proto.input if i and i not in self.alias and i not in self.constants]
         if missing:
             raise Unsupported(f"reads {missing[0]!r}, which is not computed")
-        shapes: list[Any] = [self.values[self.alias[i]].shape if i in self.alias else None for i in proto.input]
+        shapes: list[Any] = [
+            self.values[self.alias[i]].shape if i in self.alias else None for i in proto.input
+        ]
+        name = fresh(name, {n.name for n in self.nodes})
         op = parser.parse(OnnxNode(name, op_type, attributes, shapes, constants, self.opset))
         if isinstance(op, Conv | Dense):
             op = self._weights(op, proto, name, attributes)
@@ -178,43 +197,51 @@ class _Walk:
         if weight is not None and isinstance(op, Dense) and not attributes.get("transB", 0):
             weight = weight.transposed()
         self.sources[name] = (weight, found(2))
-        exact: Op = replace(op, weights=np.asarray(op.weights, np.float64), bias=np.asarray(op.bias, np.float64))
+        exact: Op = replace(
+            op, weights=np.asarray(op.weights, np.float64), bias=np.asarray(op.bias, np.float64)
+        )
         return exact
 
     def _append(self, node: Node) -> None:
-        names = {n.name for n in self.nodes}
-        if node.name in names:
-            node = replace(node, name=f"{node.name}_{node.output}")
+        node = replace(node, name=fresh(node.name, {n.name for n in self.nodes}))
         shape = node.op.shape(*(self.values[i].shape for i in node.inputs))
         if not shape:
             raise Unsupported(f"shapes {[self.values[i].shape for i in node.inputs]} do not fit")
+        self.names.add(node.output)
         self.values[node.output] = Value(node.output, shape)
         self.alias[node.output] = node.output
         self.nodes.append(node)
 
     def finish(self) -> Imported:
         """Name the outputs, normalise, and match integer weights with the layers they belong to."""
-        outputs = []
+        entries = [entry.name for entry in self.model.graph.output]
+        lost = [name for name in entries if name not in self.alias]
+        if lost:
+            raise CompileError(lost[0], "output is not computed from an input")
+        computed = {n.output for n in self.nodes}
+        owner: dict[str, str] = {}  # value -> the output that gives it its name, its own if there is one
+        for name in sorted(entries, key=lambda name: self.alias[name] != name):
+            owner.setdefault(self.alias[name], name)
         renamed: dict[str, str] = {}
-        for entry in self.model.graph.output:
-            value = self.alias.get(entry.name)
-            if value is None:
-                raise CompileError(entry.name, "output is not computed from an input")
-            if value in self.values and (value in [s for s in self.model.graph.input] or value in outputs
-                                         or not any(n.output == value for n in self.nodes)):
-                self._append(Node(f"{entry.name}.copy", Clip(), (value,), entry.name))
-            elif value != entry.name:
-                renamed[value] = entry.name
-            outputs.append(entry.name)
-        used = {n.name: n for n in self.nodes}
+        for name in entries:
+            value = self.alias[name]
+            if owner[value] != name or value not in computed:
+                self._append(Node(f"{name}.copy", Clip(), (value,), name))
+                if value in self.activations:
+                    self.activations[name] = self.activations[value]
+            elif value != name:
+                renamed[value] = name
+        outputs = entries
         nodes = [
-            replace(n, inputs=tuple(renamed.get(i, i) for i in n.inputs), output=renamed.get(n.output, n.output))
-            for n in used.values()
+            replace(
+                n, inputs=tuple(renamed.get(i, i) for i in n.inputs), output=renamed.get(n.output, n.output)
+            )
+            for n in self.nodes
         ]
         known = {renamed.get(name, name): scale for name, scale in self.activations.items()}
-        inputs = tuple(spec.name for spec in input_specs(self.model))
         name = self.path.stem
-        graph = rebuild(Graph(name, inputs, tuple(outputs), tuple(nodes), self.values), _live(nodes, outputs))
+        raw = Graph(name, self.inputs, tuple(outputs), tuple(nodes), self.values)
+        graph = rebuild(raw, _live(nodes, outputs))
         graph, known = add_activations(fold_channel_affine(graph), known)
         _check_softmax(graph)
         weights = {
@@ -229,8 +256,11 @@ class _Walk:
         weight, bias = self.sources[node.name]
         source = known.get(node.inputs[0])
         op: Any = node.op
-        if weight is None or source is None or not weight.symmetric or not np.array_equal(
-            weight.real.reshape(op.weights.shape), op.weights
+        if (
+            weight is None
+            or source is None
+            or not weight.symmetric
+            or not np.array_equal(weight.real.reshape(op.weights.shape), op.weights)
         ):
             return None
         scales = weight.per_channel(op.weights.shape[0])

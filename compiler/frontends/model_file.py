@@ -17,16 +17,16 @@ from ..errors import CompileError
 
 MAX_BYTES = 1 << 30
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
-BYTES = {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}
+BYTES = {onnx.TensorProto.INT8: np.int8, onnx.TensorProto.UINT8: np.uint8}
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """A graph input: shape without batch; `integer` when the file declares int8 or uint8."""
+    """A graph input: shape without batch; `integer` is numpy's int8 or uint8 where the file declares it."""
 
     name: str
     shape: tuple[int, ...]
-    integer: bool
+    integer: type[np.generic] | None
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -40,7 +40,9 @@ def read_model(path: Path) -> onnx.ModelProto:
     except (DecodeError, ValueError) as error:
         raise CompileError(str(path), "not an ONNX file, or truncated", "an ONNX model") from error
     if not model.graph.node:
-        raise CompileError(str(path), "no nodes", "an ONNX model", "another file: this one is empty or damaged")
+        raise CompileError(
+            str(path), "no nodes", "an ONNX model", "another file: this one is empty or damaged"
+        )
     try:
         onnx.load_external_data_for_model(model, str(path.resolve().parent))
         onnx.checker.check_model(model)
@@ -80,13 +82,13 @@ def input_specs(model: onnx.ModelProto) -> list[InputSpec]:
         if entry.name in constants:
             continue
         tensor = entry.type.tensor_type
-        if tensor.elem_type not in FLOATS | BYTES:
+        if tensor.elem_type not in FLOATS | BYTES.keys():
             kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
             raise CompileError(entry.name, f"input of type {kind}", "float, int8 or uint8")
         if not tensor.HasField("shape"):
             raise CompileError(entry.name, "input without a shape", "static extents after the batch axis")
         shape = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
-        specs.append(InputSpec(entry.name, _without_batch(entry.name, shape), tensor.elem_type in BYTES))
+        specs.append(InputSpec(entry.name, _without_batch(entry.name, shape), BYTES.get(tensor.elem_type)))
     if not specs:
         raise CompileError(model.graph.name or "model", "no inputs", "at least one")
     return specs
@@ -96,7 +98,10 @@ def _without_batch(name: str, shape: list[int | None]) -> tuple[int, ...]:
     """A symbolic first axis means batch 1, a fixed 1 is the batch, a vector without batch gains one."""
     if any(n is None or n <= 0 for n in shape[1:]):
         raise CompileError(
-            name, f"dynamic shape {shape}", "static extents after the batch axis", "an export with fixed sizes"
+            name,
+            f"dynamic shape {shape}",
+            "static extents after the batch axis",
+            "an export with fixed sizes",
         )
     rest = tuple(n for n in shape[1:] if n is not None)
     if len(shape) == 1 and shape[0] is not None and shape[0] > 1:

@@ -49,13 +49,14 @@ class Quantised:
         return tuple(Fraction(float(s)) for s in np.broadcast_to(self.scales.ravel(), (count,)))
 
 
-def _parameters(proto: onnx.NodeProto, constants: Constants) -> tuple[NDArray[Any], NDArray[Any]]:
+def _parameters(proto: onnx.NodeProto, constants: Constants, kind: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scale and zero point; a missing zero point is 0 of type `kind`."""
     if proto.input[1] not in constants:
         raise Unsupported("a scale that is not constant", "static quantisation")
     scale = np.asarray(constants[proto.input[1]])
     if not (np.isfinite(scale).all() and (scale > 0).all()):
         raise Unsupported("a scale that is not positive and finite", "a valid quantiser")
-    zero = np.zeros((), np.uint8)
+    zero = np.zeros((), kind)
     if len(proto.input) > 2 and proto.input[2]:
         if proto.input[2] not in constants:
             raise Unsupported("a zero point that is not constant", "static quantisation")
@@ -63,9 +64,18 @@ def _parameters(proto: onnx.NodeProto, constants: Constants) -> tuple[NDArray[An
     return scale, zero
 
 
-def activation_scale(proto: onnx.NodeProto, constants: Constants) -> Scaled:
-    """Quantisation of an activation by a (De)QuantizeLinear node: per tensor, int8 or uint8."""
-    scale, zero = _parameters(proto, constants)
+def quantised_type(proto: onnx.NodeProto, constants: Constants) -> Any:
+    """numpy type of what a QuantizeLinear node returns: of its zero point, else output_dtype, else uint8."""
+    if len(proto.input) > 2 and proto.input[2] in constants:
+        return constants[proto.input[2]].dtype
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
+    code = attributes.get("output_dtype", 0)
+    return onnx.helper.tensor_dtype_to_np_dtype(code) if code else np.dtype(np.uint8)
+
+
+def activation_scale(proto: onnx.NodeProto, constants: Constants, kind: Any) -> Scaled:
+    """Quantisation of an activation by a (De)QuantizeLinear node: per tensor, integers of type `kind`."""
+    scale, zero = _parameters(proto, constants, kind)
     if scale.size != 1:
         raise Unsupported("an activation quantised per axis", "per-tensor activation scales")
     if zero.dtype not in (np.int8, np.uint8):
@@ -77,7 +87,7 @@ def activation_scale(proto: onnx.NodeProto, constants: Constants) -> Scaled:
 def weight_of(proto: onnx.NodeProto, constants: Constants) -> Quantised:
     """A constant through DequantizeLinear: int8, uint8 or int32 (bias)."""
     integers = constants[proto.input[0]]
-    scale, zero = _parameters(proto, constants)
+    scale, zero = _parameters(proto, constants, integers.dtype)
     if integers.dtype not in (np.int8, np.uint8, np.int32):
         raise Unsupported(f"weights of type {integers.dtype}", "int8 weights, int32 biases")
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}

@@ -11,6 +11,7 @@ from .clip import Clip
 from .conv import Conv
 from .dense import Dense
 from .function import Table
+from .hard_sigmoid import HardSigmoid
 from .max_pool import MaxPool
 from .requantise import Requantise
 from .reshape import Reshape
@@ -24,6 +25,7 @@ OPS: tuple[type[Op], ...] = (
     Clip,
     Conv,
     Dense,
+    HardSigmoid,
     MaxPool,
     Requantise,
     Reshape,
@@ -33,3 +35,23 @@ OPS: tuple[type[Op], ...] = (
 )
 BY_NAME = {op.__name__: op for op in OPS}
 BY_ONNX = {name: op for op in OPS for name in op.onnx}
+
+__all__ = [
+    "BY_NAME",
+    "BY_ONNX",
+    "OPS",
+    "Add",
+    "AveragePool",
+    "ChannelAffine",
+    "Clip",
+    "Conv",
+    "Dense",
+    "HardSigmoid",
+    "MaxPool",
+    "Op",
+    "Requantise",
+    "Reshape",
+    "Softmax",
+    "Table",
+    "Transpose",
+]

@@ -36,12 +36,12 @@ class AveragePool(Op):
     def parse(cls, node: OnnxNode) -> AveragePool:
         whole = node.op_type == "GlobalAveragePool"
         kernel = tuple(node.shapes[0][1:]) if whole else tuple(node.get("kernel_shape", ()))
-        window = parse_window(node, kernel)
+        window: dict[str, Any] = {"kernel": kernel, **parse_window(node, kernel)}
         if window.pop("dilations") != (1, 1) or node.get("ceil_mode", 0):
             raise Unsupported("dilations or ceil_mode", "an average pool without them")
         if any(window["pads"]) and not node.get("count_include_pad", 0):
             raise Unsupported("padding that is not counted", "count_include_pad = 1, or no padding")
-        return cls(kernel=kernel, **window)
+        return cls(**window)
 
     def shape(self, *shapes: Shape) -> Shape:
         if shapes != (self.size,):

@@ -123,4 +123,3 @@ class Sample:
     inputs: tuple[Scaled, ...]
     output: Scaled
     code: str = "int8"
-

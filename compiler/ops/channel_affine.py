@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""factor * x + offset per channel: BatchNormalization, or a constant added or multiplied. Folded away by a pass."""
+"""factor * x + offset per channel: BatchNormalization, a constant added or multiplied. Folded by a pass."""
 
 from __future__ import annotations
 

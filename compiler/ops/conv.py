@@ -83,7 +83,7 @@ class Conv(Op):
     def samples(cls) -> Iterator[Sample]:
         rng = np.random.default_rng(1)
         unit, out = Scaled(Fraction(1, 64), 3, -128, 127), Scaled(Fraction(1, 16), -5, -128, 127)
-        cases: list[tuple[Shape, Shape, dict[str, Any]]] = [
+        cases: list[tuple[tuple[int, int, int], Shape, dict[str, Any]]] = [
             ((3, 5, 6), (4, 3, 3, 3), {"pads": (1, 1, 1, 1)}),
             ((2, 6, 5), (3, 2, 2, 3), {"strides": (2, 1), "pads": (0, 1, 1, 0), "dilations": (2, 1)}),
             ((4, 4, 4), (8, 1, 3, 3), {"groups": 4, "pads": (1, 1, 1, 1), "strides": (2, 2)}),

@@ -37,7 +37,9 @@ class Dense(Op):
             raise Unsupported("transA = 1", "a Gemm without transA")
         matrix = weights if node.get("transB", 0) else weights.T
         if node.shapes[0] != (matrix.shape[1],):
-            raise Unsupported(f"input of shape {node.shapes[0]} without batch", f"a vector of {matrix.shape[1]}")
+            raise Unsupported(
+                f"input of shape {node.shapes[0]} without batch", f"a vector of {matrix.shape[1]}"
+            )
         bias = node.constants[2] if len(node.constants) > 2 else None
         if bias is None:
             bias = np.zeros(matrix.shape[0])
@@ -53,7 +55,9 @@ class Dense(Op):
         column = d.reshape(xs[0], (1, self.weights.shape[1], 1))
         if self.bits < 8:
             column = d.truncate(column, self.bits)
-        return d.reshape(d.affine(column, self.weights[None], self.bias[None], self.zero), self.weights.shape[:1])
+        return d.reshape(
+            d.affine(column, self.weights[None], self.bias[None], self.zero), self.weights.shape[:1]
+        )
 
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""

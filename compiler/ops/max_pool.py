@@ -43,7 +43,10 @@ class MaxPool(Op):
     def shape(self, *shapes: Shape) -> Shape:
         if shapes != (self.size,):
             return ()
-        return (self.size[0], *output_size(self.size[1:], self.kernel, self.strides, self.dilations, self.pads))
+        return (
+            self.size[0],
+            *output_size(self.size[1:], self.kernel, self.strides, self.dilations, self.pads),
+        )
 
     def meaning(self, d: Domain, *xs: Any) -> Any:
         index = self._index()

@@ -33,6 +33,4 @@ class Requantise(Op):
         return shapes[0] if len(self.multiplier) in (1, shapes[0][0]) else ()
 
     def meaning(self, d: Domain, *xs: Any) -> Any:
-        return d.requantise(
-            xs[0], self.multiplier, self.shift, self.zero_in, self.zero, self.lo, self.hi
-        )
+        return d.requantise(xs[0], self.multiplier, self.shift, self.zero_in, self.zero, self.lo, self.hi)

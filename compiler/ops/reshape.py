@@ -30,16 +30,18 @@ class Reshape(Op):
         target = node.constants[1]
         if target is None:
             raise Unsupported("a shape that is not constant", "a constant shape")
-        sizes = [int(n) for n in target.ravel()]
         full = (1, *node.shapes[0])
-        sizes = [full[i] if n == 0 and i < len(full) else n for i, n in enumerate(sizes)]
-        if sizes and sizes[0] in (1, -1) and prod(n for n in sizes[1:] if n > 0):
-            rest = sizes[1:]
-            if rest.count(-1) == 1:
-                rest[rest.index(-1)] = count // prod(n for n in rest if n != -1)
-            if -1 not in rest and prod(rest) == count:
-                return cls(tuple(rest))
-        raise Unsupported(f"target shape {sizes} for {count} elements", "a shape that keeps the batch axis first")
+        sizes = [int(n) for n in target.ravel()]
+        kept = [full[i] if n == 0 and i < len(full) else n for i, n in enumerate(sizes)]
+        rest = kept[1:]
+        known = prod([n for n in rest if n != -1])
+        if rest.count(-1) == 1 and known > 0:
+            rest[rest.index(-1)] = count // known
+        if kept and kept[0] in {1, -1} and -1 not in rest and prod(rest) == count:
+            return cls(tuple(rest))
+        raise Unsupported(
+            f"target shape {sizes} for {count} elements", "a shape that keeps the batch axis first"
+        )
 
     def shape(self, *shapes: Shape) -> Shape:
         return self.target if prod(shapes[0]) == prod(self.target) else ()

@@ -18,7 +18,7 @@ ONE = 1 << 15
 
 def exponentials(scale: Fraction) -> NDArray[np.int64]:
     """table[k] = round(2^15 * exp(-k * scale)), k = 0..255, at least 0; table[0] = 2^15."""
-    return np.rint(ONE * np.exp(-np.arange(256) * float(scale))).astype(np.int64)
+    return np.asarray(np.rint(ONE * np.exp(-np.arange(256) * float(scale))), np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -61,7 +61,12 @@ def parse_window(node: OnnxNode, kernel: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _same_pads(
-    size: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...], *, upper: bool
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    *,
+    upper: bool,
 ) -> Pads:
     """ONNX auto_pad: output = ceil(input / stride), the odd pad at the end (SAME_UPPER) or the beginning."""
     begin, end = [], []

@@ -18,7 +18,7 @@ from dataclasses import replace
 from ..graph import Graph, Node, check
 from ..ops import Clip, MaxPool, Reshape, Transpose
 from ..ops.base import Scaled
-from .rewrite import rebuild
+from .rewrite import fresh, rebuild
 
 KEEPS = (MaxPool, Reshape, Transpose)  # integers pass through unchanged
 
@@ -27,10 +27,13 @@ def add_activations(graph: Graph, known: dict[str, Scaled]) -> tuple[Graph, dict
     """The float graph with identity Clips added, and `known` with what follows from it."""
     known = _pull_back(graph, dict(known))
     nodes: list[Node] = []
+    values, names = set(graph.values), {node.name for node in graph.nodes}
     for node in graph.nodes:
         readers = graph.consumers(node.output)
         if node.op.accumulates:
-            fused = len(readers) == 1 and readers[0].op.activates and node.output not in (*known, *graph.outputs)
+            fused = (
+                len(readers) == 1 and readers[0].op.activates and node.output not in (*known, *graph.outputs)
+            )
             extra = not fused
         else:
             before, after = known.get(node.inputs[0]), known.get(node.output)
@@ -38,20 +41,25 @@ def add_activations(graph: Graph, known: dict[str, Scaled]) -> tuple[Graph, dict
         if not extra:
             nodes.append(node)
             continue
-        inner = f"{node.output}.{'sum' if node.op.accumulates else 'in'}"
+        inner = fresh(f"{node.output}.{'sum' if node.op.accumulates else 'in'}", values)
+        name = fresh(f"{node.name}.activation", names)
+        values.add(inner)
+        names.add(name)
         nodes.append(replace(node, output=inner))
-        folded_relu = node.op.accumulates and node.output in known and known[node.output].zero == known[node.output].lo
+        folded_relu = (
+            node.op.accumulates and node.output in known and known[node.output].zero == known[node.output].lo
+        )
         clip = Clip(0.0) if folded_relu else Clip()
-        nodes.append(Node(f"{node.name}.activation", clip, (inner,), node.output))
+        nodes.append(Node(name, clip, (inner,), node.output))
     return check(rebuild(graph, nodes), integer=False), known
 
 
 def _pull_back(graph: Graph, known: dict[str, Scaled]) -> dict[str, Scaled]:
     for node in reversed(graph.nodes):
         source = node.inputs[0]
-        if isinstance(node.op, KEEPS) and node.output in known and source not in known:
-            if len(graph.consumers(source)) == 1 and source not in graph.outputs:
-                known[source] = known[node.output]
+        alone = len(graph.consumers(source)) == 1 and source not in graph.outputs
+        if isinstance(node.op, KEEPS) and node.output in known and source not in known and alone:
+            known[source] = known[node.output]
     for node in graph.nodes:
         if isinstance(node.op, KEEPS) and node.inputs[0] in known:
             known.setdefault(node.output, known[node.inputs[0]])

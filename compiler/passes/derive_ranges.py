@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Give every value of an integer graph its range, derived from the ranges of the graph's inputs.
 
-before: values with stale or no ranges            after: the hull over elements of the interval domain's result
+before: values with stale or no ranges            after: the hull of what the interval domain finds
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from ..graph import Graph, Quant, Value, check
 from ..ranges import Range
 
 
-def derive_ranges(
-    graph: Graph, spans: Mapping[str, tuple[int, int]], units: Mapping[str, Quant]
-) -> Graph:
+def derive_ranges(graph: Graph, spans: Mapping[str, tuple[int, int]], units: Mapping[str, Quant]) -> Graph:
     """`spans` are the (lo, hi) of each input's integers, `units` what every value's integers mean."""
     boxes = {
         name: tuple(np.full(graph.values[name].shape, end, np.int64) for end in spans[name])

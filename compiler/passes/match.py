@@ -20,17 +20,23 @@ def match_reference(reference: Graph, integer: Graph) -> tuple[Graph, Graph]:
     reference = _with_inputs(reference, integer.inputs)
     pairs = list(zip(reference.nodes, integer.nodes, strict=False))
     if len(reference.nodes) != len(integer.nodes):
-        raise CompileError("--reference", f"{len(reference.nodes)} nodes", f"{len(integer.nodes)}, one per integer node")
+        raise CompileError(
+            "--reference", f"{len(reference.nodes)} nodes", f"{len(integer.nodes)}, one per integer node"
+        )
     for real, whole in pairs:
         kinds = (type(real.op), type(whole.op))
-        same = kinds[0] is kinds[1] or kinds == (Clip, Requantise) or (
-            isinstance(real.op, Function) and kinds[1] is Table
+        same = (
+            kinds[0] is kinds[1]
+            or kinds == (Clip, Requantise)
+            or (isinstance(real.op, Function) and kinds[1] is Table)
         )
         shapes = (reference.values[real.output].shape, integer.values[whole.output].shape)
         if not same or shapes[0] != shapes[1]:
             raise CompileError(
-                "--reference", f"{real.name!r} is {kinds[0].__name__} {shapes[0]}",
-                f"a twin of {whole.name!r}, {kinds[1].__name__} {shapes[1]}", "the float model that was quantised",
+                "--reference",
+                f"{real.name!r} is {kinds[0].__name__} {shapes[0]}",
+                f"a twin of {whole.name!r}, {kinds[1].__name__} {shapes[1]}",
+                "the float model that was quantised",
             )
     nodes = tuple(replace(whole, origin=real.name) for real, whole in pairs)
     paired = Graph(integer.name, integer.inputs, integer.outputs, nodes, integer.values)

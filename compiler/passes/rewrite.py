@@ -3,10 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from ..errors import CompileError
-from ..graph import Graph, Node, Value, check
+from ..graph import Graph, Node, Value
+
+
+def fresh(wanted: str, taken: Container[str]) -> str:
+    """`wanted` if it is free, else the first of wanted_2, wanted_3, ... that is."""
+    name, count = wanted, 1
+    while name in taken:
+        count += 1
+        name = f"{wanted}_{count}"
+    return name
 
 
 def rebuild(graph: Graph, nodes: Sequence[Node], outputs: Sequence[str] | None = None) -> Graph:

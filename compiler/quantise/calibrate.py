@@ -38,9 +38,13 @@ def calibrate(graph: Graph, samples: Mapping[str, NDArray[Any]]) -> Ranges:
 
 
 def reachable(graph: Graph, lower: Mapping[str, NDArray[Any]], upper: Mapping[str, NDArray[Any]]) -> Ranges:
-    """(lowest, highest) of each value over an input box by interval arithmetic: never too narrow, often too wide."""
-    boxes = {name: (np.asarray(lower[name], np.float64), np.asarray(upper[name], np.float64)) for name in lower}
-    return {name: (float(lo.min()), float(hi.max())) for name, (lo, hi) in run(graph, boxes, Interval()).items()}
+    """(lowest, highest) of each value over an input box by interval arithmetic: never too narrow."""
+    boxes = {
+        name: (np.asarray(lower[name], np.float64), np.asarray(upper[name], np.float64)) for name in lower
+    }
+    return {
+        name: (float(lo.min()), float(hi.max())) for name, (lo, hi) in run(graph, boxes, Interval()).items()
+    }
 
 
 def widen(seen: Ranges, limits: Ranges | None) -> Ranges:
@@ -61,7 +65,9 @@ def widen(seen: Ranges, limits: Ranges | None) -> Ranges:
     return wide
 
 
-def samples_of_box(lower: NDArray[Any], upper: NDArray[Any], count: int, seed: int = 0) -> NDArray[np.float64]:
+def samples_of_box(
+    lower: NDArray[Any], upper: NDArray[Any], count: int, seed: int = 0
+) -> NDArray[np.float64]:
     """Inputs in a box (shape): a quarter of the coordinates at each end, half of them random; N x shape."""
     rng = np.random.default_rng(seed)
     inside = rng.uniform(size=(count, *lower.shape))

@@ -85,9 +85,13 @@ def _accumulate(
         unit = tuple(inputs[0].scale * s for s in chosen.scales)
         bias = chosen.bias
         if bias is None:
-            bias = np.array([round(Fraction(float(b)) / u) for b, u in zip(op.bias, unit, strict=True)], object)
+            bias = np.array(
+                [round(Fraction(float(b)) / u) for b, u in zip(op.bias, unit, strict=True)], object
+            )
         reach = _reach(node.name, chosen, bias)
-        return replace(op, weights=chosen.integers, bias=bias.astype(np.int64), zero=inputs[0].zero), _Sum(unit, reach)
+        return replace(op, weights=chosen.integers, bias=bias.astype(np.int64), zero=inputs[0].zero), _Sum(
+            unit, reach
+        )
     if isinstance(op, AveragePool):
         taps = op.kernel[0] * op.kernel[1]
         twin = replace(op, zero=inputs[0].zero, total=True)
@@ -100,7 +104,7 @@ def _accumulate(
 
 
 def _reach(where: str, chosen: IntegerWeights, bias: Any) -> int:
-    """Largest magnitude of any partial sum as back ends run it: zero point in the bias, any order of terms."""
+    """Largest magnitude of any partial sum, the zero point folded into the bias, in any order of terms."""
     mass = np.abs(chosen.integers.reshape(len(bias), -1)).sum(axis=1)
     worst = max(abs(int(b)) + 384 * int(m) for b, m in zip(bias, mass, strict=True))
     if worst > INT32:

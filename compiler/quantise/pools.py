@@ -19,7 +19,7 @@ SIZE, WIDTH = 64, 8
 
 
 def k_means(vectors: NDArray[np.float64], count: int, seed: int = 0, rounds: int = 30) -> NDArray[np.float64]:
-    """`count` centres (or fewer when there are fewer distinct vectors) by Lloyd's iteration; deterministic."""
+    """`count` centres, or all distinct vectors if those are fewer, by Lloyd's iteration; deterministic."""
     distinct = np.unique(vectors, axis=0)
     if len(distinct) <= count:
         return distinct
@@ -42,7 +42,7 @@ def k_means(vectors: NDArray[np.float64], count: int, seed: int = 0, rounds: int
 def assign(vectors: NDArray[np.float64], pool: NDArray[np.float64]) -> NDArray[np.int64]:
     """Index of the nearest pool vector (Euclidean) for each vector."""
     distance = (pool**2).sum(axis=1) - 2 * vectors @ pool.T
-    return distance.argmin(axis=1)
+    return np.asarray(distance.argmin(axis=1))
 
 
 def share(

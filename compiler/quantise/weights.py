@@ -17,7 +17,6 @@ from ..passes.layout import columns, orders
 from . import pools, powers
 from .scales import divide, per_channel
 
-
 CODES = ("int8", "pot4", "pool64")
 
 
@@ -73,4 +72,3 @@ def choose_weights(
 def _flat(node: Node) -> NDArray[np.float64]:
     op: Any = node.op
     return np.asarray(op.weights.reshape(op.weights.shape[0], -1))
-

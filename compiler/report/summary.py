@@ -31,9 +31,14 @@ def summarise(
     sizes = _sizes(graph, sources, core) if sources else {**UNKNOWN, "note": "no C in this build"}
     layers = [_layer(plan, step) for step in plan.steps]
     report: dict[str, Any] = {
-        "name": graph.name, "core": core, "ram_bytes": plan_memory(plan).arena,
-        "macs": sum(layer["macs"] for layer in layers), "instructions": {}, "layers": layers,
-        "parameters": sum(layer["parameters"] for layer in layers), **sizes,
+        "name": graph.name,
+        "core": core,
+        "ram_bytes": plan_memory(plan).arena,
+        "macs": sum(layer["macs"] for layer in layers),
+        "instructions": {},
+        "layers": layers,
+        "parameters": sum(layer["parameters"] for layer in layers),
+        **sizes,
     }
     if certificate is not None:
         report["certificate"] = {"outputs": certificate.outputs_json(), "largest": certificate.largest}
@@ -50,8 +55,10 @@ def _sizes(graph: Graph, sources: Mapping[str, bytes], core: str) -> dict[str, A
         except ToolMissing as missing:
             return {**UNKNOWN, "note": str(missing)}
     return {
-        "flash_bytes": found.flash_bytes, "code_bytes": found.code_bytes,
-        "ram_bytes": found.ram_bytes, "stack_bytes": found.stack_bytes,
+        "flash_bytes": found.flash_bytes,
+        "code_bytes": found.code_bytes,
+        "ram_bytes": found.ram_bytes,
+        "stack_bytes": found.stack_bytes,
     }
 
 
@@ -60,10 +67,15 @@ def _layer(plan: Plan, step: Step) -> dict[str, Any]:
     weighted = op.weighted and "stored" in step.view
     stored = int(step.view["stored"].nbytes) + 4 * len(step.view["bias"]) if weighted else 0
     return {
-        "index": step.index, "name": step.node.name, "op": type(op).__name__, "kernel": step.kind,
-        "code": step.view.get("code", ""), "macs": op.macs() if weighted else 0,
+        "index": step.index,
+        "name": step.node.name,
+        "op": type(op).__name__,
+        "kernel": step.kind,
+        "code": step.view.get("code", ""),
+        "macs": op.macs() if weighted else 0,
         "parameters": int(op.weights.size + op.bias.size) if weighted else 0,
-        "flash_bytes": stored, "ram_bytes": plan.size[step.target] + scratch_bytes(step),
+        "flash_bytes": stored,
+        "ram_bytes": plan.size[step.target] + scratch_bytes(step),
         "shape": list(plan.graph.values[step.value].shape),
     }
 
@@ -71,7 +83,8 @@ def _layer(plan: Plan, step: Step) -> dict[str, Any]:
 def budget(report: Mapping[str, Any], options: Options) -> None:
     """Raise PromiseError when the build needs more flash or RAM than allowed."""
     for key, limit, flag in (
-        ("flash_bytes", options.max_flash, "--max-flash"), ("ram_bytes", options.max_ram, "--max-ram")
+        ("flash_bytes", options.max_flash, "--max-flash"),
+        ("ram_bytes", options.max_ram, "--max-ram"),
     ):
         if limit is None:
             continue
@@ -79,4 +92,6 @@ def budget(report: Mapping[str, Any], options: Options) -> None:
         if found is None:
             raise ToolMissing(flag, f"{key} is unknown: {report['note']}", "the core's compiler")
         if found > limit:
-            raise PromiseError(flag, f"{found} bytes", f"at most {limit}", "a smaller model or --weights pool64")
+            raise PromiseError(
+                flag, f"{found} bytes", f"at most {limit}", "a smaller model or --weights pool64"
+            )

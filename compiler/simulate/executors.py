@@ -32,7 +32,7 @@ LOW_BITS_VECTORS = 16
 
 @dataclass(frozen=True)
 class Artefact:
-    """What is executed: the integer graph, and the folders of its generated C and Verilog (None: not built)."""
+    """What is executed: the integer graph and the folders of its C and Verilog (None: not generated)."""
 
     graph: Graph
     c: Path | None
@@ -60,7 +60,9 @@ def folder_of(artefact: Artefact, executor: str) -> Path:
     folder = artefact.verilog if executor == "rtl" else artefact.c
     if folder is None:
         target = "verilog" if executor == "rtl" else "c"
-        raise CompileError(f"--on {executor}", f"the build has no {target}", f"tinybound compile --target {target}")
+        raise CompileError(
+            f"--on {executor}", f"the build has no {target}", f"tinybound compile --target {target}"
+        )
     return folder
 
 
@@ -70,7 +72,9 @@ def flatten(graph: Graph, vectors: dict[str, Ints]) -> NDArray[np.int8]:
     return np.ascontiguousarray(array.reshape(len(array), -1).astype(np.int8))
 
 
-def outputs_of(artefact: Artefact, executor: str, vectors: dict[str, Ints], bits: int, work: Path) -> dict[str, Ints]:
+def outputs_of(
+    artefact: Artefact, executor: str, vectors: dict[str, Ints], bits: int, work: Path
+) -> dict[str, Ints]:
     """The output integers of an executor, N x shape per graph output."""
     graph = artefact.graph
     if executor == "golden":
@@ -84,7 +88,7 @@ def outputs_of(artefact: Artefact, executor: str, vectors: dict[str, Ints], bits
 
 
 def against_golden(artefact: Artefact, executor: str, vectors: dict[str, Ints], work: Path) -> Comparison:
-    """Every layer and the outputs of an executor compared with the golden model, at every run-time precision."""
+    """Every layer and the outputs of an executor against the golden model, at every run-time precision."""
     graph = artefact.graph
     plan = make_plan(graph)
     shown: list[tuple[str, Order, NDArray[np.int64]]] = []
@@ -107,6 +111,7 @@ def against_golden(artefact: Artefact, executor: str, vectors: dict[str, Ints], 
             shown.append((f"{value}{mark}", order, bytes_.astype(np.int64)))
         (name,) = graph.outputs
         expected[f"output {name}{mark}"] = expected[f"{name}{mark}"]
-        shown.append((f"output {name}{mark}", np.arange(graph.values[name].size), result.outputs.astype(np.int64)))
+        shown.append(
+            (f"output {name}{mark}", np.arange(graph.values[name].size), result.outputs.astype(np.int64))
+        )
     return compare(shown, expected)
-

@@ -50,5 +50,6 @@ def golden(graph: Graph, inputs: Mapping[str, Ints], bits: int = 8) -> dict[str,
         for name in names:
             rows[name].append(values[name])
     return {
-        name: np.array(found, np.int64).reshape(count, *graph.values[name].shape) for name, found in rows.items()
+        name: np.array(found, np.int64).reshape(count, *graph.values[name].shape)
+        for name, found in rows.items()
     }

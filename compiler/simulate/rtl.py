@@ -17,7 +17,19 @@ from ..errors import PromiseError
 from ..tools import find, run
 from .machine import Bytes, Result, start
 
-VERILATE = ("--cc", "--exe", "--build", "-j", "2", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal")
+VERILATE = (
+    "--cc",
+    "--exe",
+    "--build",
+    "-j",
+    "2",
+    "-O3",
+    "--x-assign",
+    "fast",
+    "--x-initial",
+    "fast",
+    "-Wno-fatal",
+)
 
 
 @dataclass(frozen=True)
@@ -55,10 +67,12 @@ class Rtl:
         with TemporaryDirectory(dir=work) as place:
             given, found = Path(place).absolute() / "in.bin", Path(place).absolute() / "out.bin"
             given.write_bytes(np.ascontiguousarray(inputs).tobytes())
-            argv = [program.absolute(), given, found, *map(str, self.stalls), str(bits)]
+            argv: list[str | Path] = [program.absolute(), given, found, *map(str, self.stalls), str(bits)]
             done = start(self.name, argv, folder, self.timeout)  # ROM files are read from the working folder
             if done.code != 0:
-                raise PromiseError(self.name, done.stderr.strip() or f"exit code {done.code}", "every frame answered")
+                raise PromiseError(
+                    self.name, done.stderr.strip() or f"exit code {done.code}", "every frame answered"
+                )
             count = len(inputs)
             traces = {
                 int(path.suffix[1:]): np.fromfile(path, np.uint8).reshape(count, -1)
@@ -69,7 +83,7 @@ class Rtl:
 
 
 def verilator_environment(base: Path) -> dict[str, str]:
-    """Verilator's makefile calls python3 from PATH, which must be this one; ccache spares its own C++ files."""
+    """Verilator's makefile calls python3, which must be this one; ccache spares Verilator's own C++ files."""
     environment = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])}
     if shutil.which("ccache"):
         environment.update({"OBJCACHE": "ccache", "CCACHE_NOHASHDIR": "1", "CCACHE_BASEDIR": str(base)})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `verify` found: mismatches per executor, and the certified bound beside the differences that were seen."""
+"""What `verify` found: mismatches per executor, and the bound beside the differences that were seen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .golden import Ints, dequantise, golden
 
 @dataclass(frozen=True)
 class BoundSeen:
-    """Real inputs inside the domain against the bound: violations, the largest difference, and how many were outside."""
+    """Real inputs inside the domain against the bound; how many were outside."""
 
     bound: float | None
     max_seen: float
@@ -50,15 +50,22 @@ class Verdict:
             "vectors": self.vectors,
             "stages": {name: stage.to_json() for name, stage in self.stages.items()},
             "bound": {
-                "violations": seen.violations, "max_seen": seen.max_seen, "bound": seen.bound,
-                "inside": seen.inside, "outside": seen.outside,
+                "violations": seen.violations,
+                "max_seen": seen.max_seen,
+                "bound": seen.bound,
+                "inside": seen.inside,
+                "outside": seen.outside,
             },
         }
 
 
 def bound_seen(
-    float_graph: Graph, graph: Graph, domain: Box, certificate: Mapping[str, Any] | None,
-    vectors: dict[str, Ints], real: Mapping[str, NDArray[np.float64]] | None,
+    float_graph: Graph,
+    graph: Graph,
+    domain: Box,
+    certificate: Mapping[str, Any] | None,
+    vectors: dict[str, Ints],
+    real: Mapping[str, NDArray[np.float64]] | None,
 ) -> BoundSeen:
     """Differences between the networks. Without real inputs the integers stand for their real values."""
     (name,) = graph.inputs

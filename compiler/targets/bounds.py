@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
@@ -15,11 +15,11 @@ from ..graph import Value
 
 @dataclass(frozen=True)
 class CertifiedError:
-    """Largest certified error in units of 1e-9 (rounded up), and the box per input: exact lower and upper ends."""
+    """Largest certified error in units of 1e-9, rounded up, and the exact ends of the box per input."""
 
     error_e9: int
-    lower: dict[str, Sequence[Fraction]]
-    upper: dict[str, Sequence[Fraction]]
+    lower: Mapping[str, Sequence[Fraction]]
+    upper: Mapping[str, Sequence[Fraction]]
 
     def float_ends(self, name: str) -> tuple[list[float], list[float]]:
         """The box as float32 numbers, rounded inwards: a float32 lies in the box iff it lies between them."""

@@ -19,7 +19,20 @@ from .plan import Plan, Step, make_plan
 from .render import render
 
 KERNELS = "tb_kernels.h"
-_RESERVED = {"int", "char", "for", "while", "if", "else", "main", "double", "float", "static", "const", "return"}
+_RESERVED = {
+    "int",
+    "char",
+    "for",
+    "while",
+    "if",
+    "else",
+    "main",
+    "double",
+    "float",
+    "static",
+    "const",
+    "return",
+}
 
 
 def identifier(name: str) -> str:
@@ -49,7 +62,9 @@ def plan_memory(plan: Plan) -> Memory:
         if need:
             buffers.append(Buffer(f"scratch {step.index}", need, step.index, step.index))
     offsets, total = place(buffers)
-    scratch = {s.index: (offsets[f"scratch {s.index}"], scratch_bytes(s)) for s in plan.steps if scratch_bytes(s)}
+    scratch = {
+        s.index: (offsets[f"scratch {s.index}"], scratch_bytes(s)) for s in plan.steps if scratch_bytes(s)
+    }
     return Memory(offsets, scratch, total)
 
 
@@ -69,15 +84,26 @@ def window(step: Step) -> dict[str, Any]:
     pads = getattr(op, "pads", (0, 0, 0, 0))
     row = width * channels
     return {
-        "height": height, "width": width, "depth": channels // groups,
-        "out_height": out_height, "out_width": out_width,
-        "groups": groups, "outputs": step.view["output"][0] // groups,
-        "kernel_height": kernel[0], "kernel_width": kernel[1],
-        "stride_height": strides[0], "stride_width": strides[1],
-        "dilation_height": dilations[0], "dilation_width": dilations[1],
-        "top": -pads[0], "left": -pads[1], "first": -(pads[0] * row + pads[1] * channels),
-        "stride_row": strides[0] * row, "stride_column": strides[1] * channels,
-        "dilation_row": dilations[0] * row, "dilation_column": dilations[1] * channels,
+        "height": height,
+        "width": width,
+        "depth": channels // groups,
+        "out_height": out_height,
+        "out_width": out_width,
+        "groups": groups,
+        "outputs": step.view["output"][0] // groups,
+        "kernel_height": kernel[0],
+        "kernel_width": kernel[1],
+        "stride_height": strides[0],
+        "stride_width": strides[1],
+        "dilation_height": dilations[0],
+        "dilation_width": dilations[1],
+        "top": -pads[0],
+        "left": -pads[1],
+        "first": -(pads[0] * row + pads[1] * channels),
+        "stride_row": strides[0] * row,
+        "stride_column": strides[1] * channels,
+        "dilation_row": dilations[0] * row,
+        "dilation_column": dilations[1] * channels,
         "row_bytes": step.view["stored"].shape[1] if "stored" in step.view else 0,
         "pad": int(getattr(op, "zero", 0)),
     }
@@ -90,7 +116,9 @@ def scaling(requantise: Requantise) -> dict[str, Any]:
         "multiplier": [] if ones else requantise.multiplier,
         "shift": requantise.shift,
         "step": int(len(requantise.shift) > 1),
-        "zero": requantise.zero, "lo": requantise.lo, "hi": requantise.hi,
+        "zero": requantise.zero,
+        "lo": requantise.lo,
+        "hi": requantise.hi,
     }
 
 
@@ -103,11 +131,20 @@ def generate_c(graph: Graph, certified: CertifiedError | None = None) -> dict[st
     where.update({n: f"out{i}" for i, n in enumerate(plan.outputs)})
     where.update({n: f"(arena + {at})" for n, at in memory.offsets.items() if not n.startswith("scratch ")})
     names = {
-        "name": name, "graph": graph, "plan": plan, "memory": memory, "at": where,
-        "bits": has_bits(graph), "window": window, "scaling": scaling, "certified": certified,
-        "inputs": [graph.values[n] for n in graph.inputs], "outputs": [graph.values[n] for n in graph.outputs],
+        "name": name,
+        "graph": graph,
+        "plan": plan,
+        "memory": memory,
+        "at": where,
+        "bits": has_bits(graph),
+        "window": window,
+        "scaling": scaling,
+        "certified": certified,
+        "inputs": [graph.values[n] for n in graph.inputs],
+        "outputs": [graph.values[n] for n in graph.outputs],
         "pool": None if plan.pool is None else np.ravel(plan.pool.table()),
-        "size": plan.size, "hex": _float_literal,
+        "size": plan.size,
+        "hex": _float_literal,
     }
     return {
         f"{name}.h": render("network.h.j2", **names),

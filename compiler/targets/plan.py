@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,8 @@ class Plan:
     steps: tuple[Step, ...]
     order: dict[str, Order]
     pool: Pool64 | None
-    size: dict[str, int] = field(default_factory=dict)
-    outputs: tuple[str, ...] = ()
+    size: dict[str, int]
+    outputs: tuple[str, ...]
 
     def readers(self, storage: str) -> list[Step]:
         """Steps that read a storage."""
@@ -54,61 +54,81 @@ class Plan:
 
 def make_plan(graph: Graph) -> Plan:
     """The plan of an integer graph."""
-    order = orders(graph)
-    pool = make_pool(physical_rows(node, order) for node in graph.nodes if node.code == "pool64")
-    alias: dict[str, str] = {}
-    steps: list[Step] = []
-    size = {name: graph.values[name].size for name in graph.inputs}
-    placed = dict(order)
-
-    def add(kind: str, node: Node, sources: tuple[str, ...], target: str, requantise: Requantise | None,
-            view: dict[str, Any], value: str) -> None:
-        steps.append(Step(len(steps), kind, node, sources, target, value, requantise, view))
-        size[target] = graph.values[value].size
-
+    planner = _Planner(graph)
     for name in graph.inputs:
-        moved = _not_identity(order[name])
-        if moved is not None:
-            add("reorder", Node(f"{name}.layout", Reshape(()), (name,), name), (name,), f"{name}.physical",
-                None, {"movement": moved}, name)
-            alias[name] = f"{name}.physical"
-            placed[f"{name}.physical"] = order[name]
-            placed[name] = np.arange(graph.values[name].size)
+        planner.take_input(name)
     for node in graph.nodes:
-        sources = tuple(alias.get(name, name) for name in node.inputs)
-        if node.op.accumulates:
+        planner.take(node)
+    outputs = tuple([planner.give_output(name) for name in graph.outputs])
+    return Plan(graph, tuple(planner.steps), planner.placed, planner.pool, planner.size, outputs)
+
+
+class _Planner:
+    """Adds steps in order; reshapes that move nothing become aliases of the storage they read."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.order = orders(graph)
+        self.pool = make_pool(physical_rows(n, self.order) for n in graph.nodes if n.code == "pool64")
+        self.steps: list[Step] = []
+        self.alias: dict[str, str] = {}
+        self.size = {name: graph.values[name].size for name in graph.inputs}
+        self.placed: dict[str, Order] = {name: np.arange(size) for name, size in self.size.items()}
+        self.taken: list[str] = []
+
+    def add(
+        self, node: Node, target: str, view: dict[str, Any], kind: str = "", requantise: Requantise | None = None
+    ) -> None:
+        """One step that writes `target`, the storage of node.output or of the node's Requantise."""
+        value = target if target in self.graph.values else node.output
+        sources = tuple(self.alias.get(name, name) for name in node.inputs)
+        index = len(self.steps)
+        self.steps.append(Step(index, kind or _kind(node), node, sources, target, value, requantise, view))
+        self.size[target] = self.graph.values[value].size
+        self.placed.setdefault(target, self.order[value])
+
+    def take_input(self, name: str) -> None:
+        """Inputs come in ONNX order; maps with several channels are reordered first."""
+        if not _identity(self.order[name]):
+            node = Node(f"{name}.layout", Reshape(()), (name,), name)
+            self.add(node, f"{name}.physical", {"movement": self.order[name]}, "reorder")
+            self.alias[name] = f"{name}.physical"
+            self.placed[f"{name}.physical"] = self.order[name]
+
+    def take(self, node: Node) -> None:
+        """The step of one node, if it has one of its own."""
+        graph, op = self.graph, node.op
+        if op.accumulates:
             reader = graph.consumers(node.output)[0]
             assert isinstance(reader.op, Requantise)
-            view = {**shapes(graph, node), **_weights(node, order, pool), **node.op.view()}
-            add(_kind(node), node, sources, reader.output, reader.op, view, reader.output)
-        elif isinstance(node.op, Requantise):
+            view = {**shapes(graph, node), **_weights(node, self.order, self.pool), **op.view()}
+            self.add(node, reader.output, view, requantise=reader.op)
+        elif isinstance(op, Requantise):
             if not _follows_sum(graph, node):
-                add("requantise", node, sources, node.output, node.op, shapes(graph, node), node.output)
-        elif isinstance(node.op, Reshape | Transpose):
-            moved = movement(graph, node, order)
+                self.add(node, node.output, shapes(graph, node), requantise=op)
+        elif isinstance(op, Reshape | Transpose):
+            moved = movement(graph, node, self.order)
             if moved is None:
-                alias[node.output] = sources[0]
+                self.alias[node.output] = self.alias.get(node.inputs[0], node.inputs[0])
             else:
-                add("reorder", node, sources, node.output, None, {"movement": moved}, node.output)
+                self.add(node, node.output, {"movement": moved}, "reorder")
         else:
-            add(_kind(node), node, sources, node.output, None, {**shapes(graph, node), **node.op.view()}, node.output)
-    outputs = []
-    for name in graph.outputs:
-        storage = alias.get(name, name)
-        if _not_identity(order[name]) is not None or storage in graph.inputs or storage in outputs:
-            back = np.argsort(order[name])
-            add("reorder", Node(f"{name}.layout", Reshape(()), (name,), name), (storage,), f"{name}.logical",
-                None, {"movement": back}, name)
-            placed[f"{name}.logical"] = np.arange(graph.values[name].size)
+            self.add(node, node.output, {**shapes(graph, node), **op.view()})
+
+    def give_output(self, name: str) -> str:
+        """The storage of a graph output: in ONNX order, and no other output's or input's storage."""
+        storage = self.alias.get(name, name)
+        if not _identity(self.order[name]) or storage in self.graph.inputs or storage in self.taken:
+            node = Node(f"{name}.layout", Reshape(()), (name,), name)
+            self.add(node, f"{name}.logical", {"movement": np.argsort(self.order[name])}, "reorder")
+            self.placed[f"{name}.logical"] = np.arange(self.graph.values[name].size)
             storage = f"{name}.logical"
-        outputs.append(storage)
-    for step in steps:
-        placed.setdefault(step.target, order[step.value])
-    return Plan(graph, tuple(steps), placed, pool, size, tuple(outputs))
+        self.taken.append(storage)
+        return storage
 
 
-def _not_identity(order: Order) -> Order | None:
-    return None if (order == np.arange(len(order))).all() else order
+def _identity(order: Order) -> bool:
+    return bool((order == np.arange(len(order))).all())
 
 
 def _follows_sum(graph: Graph, node: Node) -> bool:
@@ -123,6 +143,7 @@ def _kind(node: Node) -> str:
 
 def shapes(graph: Graph, node: Node) -> dict[str, Any]:
     """Input and output shapes as (C, H, W); vectors count as channels."""
+
     def three(name: str) -> tuple[int, int, int]:
         shape = graph.values[name].shape
         return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (int(np.prod(shape)), 1, 1)

@@ -29,8 +29,12 @@ def numbers(values: Iterable[Any], per_line: int = 16) -> str:
 def environment() -> Environment:
     """The one template environment: undefined names are errors."""
     made = Environment(
-        loader=FunctionLoader(_load), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True, autoescape=False,
+        loader=FunctionLoader(_load),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
     )
     made.filters["numbers"] = numbers
     return made

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Verilog target: one hand-written block of hw/ per step, wired into a top with AXI4-Stream in and out."""
+"""The Verilog target: a hand-written block of hw/ per step, wired into a top with AXI4-Stream ports."""
 
 from __future__ import annotations
 
@@ -47,8 +47,20 @@ def geometry(step: Step) -> dict[str, int]:
     kernel, strides = getattr(op, "kernel", (1, 1)), getattr(op, "strides", (1, 1))
     dilations, pads = getattr(op, "dilations", (1, 1)), getattr(op, "pads", (0, 0, 0, 0))
     return {
-        "H": h, "W": w, "C": c, "OH": oh, "OW": ow, "O": o, "KH": kernel[0], "KW": kernel[1],
-        "SH": strides[0], "SW": strides[1], "DH": dilations[0], "DW": dilations[1], "PT": pads[0], "PL": pads[1],
+        "H": h,
+        "W": w,
+        "C": c,
+        "OH": oh,
+        "OW": ow,
+        "O": o,
+        "KH": kernel[0],
+        "KW": kernel[1],
+        "SH": strides[0],
+        "SW": strides[1],
+        "DH": dilations[0],
+        "DW": dilations[1],
+        "PT": pads[0],
+        "PL": pads[1],
     }
 
 
@@ -56,17 +68,22 @@ def rounding(requantise: Requantise) -> dict[str, Any]:
     """Multiplier and shift as tb_requantise takes them: one number, or a table per channel."""
     m, s = set(requantise.multiplier.tolist()), set(requantise.shift.tolist())
     return {
-        "multiplier": m.pop() if len(m) == 1 else 0, "shift": s.pop() if len(s) == 1 else 63,
+        "multiplier": m.pop() if len(m) == 1 else 0,
+        "shift": s.pop() if len(s) == 1 else 63,
         "channels": max(len(requantise.multiplier), 1),
     }
 
 
+def streams(plan: Plan) -> dict[str, str]:
+    """Verilog name of the stream that carries each storage; the network's input is s0."""
+    return {name: f"s{i}" for i, name in enumerate([*plan.graph.inputs, *(s.target for s in plan.steps)])}
+
+
 def branches(plan: Plan) -> tuple[dict[tuple[int, int], str], list[tuple[str, str, str]]]:
-    """Stream that each (step, input) reads, and the forks (from, to, to) that copy streams with many readers."""
+    """Stream that each (step, input) reads, and the forks (from, to, to) for those with many readers."""
     feeds: dict[tuple[int, int], str] = {}
     forks: list[tuple[str, str, str]] = []
-    names = {name: f"s{i}" for i, name in enumerate(dict.fromkeys([*plan.graph.inputs, *(s.target for s in plan.steps)]))}
-    for storage, stream in names.items():
+    for storage, stream in streams(plan).items():
         ends = [(s.index, i) for s in plan.steps for i, source in enumerate(s.sources) if source == storage]
         ends += [(-1, i) for i, source in enumerate(plan.outputs) if source == storage]
         rest = stream
@@ -81,18 +98,29 @@ def branches(plan: Plan) -> tuple[dict[tuple[int, int], str], list[tuple[str, st
 
 
 def generate_verilog(graph: Graph) -> dict[str, str]:
-    """File name -> text of verilog/: NAME.v, the blocks it uses, ROM contents, file lists and the C++ driver."""
+    """File name -> text of verilog/: NAME.v, all blocks, ROM contents, file lists and the C++ driver."""
     name = identifier(graph.name)
     plan = make_plan(graph)
     memories = Memories(name)
     feeds, forks = branches(plan)
-    stream = {s: f"s{i}" for i, s in enumerate(dict.fromkeys([*graph.inputs, *(s.target for s in plan.steps)]))}
-    traces = [{"name": value, "index": index, "count": plan.size[plan.steps[index].target]}
-              for index, value, _ in exposed(plan)]
+    traces = [
+        {"name": value, "index": index, "count": plan.size[plan.steps[index].target]}
+        for index, value, _ in exposed(plan)
+    ]
     names: dict[str, Any] = {
-        "name": name, "graph": graph, "plan": plan, "feeds": feeds, "forks": forks, "stream": stream,
-        "size": plan.size, "mem": memories, "geometry": geometry, "rounding": rounding, "pot4_codes": codes,
-        "acc_bits": lambda step: accumulator_bits(graph, step), "bits": has_bits(graph),
+        "name": name,
+        "graph": graph,
+        "plan": plan,
+        "feeds": feeds,
+        "forks": forks,
+        "stream": streams(plan),
+        "size": plan.size,
+        "mem": memories,
+        "geometry": geometry,
+        "rounding": rounding,
+        "pot4_codes": codes,
+        "acc_bits": lambda step: accumulator_bits(graph, step),
+        "bits": has_bits(graph),
         "pool": None if plan.pool is None else plan.pool.table().ravel(),
     }
     top = render("network.v.j2", **names)
@@ -109,7 +137,9 @@ def generate_verilog(graph: Graph) -> dict[str, str]:
         **blocks,
         **memories.files,
         f"{name}.f": "".join(f"{source}\n" for source in sources),
-        f"{name}.core": render("network.core.j2", name=name, sources=sources, memories=sorted(memories.files)),
+        f"{name}.core": render(
+            "network.core.j2", name=name, sources=sources, memories=sorted(memories.files)
+        ),
         "driver.cpp": render("rtl_driver.cpp.j2", traces=[], **driver),
         "driver_trace.cpp": render("rtl_driver.cpp.j2", traces=traces, **driver),
     }
