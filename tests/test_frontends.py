@@ -1,0 +1,443 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX forms: the float meaning equals ONNX Runtime's, quantisers become annotations, batch axes go."""
+
+from fractions import Fraction
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+from onnx_nets import FLOAT, INT8, UINT8, Net, session
+
+from tinybound.domains.exact import run
+from tinybound.errors import CompileError
+from tinybound.frontends import load_onnx
+from tinybound.graph import check
+from tinybound.ops import AveragePool, ChannelAffine, Clip, Conv, Dense, Softmax
+
+MAP = (1, 4, 9, 8)
+
+
+def _conv(net, x, outputs=6, kernel=(3, 3), groups=1, bias=True, depth=4, **more):
+    w = net.normal(outputs, depth // groups, *kernel)
+    return net.put("Conv", x, w, *([net.normal(outputs)] if bias else []), group=groups, **more)
+
+
+def _batch_norm(net, x, channels, epsilon=1e-3):
+    gamma, beta, mean = net.normal(channels), net.normal(channels), net.normal(channels)
+    variance = net.constant(net.rng.uniform(0.1, 3, channels))
+    return net.put("BatchNormalization", x, gamma, beta, mean, variance, epsilon=epsilon)
+
+
+def _shape_reshape(net, x):
+    """What PyTorch exports for x.view(x.size(0), -1)."""
+    size = net.put("Shape", x)
+    batch = net.put("Gather", size, net.constant(0, np.int64), axis=0)
+    first = net.put("Unsqueeze", batch, net.constant([0], np.int64))
+    target = net.put("Concat", first, net.constant([-1], np.int64), axis=0)
+    return net.put("Reshape", x, target)
+
+
+def _constant_node(net, array):
+    return net.put("Constant", value=numpy_helper.from_array(np.asarray(array)))
+
+
+def _residual(net):
+    a = net.put("Relu", _conv(net, "x", 4, pads=[1, 1, 1, 1]))
+    return net.put("Relu", net.put("Add", _conv(net, a, 4, pads=[1, 1, 1, 1]), "x"))
+
+
+VECTOR, OLD = (1, 10), 6
+FORMS = {
+    "conv": (MAP, lambda n: _conv(n, "x")),
+    "conv without bias": (MAP, lambda n: _conv(n, "x", bias=False)),
+    "conv strides": (MAP, lambda n: _conv(n, "x", strides=[2, 3])),
+    "conv dilations": (MAP, lambda n: _conv(n, "x", dilations=[2, 3])),
+    "conv asymmetric pads": (MAP, lambda n: _conv(n, "x", pads=[0, 2, 1, 3])),
+    "conv all of it": (MAP, lambda n: _conv(n, "x", 8, (2, 3), 2, pads=[3, 0, 1, 2], strides=[2, 1], dilations=[2, 2])),
+    "conv groups": (MAP, lambda n: _conv(n, "x", 6, groups=2)),
+    "conv depthwise": (MAP, lambda n: _conv(n, "x", 4, groups=4, pads=[1, 1, 1, 1])),
+    "conv depthwise times 2": (MAP, lambda n: _conv(n, "x", 8, groups=4)),
+    "conv same upper": (MAP, lambda n: _conv(n, "x", kernel=(2, 4), auto_pad="SAME_UPPER", strides=[2, 3])),
+    "conv same lower": (MAP, lambda n: _conv(n, "x", kernel=(2, 4), auto_pad="SAME_LOWER", strides=[2, 3])),
+    "conv valid": (MAP, lambda n: _conv(n, "x", auto_pad="VALID")),
+    "conv notset": (MAP, lambda n: _conv(n, "x", auto_pad="NOTSET", pads=[1, 1, 1, 1])),
+    "conv with kernel_shape": (MAP, lambda n: _conv(n, "x", kernel_shape=[3, 3])),
+    "gemm": (VECTOR, lambda n: n.put("Gemm", "x", n.normal(10, 7), n.normal(7))),
+    "gemm transB": (VECTOR, lambda n: n.put("Gemm", "x", n.normal(7, 10), n.normal(7), transB=1)),
+    "gemm without bias": (VECTOR, lambda n: n.put("Gemm", "x", n.normal(7, 10), transB=1)),
+    "gemm, bias of (1, n)": (VECTOR, lambda n: n.put("Gemm", "x", n.normal(10, 7), n.normal(1, 7))),
+    "gemm, scalar bias": (VECTOR, lambda n: n.put("Gemm", "x", n.normal(10, 7), n.constant(0.5))),
+    "matmul": (VECTOR, lambda n: n.put("MatMul", "x", n.normal(10, 7))),
+    "matmul + add": (VECTOR, lambda n: n.put("Add", n.put("MatMul", "x", n.normal(10, 7)), n.normal(7))),
+    "add of (1, n) + matmul": (VECTOR, lambda n: n.put("Add", n.normal(1, 7), n.put("MatMul", "x", n.normal(10, 7)))),
+    "relu": (MAP, lambda n: n.put("Relu", "x")),
+    "relu after conv": (MAP, lambda n: n.put("Relu", _conv(n, "x"))),
+    "clip inputs": (MAP, lambda n: n.put("Clip", _conv(n, "x"), n.constant(0.0), n.constant(0.6))),
+    "clip max only": (MAP, lambda n: n.put("Clip", _conv(n, "x"), "", n.constant(0.6))),
+    "clip min only": (MAP, lambda n: n.put("Clip", _conv(n, "x"), n.constant(-0.2))),
+    "clip limits from nodes": (MAP, lambda n: n.put("Clip", "x", _constant_node(n, np.float32(-0.1)),
+                                                    _constant_node(n, np.float32(0.3)))),
+    "max pool": (MAP, lambda n: n.put("MaxPool", "x", kernel_shape=[2, 2], strides=[2, 2])),
+    "max pool pads": (MAP, lambda n: n.put("MaxPool", "x", kernel_shape=[3, 2], pads=[1, 0, 2, 1], strides=[2, 1])),
+    "max pool same": (MAP, lambda n: n.put("MaxPool", "x", kernel_shape=[3, 3], auto_pad="SAME_UPPER", strides=[2, 2])),
+    "max pool dilated": (MAP, lambda n: n.put("MaxPool", "x", kernel_shape=[2, 3], dilations=[3, 2])),
+    "average pool": (MAP, lambda n: n.put("AveragePool", "x", kernel_shape=[3, 2], strides=[3, 2])),
+    "average pool, counted pads": (MAP, lambda n: n.put("AveragePool", "x", kernel_shape=[3, 3], pads=[1, 1, 1, 1],
+                                                        count_include_pad=1)),
+    "global average pool": (MAP, lambda n: n.put("GlobalAveragePool", "x")),
+    "add": (MAP, _residual),
+    "add to itself": (VECTOR, lambda n: n.put("Add", "x", "x")),
+    "add a constant per channel": (MAP, lambda n: n.put("Add", "x", n.normal(4, 1, 1))),
+    "subtract a constant": (MAP, lambda n: n.put("Sub", "x", n.normal(1, 4, 1, 1))),
+    "multiply by a scalar": (MAP, lambda n: n.put("Mul", n.constant(0.3), "x")),
+    "batch norm after conv": (MAP, lambda n: n.put("Relu", _batch_norm(n, _conv(n, "x"), 6))),
+    "batch norm after depthwise": (MAP, lambda n: _batch_norm(n, _conv(n, "x", 4, groups=4), 4)),
+    "batch norm after gemm": (VECTOR, lambda n: _batch_norm(n, n.put("Gemm", "x", n.normal(10, 7)), 7)),
+    "batch norm alone": (MAP, lambda n: _batch_norm(n, "x", 4)),
+    "batch norm alone, vector": (VECTOR, lambda n: _batch_norm(n, "x", 10)),
+    "batch norm after relu": (MAP, lambda n: _batch_norm(n, n.put("Relu", _conv(n, "x")), 6)),
+    "two batch norms": (MAP, lambda n: _batch_norm(n, _batch_norm(n, _conv(n, "x"), 6), 6, 1e-5)),
+    "flatten": (MAP, lambda n: n.put("Gemm", n.put("Flatten", "x"), n.normal(288, 3))),
+    "flatten, axis -3": (MAP, lambda n: n.put("Flatten", "x", axis=-3)),
+    "reshape -1": (MAP, lambda n: n.put("Reshape", "x", n.constant([1, -1], np.int64))),
+    "reshape 0 -1": (MAP, lambda n: n.put("Reshape", "x", n.constant([0, -1], np.int64))),
+    "reshape -1 n": (MAP, lambda n: n.put("Reshape", "x", n.constant([-1, 288], np.int64))),
+    "reshape to a map": (VECTOR, lambda n: n.put("Reshape", "x", n.constant([-1, 5, 2, 1], np.int64))),
+    "reshape 0 0 -1": (MAP, lambda n: n.put("Reshape", "x", n.constant([0, 0, -1, 1], np.int64))),
+    "reshape by Shape": (MAP, lambda n: n.put("Gemm", _shape_reshape(n, "x"), n.normal(288, 3))),
+    "transpose in front": ((1, 9, 8, 4), lambda n: _conv(n, n.put("Transpose", "x", perm=[0, 3, 1, 2]))),
+    "transpose behind": (MAP, lambda n: n.put("Transpose", _conv(n, "x"), perm=[0, 2, 3, 1])),
+    "identity": (MAP, lambda n: n.put("Identity", n.put("Relu", n.put("Identity", "x")))),
+    "dropout": (MAP, lambda n: n.put("Relu", n.put("Dropout", "x"))),
+    "constant nodes": (VECTOR, lambda n: n.put("Gemm", "x", _constant_node(n, n.rng.normal(0, 1, (10, 7)).astype(np.float32)))),
+    "constants computed by nodes": (VECTOR, lambda n: n.put("MatMul", "x", n.put("Transpose", n.normal(7, 10), perm=[1, 0]))),
+    "weights through identity": (VECTOR, lambda n: n.put("MatMul", "x", n.put("Identity", n.normal(10, 7)))),
+    "final softmax": (VECTOR, lambda n: n.put("Softmax", n.put("Gemm", "x", n.normal(10, 7)), axis=-1)),
+    "final softmax, axis 1": (VECTOR, lambda n: n.put("Softmax", n.put("Gemm", "x", n.normal(10, 7)), axis=1)),
+}  # fmt: skip
+
+
+def compare(path, shape, seed=0, count=5, reference=None):
+    """Largest difference from ONNX Runtime relative to the largest output, over all outputs."""
+    imported = load_onnx(path)
+    check(imported.graph, integer=False)
+    rng, reference, worst, compared = np.random.default_rng(seed), session(reference or path), 0.0, 0
+    for _ in range(count):
+        x = rng.normal(0, 1, shape).astype(np.float32)
+        values = run(imported.graph, {"x": x.astype(np.float64)[0]})
+        for name, want in zip(imported.graph.outputs, reference.run(None, {"x": x}), strict=True):
+            assert values[name].shape == want.shape[1:], (values[name].shape, want.shape)
+            assert imported.graph.values[name].shape == want.shape[1:]
+            worst = max(worst, float(np.abs(values[name] - want[0]).max() / max(np.abs(want).max(), 1e-6)))
+            compared += want.size
+    print(f"{compared} outputs compared, worst {worst:.1e}")
+    return imported.graph, worst
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_float_meaning_is_onnx_runtimes(form, tmp_path):
+    shape, write = FORMS[form]
+    net = Net(*shape)
+
+    graph, worst = compare(net.save(tmp_path, write(net)), shape)
+
+    assert worst <= 1e-5
+    for node in graph.nodes:  # normalised: nothing to fold is left, one activation follows each sum
+        assert not isinstance(node.op, ChannelAffine)
+        if node.op.accumulates:
+            (reader,) = graph.consumers(node.output)
+            assert isinstance(reader.op, Clip)
+
+
+def test_clip_attributes_of_opset_6(tmp_path):
+    net = Net(*MAP, opset=OLD)
+    path = net.save(tmp_path, net.put("Clip", "x", min=-0.25, max=0.5))
+    graph = load_onnx(path).graph
+    x = np.random.default_rng(0).normal(0, 1, MAP)
+    np.testing.assert_array_equal(run(graph, {"x": x[0]})[graph.outputs[0]], np.clip(x[0], -0.25, 0.5))
+    assert (graph.nodes[-1].op.lo, graph.nodes[-1].op.hi) == (-0.25, 0.5)
+
+
+@pytest.mark.parametrize("opset", [11, 13, 17, 21])
+def test_opsets(opset, tmp_path):
+    net = Net(*MAP, opset=opset)
+    x = net.put("Clip", _conv(net, "x"), net.constant(0.0), net.constant(6.0))
+    y = net.put("Softmax", net.put("Gemm", net.put("Flatten", x), net.normal(252, 4)), axis=1)
+    assert compare(net.save(tmp_path, y), MAP)[1] <= 1e-5
+
+
+def test_same_pads_with_dilation(tmp_path):
+    """ONNX Runtime refuses them: (9, 8), kernel 3, dilations (2, 1), strides (1, 3) need pads of 4 and 1."""
+    for mode, pads in (("SAME_UPPER", (2, 0, 2, 1)), ("SAME_LOWER", (2, 1, 2, 0))):
+        net = Net(*MAP)
+        y = _conv(net, "x", auto_pad=mode, dilations=[2, 1], strides=[1, 3])
+        op = load_onnx(net.save(tmp_path, y)).graph.nodes[0].op
+        assert op.pads == pads
+        assert op.shape((4, 9, 8)) == (6, 9, 3)
+
+
+def test_a_folded_batch_norm_leaves_one_layer(tmp_path):
+    net = Net(*MAP)
+    graph = load_onnx(net.save(tmp_path, net.put("Relu", _batch_norm(net, _conv(net, "x"), 6)))).graph
+    assert [type(n.op) for n in graph.nodes] == [Conv, Clip]
+
+
+def test_batch_norm_folding_is_exact(tmp_path):
+    """Each folded weight is the double nearest to the rational one: within 2^-52 relative."""
+    net = Net(*MAP)
+    w, gamma, beta, mean, var = (
+        net.rng.normal(0, 1, s).astype(np.float32) for s in ((6, 4, 1, 1), 6, 6, 6, 6)
+    )
+    var = np.abs(var)
+    y = net.put("Conv", "x", net.constant(w))
+    y = net.put("BatchNormalization", y, *(net.constant(v) for v in (gamma, beta, mean, var)))
+    op = load_onnx(net.save(tmp_path, y)).graph.nodes[0].op
+    epsilon = Fraction(float(np.float32(1e-5)))
+    for o in range(6):
+        square = Fraction(float(gamma[o])) ** 2 / (Fraction(float(var[o])) + epsilon)
+        for c in range(4):
+            got, exact = (
+                Fraction(float(op.weights[o, c, 0, 0])) ** 2,
+                Fraction(float(w[o, c, 0, 0])) ** 2 * square,
+            )
+            assert abs(got - exact) <= exact * Fraction(3, 2**53)  # a square doubles a relative error
+
+
+def test_a_whole_network(tmp_path):
+    net = Net("batch", 1, 12, 12)
+    x = net.put("Relu", _batch_norm(net, _conv(net, "x", 8, depth=1, pads=[1, 1, 1, 1]), 8))
+    x = net.put("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    x = net.put("Relu", net.put("Add", _conv(net, x, 8, depth=8, pads=[1, 1, 1, 1]), x))
+    x = net.put("GlobalAveragePool", x)
+    y = net.put("Gemm", net.put("Flatten", x), net.normal(8, 5), net.normal(5))
+    graph, worst = compare(net.save(tmp_path, y, net.put("Softmax", y)), (1, 1, 12, 12))
+    assert worst <= 1e-5
+    assert isinstance(graph.nodes[-1].op, Softmax)
+    assert graph.name == "net"
+
+
+# -- batch axes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("declared", "shape"),
+    [
+        ((1, 10), (10,)),
+        (("N", 10), (10,)),
+        ((None, 10), (10,)),
+        ((10,), (10,)),
+        (("N", 4, 9, 8), (4, 9, 8)),
+        ((1, 1), (1,)),
+    ],
+)
+def test_batch_axes_taken(declared, shape, tmp_path):
+    net = Net(*declared)
+    graph = load_onnx(net.save(tmp_path, net.put("Relu", "x"))).graph
+    assert graph.values["x"].shape == shape
+    assert graph.values[graph.outputs[0]].shape == shape
+
+
+@pytest.mark.parametrize(
+    "declared", [(1, "N"), ("A", "B"), (1, 4, None, 8), (2, 10), (3, 4, 9, 8), (1, 0), (1, 4, 0, 8)]
+)
+def test_batch_axes_refused(declared, tmp_path):
+    net = Net(*declared)
+    path = net.save(tmp_path, net.put("Relu", "x"))
+    with pytest.raises(CompileError, match=r"^x: (dynamic shape|a fixed batch in shape) \[.*\]; expected "):
+        load_onnx(path)
+
+
+# -- outputs ----------------------------------------------------------------------------------------
+
+
+def test_inner_and_repeated_outputs(tmp_path):
+    net = Net(*VECTOR)
+    a = net.put("Relu", net.put("Gemm", "x", net.normal(10, 6)))
+    b = net.put("Gemm", a, net.normal(6, 3))
+    c, d = net.put("Identity", a), net.put("Identity", a)
+    graph, worst = compare(net.save(tmp_path, b, c, d), VECTOR)
+    assert worst <= 1e-5
+    assert graph.outputs == (b, c, d)
+
+
+def test_an_output_beside_its_own_identity(tmp_path):
+    net = Net(*VECTOR)
+    a = net.put("Relu", net.put("Gemm", "x", net.normal(10, 6)))
+    b = net.put("Identity", a)
+    graph, worst = compare(net.save(tmp_path, a, b), VECTOR)
+    assert (graph.outputs, worst <= 1e-5) == ((a, b), True)
+
+
+def test_an_output_that_is_the_input(tmp_path):
+    net = Net(*VECTOR)
+    graph, worst = compare(net.save(tmp_path, net.put("Relu", "x"), net.put("Identity", "x")), VECTOR)
+    assert len(graph.outputs) == 2
+    assert worst <= 1e-5
+
+
+def test_dead_nodes_are_dropped(tmp_path):
+    net = Net(*VECTOR)
+    y = net.put("Relu", "x")
+    net.put("Gemm", y, net.normal(10, 3), name="dead")
+    assert [n.name for n in load_onnx(net.save(tmp_path, y)).graph.nodes] == ["Relu_0"]
+
+
+def test_equal_node_names_are_told_apart(tmp_path):
+    """Weights, origins and codes go by node name."""
+    net = Net(*VECTOR)
+    first = net.put("Gemm", "x", net.normal(10, 6), name="a")
+    net.nodes.append(helper.make_node("Gemm", [first, net.normal(6, 5)], ["a2"], "a_a3"))
+    net.nodes.append(helper.make_node("Gemm", ["a2", net.normal(5, 4)], ["a3"], "a"))
+    net.nodes.append(helper.make_node("Relu", ["a3"], ["a4"], ""))
+    path = net.save(tmp_path, "a4")
+    for node in net.nodes:  # ONNX Runtime refuses what onnx's checker accepts
+        node.name = ""
+    graph, worst = compare(path, VECTOR, reference=net.save(tmp_path, "a4", file="reference.onnx"))
+    assert worst <= 1e-5
+    assert len({n.name for n in graph.nodes}) == len(graph.nodes) == 6
+
+
+def test_values_named_like_the_compilers_own(tmp_path):
+    net = Net(*VECTOR)
+    net.nodes.append(helper.make_node("Gemm", ["x", net.normal(10, 6)], ["y"], "g"))
+    net.nodes.append(helper.make_node("Gemm", ["y", net.normal(6, 5)], ["y.sum"], "g.activation"))
+    net.nodes.append(helper.make_node("Gemm", ["y.sum", net.normal(5, 4)], ["z"], "h"))
+    graph, worst = compare(net.save(tmp_path, "z"), VECTOR)
+    assert worst <= 1e-5
+    assert len({n.name for n in graph.nodes}) == len(graph.nodes)
+
+
+# -- quantised models -------------------------------------------------------------------------------
+
+
+def quantised(dtype, opset=13, *, relu=True, per_channel=True):
+    """Input Q DQ -> Conv (int8 weights, int32 bias) -> Relu -> Q DQ -> Flatten -> Gemm -> Q DQ."""
+    low = np.iinfo(dtype).min
+    net = Net(1, 3, 5, 5, opset=opset)
+    x = net.quantised("x", 0.02, low + 131 if dtype == np.uint8 else 3, dtype)
+    scales = net.rng.uniform(0.001, 0.01, 4) if per_channel else 0.005
+    net.integers = net.rng.integers(-127, 128, (4, 3, 3, 3))
+    w = net.weights(net.integers, scales, 0)
+    net.bias = net.rng.integers(-2000, 2000, 4)
+    b = net.weights(net.bias, np.float32(0.02) * np.float32(scales), 0, np.int32)
+    y = net.put("Conv", x, w, b, name="conv")
+    y = net.put("Relu", y) if relu else y
+    y = net.quantised(y, 0.03, low, dtype)
+    y = net.put("Flatten", y)
+    w2 = net.weights(net.rng.integers(-127, 128, (6, 36)), net.rng.uniform(0.001, 0.01, 6), 0)
+    net.last = net.put("Gemm", y, w2, transB=1, name="gemm")
+    net.out = net.quantised(net.last, 0.05, low + 128 + 2, dtype)
+    return net
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_quantisers_become_annotations(dtype, per_channel, tmp_path):
+    net = quantised(dtype, per_channel=per_channel)
+    imported = load_onnx(net.save(tmp_path, net.out))
+
+    assert imported.quantised
+    shift = 128 if dtype == np.uint8 else 0
+    zeros = [s.zero + shift for s in imported.activations.values()]
+    assert imported.activations["x"].scale == Fraction(float(np.float32(0.02)))
+    assert imported.activations["x"].zero == 3 == (imported.activations["x"].zero)
+    assert len(zeros) >= 3
+    conv = imported.weights["conv"]
+    np.testing.assert_array_equal(conv.integers, net.integers)
+    np.testing.assert_array_equal(conv.bias, net.bias)
+    assert conv.scales == tuple(Fraction(float(s)) for s in np.broadcast_to(np.float32(
+        net_scales(net)), (4,)))  # fmt: skip
+    assert imported.weights["gemm"].integers.shape == (6, 36)
+    assert [type(n.op) for n in imported.graph.nodes].count(Dense) == 1
+    relu = next(n for n in imported.graph.nodes if isinstance(n.op, Clip))
+    assert relu.op.lo == 0.0
+
+
+def net_scales(net):
+    return numpy_helper.to_array(next(c for c in net.constants if c.name == net.nodes[2].input[1]))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_a_folded_relu_comes_back(dtype, tmp_path):
+    """Quantisers drop a Relu whose zero point is the lowest integer: the float side gets it back."""
+    net = quantised(dtype, relu=False)
+    graph = load_onnx(net.save(tmp_path, net.out)).graph
+    conv = next(n for n in graph.nodes if isinstance(n.op, Conv))
+    assert graph.consumers(conv.output)[0].op.lo == 0.0
+    gemm = next(n for n in graph.nodes if isinstance(n.op, Dense))
+    assert graph.consumers(gemm.output)[0].op.lo == -np.inf
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [(INT8, np.int8), (UINT8, np.uint8)])
+@pytest.mark.parametrize("zero", [True, False])
+def test_integer_inputs(kind, dtype, zero, tmp_path):
+    """A graph input of type int8 or uint8 straight into DequantizeLinear; a missing zero point is 0."""
+    net = Net(1, 4, kind=kind)
+    extra = [net.constant(5, dtype)] if zero else []
+    x = net.put("DequantizeLinear", "x", net.constant(0.25), *extra)
+    y = net.quantised(net.put("Gemm", x, net.normal(4, 3)), 0.1, 3, np.int8)
+    path = net.save(tmp_path, y)
+    imported = load_onnx(path)
+    want = (5 if zero else 0) - (128 if dtype == np.uint8 else 0)
+    assert (imported.activations["x"].scale, imported.activations["x"].zero) == (Fraction(1, 4), want)
+
+
+def test_gemm_axis_depends_on_transb(tmp_path):
+    """Scales along the output axis: axis 1 without transB, axis 0 with it."""
+    rng = np.random.default_rng(1)
+    integers, scales = rng.integers(-127, 128, (6, 8)), rng.uniform(0.01, 0.1, 6)
+    found = []
+    for trans in (0, 1):
+        net = Net(1, 8)
+        x = net.quantised("x", 0.1, 0, np.int8)
+        w = net.weights(integers if trans else integers.T, scales, 0 if trans else 1)
+        y = net.quantised(net.put("Gemm", x, w, transB=trans, name="gemm"), 0.1, 0, np.int8)
+        found.append(load_onnx(net.save(tmp_path, y)).weights["gemm"])
+    np.testing.assert_array_equal(found[0].integers, found[1].integers)
+    assert found[0].scales == found[1].scales == tuple(Fraction(float(np.float32(s))) for s in scales)
+
+
+def test_weights_quantised_in_the_graph(tmp_path):
+    """Float weights through QuantizeLinear and DequantizeLinear: computed at import."""
+    for opset in (13, 19, 21):
+        net = Net(1, 8, opset=opset)
+        x = net.quantised("x", 0.1, 0, np.int8)
+        w = net.normal(5, 8)
+        pair = net.constant(0.02), net.constant(0, np.int8)
+        w = net.put("DequantizeLinear", net.put("QuantizeLinear", w, *pair), *pair)
+        y = net.quantised(net.put("Gemm", x, w, transB=1, name="gemm"), 0.1, 0, np.int8)
+        path = net.save(tmp_path, y)
+        weights = load_onnx(path).weights["gemm"]
+        source = numpy_helper.to_array(onnx.load(str(path)).graph.initializer[2])
+        np.testing.assert_array_equal(
+            weights.integers, np.clip(np.rint(source / np.float32(0.02)), -128, 127)
+        )
+
+
+def test_a_second_quantisation_is_a_step_of_its_own(tmp_path):
+    net = Net(1, 8)
+    x = net.quantised("x", 0.1, 0, np.int8)
+    y = net.quantised(net.put("MaxPool", net.put("Reshape", x, net.constant([1, 2, 2, 2], np.int64)),
+                              kernel_shape=[2, 2]), 0.05, 7, np.int8)  # fmt: skip
+    z = net.quantised(y, 0.2, -3, np.int8)
+    imported = load_onnx(net.save(tmp_path, z))
+    scales = [
+        float(imported.activations[n].scale) for n in imported.graph.values if n in imported.activations
+    ]
+    assert [round(s, 3) for s in scales][-2:] == [0.05, 0.2]
+    assert sum(isinstance(n.op, Clip) for n in imported.graph.nodes) == 2
+
+
+def test_average_pool_sees_its_input_type(tmp_path):
+    net = Net(*MAP)
+    graph = load_onnx(net.save(tmp_path, net.put("GlobalAveragePool", "x"))).graph
+    assert graph.nodes[0].op.kernel == (9, 8)
+    assert isinstance(graph.nodes[0].op, AveragePool)
+
+
+def test_float16_and_double_weights(tmp_path):
+    for dtype in (np.float16, np.float64):
+        net = Net(1, 4)
+        w = net.put("Cast", net.constant(net.rng.normal(0, 1, (4, 3)), dtype), to=FLOAT)
+        assert compare(net.save(tmp_path, net.put("MatMul", "x", w)), (1, 4))[1] <= 1e-5
