@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random small networks as float and integer graphs, both evaluated exactly, for test_pair_* and test_certify_*."""
+"""Random small networks as float and integer graphs, both evaluated exactly."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every domain's ranges hold the exact rational values of every tensor: random networks, corners, cell borders."""
+"""Every domain's ranges hold the exact values of every tensor: random networks, corners, cell borders."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 import pair_nets
 import pytest
 from pair_nets import NONE, RELU, Sketch, broken, zoo
+
 from tinybound.domains import pair_forms, pair_zonotope
 from tinybound.ops.clip import Clip
 

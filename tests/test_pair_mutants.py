@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pair_nets import NONE, Sketch, broken, zoo
 from test_pair_bounds import on_borders
+
 from tinybound.certify import lockstep
 from tinybound.domains import (
     pair,
@@ -23,7 +24,17 @@ from tinybound.domains import (
 )
 from tinybound.ops.function import Function
 
-MODULES = (pair, pair_box, pair_forms, pair_interval, pair_pool, pair_score, pair_table, pair_vertex, pair_zonotope)
+MODULES = (
+    pair,
+    pair_box,
+    pair_forms,
+    pair_interval,
+    pair_pool,
+    pair_score,
+    pair_table,
+    pair_vertex,
+    pair_zonotope,
+)
 
 
 def everywhere(monkeypatch, name, value):
@@ -79,10 +90,12 @@ def no_input_rounding(m):
 
 
 def no_saturation(m):
-    m.setattr(pair.Rounding, "ends", lambda self, box: tuple(
-        half + self.zero for half in (pair.half_even(n, self.m, self.s) for n in pair.lattice(box.ly, box.uy, self.step))
-    ))  # fmt: skip
-    return nets(*range(0, 10)), BOTH
+    def ends(self, box):
+        span = pair.lattice(box.ly, box.uy, self.step)
+        return tuple(pair.half_even(n, self.m, self.s) + self.zero for n in span)
+
+    m.setattr(pair.Rounding, "ends", ends)
+    return nets(*range(10)), BOTH
 
 
 def half_up(m):
@@ -245,8 +258,8 @@ def inward(m):
 
 MUTANTS = [
     no_half_step, no_input_rounding, no_saturation, half_up, half_cell, no_weight_error, bias_of_one_side,
-    equal_summands, padding_counts, padding_keeps_its_bits, cut_to_nearest, wrong_maximum, maximum_is_the_star,
-    shallow_function, exact_table, half_chord, naive_intercept, dropped_symbols, inward,
+    equal_summands, padding_counts, padding_keeps_its_bits, cut_to_nearest, wrong_maximum,
+    maximum_is_the_star, shallow_function, exact_table, half_chord, naive_intercept, dropped_symbols, inward,
 ]  # fmt: skip
 
 

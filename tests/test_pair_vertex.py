@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tinybound.domains import pair_vertex
 from tinybound.domains.pair_box import Box
 from tinybound.domains.pair_float import above, half_even, lattice, scaled
@@ -33,7 +34,15 @@ def neurons(draw):
     gap = sorted(v / 8 for v in draw(st.tuples(ENDS, ENDS)))
     step = draw(st.sampled_from([Fraction(1, 8), Fraction(1, 4), Fraction(float(np.float32(0.13)))]))
     ends = sorted(draw(st.tuples(st.integers(-20, 20), st.integers(-20, 20))))
-    return x, gap, step, ends, draw(LIMITS), draw(st.tuples(*[st.floats(-1.5, 1.5)] * 2)), draw(st.sampled_from([0, -1]))
+    return (
+        x,
+        gap,
+        step,
+        ends,
+        draw(LIMITS),
+        draw(st.tuples(*[st.floats(-1.5, 1.5)] * 2)),
+        draw(st.sampled_from([0, -1])),
+    )
 
 
 def escapes(neuron, shares):
@@ -66,7 +75,9 @@ def test_the_spread_holds_every_point(neuron, shares):
     assert not escapes(neuron, shares)
 
 
-@pytest.mark.parametrize("missing", [range(8, 12), range(12, 16), [2, 3, 6, 7, 10, 11], [*range(18, 20), *range(22, 24)]])
+@pytest.mark.parametrize(
+    "missing", [range(8, 12), range(12, 16), [2, 3, 6, 7, 10, 11], [*range(18, 20), *range(22, 24)]]
+)
 def test_every_kind_of_vertex_is_needed(missing, monkeypatch):
     """Without the kinks of the clip, or those of the step function, some neuron escapes."""
     true = pair_vertex._points
@@ -74,8 +85,9 @@ def test_every_kind_of_vertex_is_needed(missing, monkeypatch):
     rng = np.random.default_rng(0)
     shares = [(Fraction(i, 40), Fraction(j, 2)) for i in range(41) for j in range(3)]
     neurons = [
-        (sorted(rng.uniform(-2, 2, 2)), sorted(rng.uniform(-0.5, 0.5, 2)), Fraction(1, 4), sorted(rng.integers(-8, 9, 2).tolist()),
-         [(0.0, np.inf), (-0.7, 0.3)][i % 2], rng.uniform(-1.5, 1.5, 2), -(i % 3 // 2))
+        (sorted(rng.uniform(-2, 2, 2)), sorted(rng.uniform(-0.5, 0.5, 2)), Fraction(1, 4),
+         sorted(rng.integers(-8, 9, 2).tolist()), [(0.0, np.inf), (-0.7, 0.3)][i % 2],
+         rng.uniform(-1.5, 1.5, 2), -(i % 3 // 2))
         for i in range(150)
     ]  # fmt: skip
     assert not any(escapes(neuron, shares) for neuron in neurons[:50])

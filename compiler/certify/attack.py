@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A lower bound on the largest difference, with the input that shows it (notes section 7).
 
-Random points, corners and cell borders, then hill climbing per output. What is reported is proven: the integer
-side comes from the golden model, the float side from an outward-rounded enclosure at the one point.
+Random points, corners and cell borders, then hill climbing per output. What is reported is proven: the
+integer side comes from the golden model, the float side from an outward-rounded enclosure at the point.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ POOL, PROPOSALS = 32, 4
 
 @dataclass(frozen=True)
 class Attack:
-    """Per output value: a proven lower bound per element, and the input of each element's largest difference."""
+    """Per output value: a proven lower bound per element, and the input that shows it."""
 
     found: dict[str, Floats]
     witness: dict[str, list[dict[str, Floats]]]
@@ -106,7 +106,7 @@ def attack(
     seed: int,
     budget: int = 20_000,
 ) -> Attack:
-    """Largest differences found with about `budget` evaluations. `outputs`: integer value -> its float value."""
+    """Largest differences found in about `budget` evaluations; `outputs`: integer -> float value."""
     rng, search = np.random.default_rng(seed), _Search(whole, both, at, outputs, real)
     first = max(budget // 4, 64)
     xs, gaps = _start(search, rng, first)
@@ -175,7 +175,7 @@ def _start(search: _Search, rng: np.random.Generator, count: int) -> tuple[Float
 
 
 def _propose(search: _Search, rng: np.random.Generator, pool: Floats, size: float, share: float) -> Floats:
-    """(pool, PROPOSALS, n): Gaussian moves, jumps of a few cells, and snaps to cell borders, on some coordinates."""
+    """(pool, PROPOSALS, n): Gaussian moves, jumps of a few cells, snaps to cell borders."""
     shape = (len(pool), PROPOSALS, pool.shape[1])
     here = np.broadcast_to(pool[:, None], shape)
     wide = here + rng.standard_normal(shape) * (size * (search.high - search.low))

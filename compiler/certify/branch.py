@@ -50,7 +50,7 @@ class Pieces:
 
 
 def divide(both: Lockstep, make: Make, at: Mapping[int, Entry], outputs: list[str], count: int) -> Pieces:
-    """Cut the worst piece in two until there are `count`. Cuts halve the side that is widest relative to the box."""
+    """Halve the worst piece until there are `count`, along the side that is widest relative to the box."""
     root = bounds(both, make, at, outputs)
     scale = max(float(b.max()) for b in root.values())
     heap: list[tuple[float, int]] = [(-scale, 0)]

@@ -100,9 +100,9 @@ def certify(
 ) -> Certificate:
     """Bound |integer - float| over the box, attack the bound, and describe the layers.
 
-    lower, upper: an array (floats or Fractions) of the input's shape, or one per name of an input. `bits`: the
-    run-time activation bits that integer_graph has been cut to, for the record. `pieces`: into how many parts
-    the box may be cut; `budget`: evaluations of the attack (by default what takes a few seconds).
+    lower, upper: an array (floats or Fractions) of the input's shape, or one per name of an input. `bits`:
+    the run-time activation bits that integer_graph has been cut to, for the record. `pieces`: into how many
+    parts the box may be cut; `budget`: evaluations of the attack (default: what takes a few seconds).
     """
     start = time.perf_counter()
     both = lockstep(float_graph, integer_graph)
@@ -156,7 +156,7 @@ def _twin(real: Graph, whole: Graph, name: str) -> str:
 
 
 def _bounded(whole: Graph) -> tuple[dict[str, str], dict[str, float]]:
-    """Output -> value that is bounded; and for outputs of a Softmax the error of its table (if it is known)."""
+    """Output -> value that is bounded; output of a Softmax -> error of its table, if known."""
     values, errors = {}, {}
     for name in whole.outputs:
         node = whole.producer(name)

@@ -106,7 +106,7 @@ def _pair(
 
 
 def _units(step: Step, steps: Sequence[Step], output: Units) -> Units:
-    """Units of a step's result: inherited where the numbers stay the same, the node's own where they change."""
+    """Units of a step's result: inherited where numbers stay the same, the node's own where they change."""
     if step.word in ("gather", "reshape", "max"):
         unit = steps[step.inputs[0]].units
         if len(unit.scales) == 1:
@@ -123,8 +123,8 @@ def _units(step: Step, steps: Sequence[Step], output: Units) -> Units:
 
 
 def _truncate(steps: list[Step], read: int, word: Word, node: Node, twin: Node) -> int:
-    """Clear bits before patches are gathered, so that overlapping patches share one error; what padding becomes
-    (the zero point with its low bits cleared) goes with the gather."""
+    """Clear bits before patches are gathered, so that overlapping patches share one error. What padding
+    becomes (the zero point with its low bits cleared) goes with the gather."""
     before = steps[read]
     step = Step("truncate", (read,), (), word.args, before.shape, before.units, node.name, twin.name)
     if before.word != "gather" or before.node != node.name:
@@ -166,10 +166,14 @@ def walk(both: Lockstep, domain: PairDomain[State], at: Mapping[int, Entry]) -> 
     last = {i: position for position, step in enumerate(both.steps) for i in step.inputs}
     states: dict[int, State] = {}
     for position, step in enumerate(both.steps):
-        states[position] = _apply(step, domain, [states[i] for i in step.inputs], both, at.get(position))
+        xs = [states[i] for i in step.inputs]
+        try:
+            states[position] = _apply(step, domain, xs, both, at.get(position))
+        except OverflowError as error:
+            raise CompileError(step.node, str(error), "finite weights", "a smaller --domain") from error
         yield position, states[position]
-        for i in step.inputs:
-            if last[i] == position:
+        for i in (*step.inputs, position):
+            if last.get(i, i) == position:
                 states.pop(i, None)
 
 
@@ -196,6 +200,10 @@ def _apply(
         case "requantise":
             return domain.requantise(xs[0], Rounding(step, units[0]), step.real)
         case "max":
+            if step.real != step.integer:
+                raise CompileError(
+                    step.node, "a maximum over another axis than the float network's", "the same"
+                )
             return domain.max(xs[0], step.integer[0])
         case "table":
             return domain.table(xs[0], Pointwise(step, units[0]))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the pair domains work on: one step = one word of the float network with its word of the integer network.
+"""What the pair domains work on: steps, each a word of the float network beside one of the integer network.
 
-A step's tensors are pairs (x, y): x of the float network, y = S * (q - z) of the integer one. Each domain gives
-a sense to the words; parameters that they share are derived here, once, with their errors (notes 2 and 8).
+A step's tensors are pairs (x, y): x of the float network, y = S * (q - z) of the integer one. Each domain
+gives a sense to the words; the parameters they share are derived here, with their errors (notes 2 and 8).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import CompileError
 from .pair_box import Box
 from .pair_float import Floats, Ints, above, below, half_even, lattice, scaled
 from .pair_vertex import Envelope
@@ -34,7 +35,7 @@ class Units:
     def scale(self) -> Fraction:
         """The one scale of a tensor; only accumulators have several."""
         if len(self.scales) != 1:
-            raise ValueError("one scale per tensor where activations are read")
+            raise CompileError("units", f"{len(self.scales)} scales", "one scale per tensor of activations")
         return self.scales[0]
 
     def steps(self) -> Floats:
@@ -44,7 +45,7 @@ class Units:
 
 @dataclass(frozen=True)
 class Step:
-    """A pair of words: `inputs` are positions of earlier steps; arguments as in the contract of ops/base.py."""
+    """A pair of words: `inputs` are positions of earlier steps; arguments as in ops/base.py."""
 
     word: str
     inputs: tuple[int, ...]
@@ -57,7 +58,7 @@ class Step:
 
 
 class Affine:
-    """Parameters of one affine pair: xhat = W x + b, yhat = V y + c, V = (S_acc / S_in) Wq, E = V - W, c = S_acc bq.
+    """One affine pair: xhat = W x + b, yhat = V y + c, V = (S_acc / S_in) Wq, E = V - W, c = S_acc bq.
 
     `size` = |V| + |W| and `offset` = |b| + |c| are what slack() wants.
     """
@@ -65,7 +66,11 @@ class Affine:
     def __init__(self, step: Step, unit: Units) -> None:
         (weights, bias, _), (counts, counted, zero) = step.real, step.integer
         if zero != unit.zero:
-            raise ValueError(f"{step.node}: zero point {zero} where its input has {unit.zero}")
+            raise CompileError(step.node, f"zero point {zero}", f"that of its input, {unit.zero}")
+        if np.shape(weights) != np.shape(counts) or np.shape(bias) != np.shape(counted):
+            raise CompileError(
+                step.node, f"weights {np.shape(counts)}", f"the float ones, {np.shape(weights)}"
+            )
         channel = step.units.channel[..., 0]
         acc = step.units.scales
         ratio = np.array([float(scale / unit.scale) for scale in acc])[channel]
@@ -81,14 +86,16 @@ class Affine:
 
 
 class Sum:
-    """Factors of one residual addition: xhat = a + b, yhat = va * ya + vb * yb; ea = va - 1 in exact arithmetic."""
+    """One residual addition: xhat = a + b, yhat = va * ya + vb * yb; excess = v - 1, exact, then rounded."""
 
     def __init__(self, step: Step, a: Units, b: Units) -> None:
         ma, mb, za, zb = step.integer
         if (za, zb) != (a.zero, b.zero):
-            raise ValueError(f"{step.node}: zero points {za}, {zb} where its inputs have {a.zero}, {b.zero}")
+            raise CompileError(
+                step.node, f"zero points {za}, {zb}", f"those of its inputs, {a.zero}, {b.zero}"
+            )
         if step.real[:2] != (1, 1):
-            raise ValueError(f"{step.node}: float factors {step.real[:2]}, not 1 and 1")
+            raise CompileError(step.node, f"float factors {step.real[:2]}", "1 and 1")
         factors = [step.units.scale * m / unit.scale for m, unit in ((ma, a), (mb, b))]
         self.factors = [float(f) for f in factors]
         self.excess = [float(f - 1) for f in factors]
@@ -103,7 +110,7 @@ class Rounding:
     def __init__(self, step: Step, unit: Units) -> None:
         m, s, zero_in, self.zero, self.lo, self.hi = step.integer
         if zero_in != unit.zero or self.zero != step.units.zero:
-            raise ValueError(f"{step.node}: zero points {zero_in}, {self.zero} differ from its values'")
+            raise CompileError(step.node, f"zero points {zero_in}, {self.zero}", "those of its values")
         each = (-1, *(1,) * (len(step.shape) - 1))
         self.m: Ints = np.broadcast_to(np.asarray(m, np.int64).reshape(each), step.shape)
         self.s: Ints = np.broadcast_to(np.asarray(s, np.int64).reshape(each), step.shape)
@@ -132,7 +139,7 @@ class Rounding:
 
 
 def cut(step: Step, box: Box) -> Envelope:
-    """Envelope of `truncate`: q loses its low 8 - B bits, so y falls by 0 .. 2^(8-B) - 1 steps; the ends are exact."""
+    """Envelope of `truncate`: q loses its low 8 - B bits, y falls by 0 .. 2^(8-B) - 1 steps; exact ends."""
     (bits,) = step.integer
     lost = (1 << (8 - bits)) - 1
     scale, zero = step.units.scale, step.units.zero
@@ -144,7 +151,7 @@ def cut(step: Step, box: Box) -> Envelope:
 
 @dataclass(frozen=True)
 class Entry:
-    """A network input: the box of exact reals and the quantiser of its integers (lo, hi: what they can hold)."""
+    """A network input: its box of exact reals and its quantiser (lo, hi: what the integers can hold)."""
 
     lower: tuple[Fraction, ...]
     upper: tuple[Fraction, ...]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges of a float tensor x, its integer twin y (in real units, y = S * (q - z)) and the difference d = y - x."""
+"""Ranges of a float tensor x, its integer twin y = S * (q - z) in real units, and d = y - x."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """Outward rounding for the pair domains. u = 2^-53 is the unit roundoff of float64.
 
 Every computed bound is moved outward by more than its rounding error, so float64 never loses a true value.
-Parameters: a float weight is within 2u of the true one, V = (S_acc / S_in) * Wq within 2u: slack() covers both.
+Float weights are within 2u of the true ones, V = (S_acc / S_in) * Wq within 2u: slack() covers both.
 """
 
 from __future__ import annotations

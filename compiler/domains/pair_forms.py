@@ -41,19 +41,22 @@ class Forms:
         """Elements at flat positions; -1 is padding, where x = 0 and y = d lies within `pad`."""
         inside, at = index >= 0, np.maximum(index, 0)
         middle, radius = 0.5 * pad[0] + 0.5 * pad[1], 0.5000001 * (pad[1] - pad[0])
-        parts = [
-            np.where(inside, part.reshape(-1)[at], fill)
-            for part, fill in ((self.cx, 0.0), (self.cd, middle), (self.rx, 0.0), (self.rd, radius))
-        ]
+
+        def read(part: Floats, fill: float) -> Floats:
+            return np.where(inside, part.reshape(-1)[at], fill)
+
         where = np.where(inside, self.index.reshape(-1)[at], -1)
-        return Forms(*parts, self.gx, self.gd, where, self.symbols, self.box.gather(index, pad))
+        return Forms(
+            read(self.cx, 0.0), read(self.cd, middle), read(self.rx, 0.0), read(self.rd, radius),
+            self.gx, self.gd, where, self.symbols, self.box.gather(index, pad),
+        )  # fmt: skip
 
     def reshape(self, shape: tuple[int, ...]) -> Forms:
         """The same elements in another shape."""
-        parts = [part.reshape(shape) for part in (self.cx, self.cd, self.rx, self.rd)]
         return Forms(
-            *parts, self.gx, self.gd, self.index.reshape(shape), self.symbols, self.box.reshape(shape)
-        )
+            self.cx.reshape(shape), self.cd.reshape(shape), self.rx.reshape(shape), self.rd.reshape(shape),
+            self.gx, self.gd, self.index.reshape(shape), self.symbols, self.box.reshape(shape),
+        )  # fmt: skip
 
     def rows(self, first: int = 0, last: int | None = None) -> tuple[Floats, Floats]:
         """Generators first..last of every element: two arrays (g, *shape)."""
@@ -66,7 +69,7 @@ class Forms:
                 np.where(inside, self.gx[first:last, at], 0.0),
                 np.where(inside, self.gd[first:last, at], 0.0),
             )
-        return wide[0].reshape(-1, *self.shape), wide[1].reshape(-1, *self.shape)
+        return wide[0].reshape(len(wide[0]), *self.shape), wide[1].reshape(len(wide[1]), *self.shape)
 
     def sizes(self) -> tuple[Floats, Floats]:
         """Upper bounds of |x - cx| and |d - cd|."""
@@ -77,8 +80,10 @@ class Forms:
 
     def width(self, p: Floats, q: Floats) -> Floats:
         """Radius of P * d + Q * x, symbols shared: a score only, not a proof."""
+        rest = np.abs(p) * self.rd + np.abs(q) * self.rx
         gx, gd = self.rows()
-        return np.asarray(np.abs(p * gd + q * gx).sum(axis=0) + np.abs(p) * self.rd + np.abs(q) * self.rx)
+        mixed = p * gd + q * gx if q.any() else p * gd
+        return np.asarray(np.abs(mixed, out=mixed).sum(axis=0) + rest)
 
     def concretise(self) -> Box:
         """Ranges of x, y = x + d and d that the forms imply, met with the known ones."""

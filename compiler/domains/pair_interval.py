@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Differential intervals: ranges of x, y and d = y - x, layer by layer (notes 4.2, corner rule by vertices)."""
+"""Differential intervals: ranges of x, y and d = y - x, layer by layer (notes 4.2, 3.2 by vertices)."""
 
 from __future__ import annotations
 
@@ -60,8 +60,9 @@ class PairInterval:
         floor_x, floor_y = x.lx.max(axis=axis, keepdims=True), x.ly.max(axis=axis, keepdims=True)
         high = np.where(x.uy >= floor_y, x.ud, -np.inf).max(axis=axis)
         low = np.where(x.ux >= floor_x, x.ld, np.inf).min(axis=axis)
-        ends = [end.max(axis=axis) for end in (x.lx, x.ux, x.ly, x.uy)]
-        return Box(*ends, low, high).tighten()
+        return Box(
+            x.lx.max(axis=axis), x.ux.max(axis=axis), x.ly.max(axis=axis), x.uy.max(axis=axis), low, high
+        ).tighten()
 
     def table(self, x: Box, terms: Pointwise) -> Box:
         return terms.box(x)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maximum over an axis for the differential zonotope.
 
-One tap * per window stands for it. x = x* + [0, mx] with mx >= max_j (x_j - x*), y likewise. For the difference:
+One tap * per window stands for it: x = x* + [0, mx] with mx >= max_j (x_j - x*), y likewise. Difference:
 d <= d_j where j is the largest y, d >= d_i where i is the largest x (max is monotone and shift-covariant).
 """
 
@@ -19,7 +19,7 @@ Line = tuple[Floats, Floats]
 
 
 def maximum(x: Forms, axis: int, box: Box) -> tuple[Forms, Change]:
-    """The forms of the taps *, and the change that makes them the maximum; `box`: the interval rule's result."""
+    """The forms of the taps *, and the change that makes them the maximum; `box` by the interval rule."""
     place = np.moveaxis(np.arange(x.cx.size).reshape(x.shape), axis, 0)
     low_x, high_x, low_y, high_y = (
         np.moveaxis(end, axis, 0) for end in (x.box.lx, x.box.ux, x.box.ly, x.box.uy)

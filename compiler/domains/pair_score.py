@@ -18,7 +18,7 @@ class Best:
     """Keeps, per element, the slopes with the least score: fresh noise + OLD * what the old symbols carry."""
 
     def __init__(self, x: Forms, half: Floats) -> None:
-        self._x, self._half = x, half
+        self._flat, self._half = x.reshape((x.cx.size,)), half
         self._score = np.full(x.shape, np.inf)
         self._parts: list[Floats] = [np.zeros(x.shape)] * 5
 
@@ -26,7 +26,11 @@ class Best:
         """`spread` is a proven range of d - P d_in - Q x_in - s * half * ex."""
         m = 0.5 * spread[0] + 0.5 * spread[1]
         e = up(np.maximum(spread[1] - m, m - spread[0]))
-        score = e + OLD * (self._x.width(slopes.p, slopes.q) + np.abs(slopes.s) * self._half)
+        score = e + OLD * np.abs(slopes.s) * self._half
+        left = np.flatnonzero((score < BETTER * self._score).ravel())  # the others have lost already
+        if left.size:
+            part = self._flat.gather(left)
+            score.reshape(-1)[left] += OLD * part.width(slopes.p.ravel()[left], slopes.q.ravel()[left])
         wins = score < BETTER * self._score
         self._score = np.where(wins, score, self._score)
         offered = (slopes.p, slopes.q, slopes.s, m, e)
@@ -34,5 +38,7 @@ class Best:
 
     def change(self, lam: Floats, mid: Floats, apart: NDArray[np.bool_]) -> Change:
         """The change with the slopes that won, beside x' = lam x + mid + half * ex."""
+        if not np.isfinite(self._score).all():
+            raise OverflowError("no finite bound on a difference")
         p, q, s, m, e = self._parts
         return Change(lam, mid, self._half, p, q, s, m, e, apart)

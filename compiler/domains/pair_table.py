@@ -25,10 +25,15 @@ class Pointwise:
         self.unit, self.count = unit, len(entries)
         self.out = scaled(np.asarray(entries, np.int64) - step.units.zero, step.units.scale)
         at = (np.arange(self.count) + self.first - unit.zero) * float(unit.scale)
-        value, lip = self.fn(at), float(self.fn.lipschitz)
+        value, lip = self.value(at), float(self.fn.lipschitz)
         error = function_error(value, at) + 2.0**-50 * lip * np.abs(at)
         self.rho = down(self.out[0] - value) - error, up(self.out[1] - value) + error
         self.slope = (0.0 if self.fn.monotone > 0 else -lip, 0.0 if self.fn.monotone < 0 else lip)
+
+    def value(self, x: Floats) -> Floats:
+        """f in float64; an overflow inside (exp of a large number) still gives the right limit."""
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(self.fn(x), np.float64)
 
     def reach(self, box: Box) -> tuple[Ints, Ints]:
         """Positions of the entries that y in [ly, uy] can read, first and last."""
@@ -60,13 +65,13 @@ class Pointwise:
         steep = np.maximum(np.abs(self.slope[0] - lam), np.abs(self.slope[1] - lam))
         size = np.maximum(np.abs(box.lx), np.abs(box.ux))
         if self.fn.monotone and not lam.any():
-            ends = self.fn(box.lx), self.fn(box.ux)
+            ends = self.value(box.lx), self.value(box.ux)
             error = function_error(np.maximum(np.abs(ends[0]), np.abs(ends[1])), size)
             return np.minimum(*ends) - error, np.maximum(*ends) + error
         low, high = np.full_like(lam, np.inf), np.full_like(lam, -np.inf)
         for i in range(CELLS):
             x = box.lx + (i + 0.5) * width
-            value = self.fn(x) - lam * x
+            value = self.value(x) - lam * x
             error = function_error(value, size) + 2.0**-48 * (np.abs(lam) + steep) * size
             far = 0.5000001 * steep * width + error
             low, high = np.minimum(low, value - far), np.maximum(high, value + far)

@@ -5,9 +5,9 @@ With yhat = xhat + D before the activation, x = X(xhat) = clip(xhat, a, c) and t
 
     clip(yhat - lower, kl, ku)  <=  y  <=  clip(yhat + upper, kl, ku),
 
-any function  y - X - P*D - Q*xhat - s*(X - lam*xhat - mid)  is piecewise linear in (xhat, D) once y is replaced
-by either side of (E). Its extremes over the polygon of known ranges lie on vertices: slopes are advice,
-intercepts are proof.
+any function  y - X - P*D - Q*xhat - s*(X - lam*xhat - mid)  is piecewise linear in (xhat, D) once y is
+replaced by either side of (E). Its extremes over the polygon of known ranges lie on vertices: slopes are
+advice, intercepts are proof.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Vertices:
 
 
 def _points(box: Box, limits: tuple[float, float], first: Floats, last: Floats) -> Line:
-    """All pairwise intersections of the polygon's edges and the kinks xhat in limits, xhat + D in {first, last},
-    each moved to the nearest point of the polygon: a true vertex stays, another one becomes a harmless point."""
+    """All pairwise intersections of the polygon's edges and the kinks xhat in limits, xhat + D in {first,
+    last}, each moved into the polygon: a true vertex stays, another one becomes a harmless point."""
     xs, gaps = [], []
     for x in (box.lx, box.ux, np.clip(limits[0], box.lx, box.ux), np.clip(limits[1], box.lx, box.ux)):
         for gap in (box.ld, box.ud, first - x, last - x):
@@ -89,8 +89,8 @@ def _points(box: Box, limits: tuple[float, float], first: Floats, last: Floats) 
 
 
 def activation(box: Box, limits: tuple[float, float]) -> tuple[Floats, Floats, Floats]:
-    """x = lam * xhat + mid + [-half, half] for X = clip(., limits): the chord, with the intercept taken at the
-    kinks (a naive -lam * l cuts a corner, notes section 8)."""
+    """x = lam * xhat + mid + [-half, half] for X = clip(., limits): the chord, with the intercept taken at
+    the kinks (a naive -lam * l cuts a corner, notes section 8)."""
     ends = [box.lx, box.ux, *(np.clip(limit, box.lx, box.ux) for limit in limits)]
     first, last = np.clip(box.lx, *limits), np.clip(box.ux, *limits)
     width, rise = box.ux - box.lx, last - first

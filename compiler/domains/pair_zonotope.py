@@ -99,7 +99,7 @@ class PairZonotope:
     def table(self, x: Forms, terms: Pointwise) -> Forms:
         box, zero = x.box, np.zeros(x.shape)
         width = box.ux - box.lx
-        ends = terms.fn(box.lx), terms.fn(box.ux)
+        ends = terms.value(box.lx), terms.value(box.ux)
         lam = np.divide(ends[1] - ends[0], width, out=np.zeros_like(width), where=width > 0)
         lam = np.clip(lam, *terms.slope)
         low, high = terms.rest(box, lam)
