@@ -12,16 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import read_npz
 from .errors import CompileError
 from .graph import Graph
 
 Floats = NDArray[np.float64]
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 _ASSERT = re.compile(r"\(\s*(<=|>=)\s+X_(\d+)\s+([-+0-9.eE]+)\s*\)")
 
 
@@ -43,8 +46,7 @@ def parse_box(text: str, graph: Graph) -> Box:
     path = Path(text)
     try:
         if path.suffix == ".npz" and path.is_file():
-            with np.load(path, allow_pickle=False) as archive:
-                raw: Any = {k: archive[k] for k in archive.files}
+            raw: Any = read_npz(path)
         elif path.suffix == ".json" and path.is_file():
             raw = json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
         elif path.suffix == ".vnnlib" and path.is_file():
@@ -52,7 +54,7 @@ def parse_box(text: str, graph: Graph) -> Box:
         else:
             lo, hi = (Decimal(part) for part in text.split(","))
             raw = {"lower": lo, "upper": hi}
-    except (ValueError, InvalidOperation, OSError, KeyError) as error:
+    except (ValueError, InvalidOperation, OSError) as error:
         raise CompileError(
             "--domain", f"{text!r} is no box", "LO,HI or a .json, .npz or .vnnlib file that exists"
         ) from error
@@ -74,17 +76,28 @@ def _box(raw: Any, graph: Graph) -> Box:
 
 
 def _ends(values: Any, shape: tuple[int, ...], towards: float) -> Floats:
+    """One number for all elements, or an array of the input's shape, flat or with a batch axis of 1."""
     try:
-        flat = np.ravel(np.array(values, object))
-        exact = [Fraction(v) if isinstance(v, Decimal) else Fraction(float(v)) for v in flat]
-        ends = np.array([_outward(x, towards) for x in exact])
-        return np.broadcast_to(ends, shape).copy() if ends.size == 1 else ends.reshape(shape)
-    except (ValueError, TypeError, OverflowError) as error:
+        array = np.array(values, object)
+        ends = np.array([_outward(_exact(v), towards) for v in array.ravel()])
+        if ends.size == 1:
+            return np.broadcast_to(ends, shape).copy()
+        if array.shape not in (shape, (1, *shape), (prod(shape),)):
+            raise ValueError(f"shape {array.shape}")
+        return ends.reshape(shape)
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise CompileError(
             "--domain",
-            f"{np.size(values)} value(s) that do not fit shape {shape}",
+            f"{np.size(values)} value(s) that do not fit shape {shape} ({error})",
             "finite numbers of that shape",
         ) from error
+
+
+def _exact(value: Any) -> Fraction:
+    """Decimals and whole numbers as written, others as the double they are; ValueError outside float32."""
+    if not -FLOAT32_MAX <= value <= FLOAT32_MAX:
+        raise ValueError(f"{value} is no float32")
+    return Fraction(value if isinstance(value, Decimal | int) else float(value))
 
 
 def _outward(exact: Fraction, towards: float) -> float:
@@ -96,8 +109,10 @@ def _outward(exact: Fraction, towards: float) -> float:
 def _vnnlib(text: str) -> dict[str, list[Decimal]]:
     """The input box of a VNN-LIB file: (assert (<= X_i c)) and (assert (>= X_i c)) for every input."""
     ends: dict[str, dict[int, Decimal]] = {"lower": {}, "upper": {}}
-    for sign, index, value in _ASSERT.findall(text):
-        ends["upper" if sign == "<=" else "lower"][int(index)] = Decimal(value)
-    if not ends["lower"] or sorted(ends["lower"]) != sorted(ends["upper"]):
+    for sign, index, value in _ASSERT.findall(re.sub(";.*", "", text)):
+        side = ends["upper" if sign == "<=" else "lower"]
+        if side.setdefault(int(index), Decimal(value)) != Decimal(value):
+            raise ValueError(f"more than one box over X_{index}")
+    if not ends["lower"] or any(sorted(side) != list(range(len(ends["lower"]))) for side in ends.values()):
         raise ValueError("not a box over X_0 ... X_n")
     return {side: [found[i] for i in sorted(found)] for side, found in ends.items()}

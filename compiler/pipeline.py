@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import read_npz
 from .boxes import Box, parse_box
 from .errors import CompileError
 from .frontends import Imported, load_onnx
@@ -86,22 +86,23 @@ def _representable_samples(graph: Graph, name: str, scale: Scaled) -> NDArray[np
 def read_inputs(path: Path, graph: Graph) -> dict[str, NDArray[np.float64]]:
     """Real inputs N x shape from an .npz with one array per graph input."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            held: dict[str, Any] = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise CompileError(str(path), "not a readable .npz file", "one array per graph input") from error
+        held = read_npz(path)
+    except ValueError as error:
+        raise CompileError(str(path), str(error), "an .npz with one array per graph input") from error
     found = {}
     for name in graph.inputs:
         shape = graph.values[name].shape
         if name not in held:
-            raise CompileError(str(path), f"arrays {sorted(held)}", f"one named {name!r}")
-        array = np.asarray(held[name])
-        if array.dtype.kind not in "fiub":
-            raise CompileError(str(path), f"{name!r} of type {array.dtype}", "numbers")
-        if len(array) == 0:
+            raise CompileError(str(path), f"arrays {sorted(held)}", f"one named {name!r}, of numbers")
+        array = held[name]
+        if array.ndim and len(array) == 0:
             raise CompileError(str(path), f"{name!r} is empty", "at least one input")
         if array.shape[1:] != shape:
-            if array.size != len(array) * int(np.prod(shape)) or array.shape[1:] != (1, *shape):
+            if (
+                array.ndim == 0
+                or array.size != len(array) * int(np.prod(shape))
+                or array.shape[1:] != (1, *shape)
+            ):
                 raise CompileError(str(path), f"{name!r} of shape {array.shape}", f"N x {shape}")
             array = array.reshape(len(array), *shape)
         found[name] = array.astype(np.float64)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from .arrays import read_npz
 from .boxes import parse_box
 from .build import Build, load
 from .certify.certificate import Certificate
@@ -24,16 +24,15 @@ from .simulate.verify import Verdict
 def read_arrays(path: Path, build: Build) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz with their batch axis; a single input without one gains it."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            held = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise CompileError(str(path), "not a readable .npz file", "one array per graph input") from error
+        held = read_npz(path)
+    except ValueError as error:
+        raise CompileError(str(path), str(error), "an .npz with one array per graph input") from error
     for name in build.graph.inputs:
         shape = build.graph.values[name].shape
         for key in (name, f"{name}__q"):
             if key in held and held[key].shape == shape:
                 held[key] = held[key][None]
-            if key in held and len(held[key]) == 0:
+            if key in held and held[key].ndim and len(held[key]) == 0:
                 raise CompileError(str(path), f"{key!r} is empty", "at least one input")
     return held
 
