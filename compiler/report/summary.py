@@ -14,7 +14,8 @@ from ..graph import Graph
 from ..options import Options
 from ..simulate.boards import BOARDS
 from ..simulate.footprint import footprint
-from ..targets.c import identifier, plan_memory, scratch_bytes
+from ..targets.c import plan_memory, scratch_bytes
+from ..targets.names import identifier
 from ..targets.plan import Plan, Step, make_plan
 
 UNKNOWN: dict[str, Any] = {"flash_bytes": None, "code_bytes": None, "stack_bytes": None}
@@ -80,6 +81,16 @@ def _layer(plan: Plan, step: Step) -> dict[str, Any]:
     }
 
 
+def keep_counts(new: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """The new report with the old one's instruction counts: a certificate changes no instruction."""
+    counts = {layer["index"]: layer["instructions"] for layer in old["layers"] if "instructions" in layer}
+    layers = [
+        {**layer, "instructions": counts[layer["index"]]} if layer["index"] in counts else layer
+        for layer in new["layers"]
+    ]
+    return {**new, "instructions": old["instructions"], "layers": layers}
+
+
 def budget(report: Mapping[str, Any], options: Options) -> None:
     """Raise PromiseError when the build needs more flash or RAM than allowed."""
     for key, limit, flag in (
@@ -89,6 +100,8 @@ def budget(report: Mapping[str, Any], options: Options) -> None:
         if limit is None:
             continue
         found = report[key]
+        if options.target == "verilog":
+            raise CompileError(flag, "no C in this build", "--target c or all")
         if found is None:
             raise ToolMissing(flag, f"{key} is unknown: {report['note']}", "the core's compiler")
         if found > limit:

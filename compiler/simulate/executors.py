@@ -13,7 +13,7 @@ from ..errors import CompileError
 from ..graph import Graph
 from ..passes.layout import Order
 from ..passes.run_time_bits import has_bits
-from ..targets.c import identifier
+from ..targets.names import identifier
 from ..targets.plan import exposed, make_plan
 from .boards import BOARDS
 from .compare import Comparison, compare

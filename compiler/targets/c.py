@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -15,30 +14,11 @@ from ..ops import Requantise
 from ..passes.run_time_bits import has_bits
 from .bounds import CertifiedError
 from .memory import Buffer, place
+from .names import identifier
 from .plan import Plan, Step, make_plan
 from .render import render
 
 KERNELS = "tb_kernels.h"
-_RESERVED = {
-    "int",
-    "char",
-    "for",
-    "while",
-    "if",
-    "else",
-    "main",
-    "double",
-    "float",
-    "static",
-    "const",
-    "return",
-}
-
-
-def identifier(name: str) -> str:
-    """A C identifier from a file name."""
-    cleaned = re.sub(r"\W", "_", name, flags=re.ASCII) or "network"
-    return f"n_{cleaned}" if cleaned[0].isdigit() or cleaned in _RESERVED else cleaned
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,12 @@ class _Planner:
         self.taken: list[str] = []
 
     def add(
-        self, node: Node, target: str, view: dict[str, Any], kind: str = "", requantise: Requantise | None = None
+        self,
+        node: Node,
+        target: str,
+        view: dict[str, Any],
+        kind: str = "",
+        requantise: Requantise | None = None,
     ) -> None:
         """One step that writes `target`, the storage of node.output or of the node's Requantise."""
         value = target if target in self.graph.values else node.output

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
@@ -25,6 +26,11 @@ def numbers(values: Iterable[Any], per_line: int = 16) -> str:
     return ",\n  ".join(lines)
 
 
+def comment(text: str) -> str:
+    """A name from a model, made harmless inside any comment of C, C++ or Verilog."""
+    return re.sub(r"[^\w .:+-]", "_", text)
+
+
 @cache
 def environment() -> Environment:
     """The one template environment: undefined names are errors."""
@@ -37,6 +43,7 @@ def environment() -> Environment:
         autoescape=False,
     )
     made.filters["numbers"] = numbers
+    made.filters["comment"] = comment
     return made
 
 

@@ -11,7 +11,7 @@ from ..encodings.pot4 import codes
 from ..graph import Graph
 from ..ops import Requantise
 from ..passes.run_time_bits import has_bits
-from .c import identifier
+from .names import identifier
 from .plan import Plan, Step, exposed, make_plan
 from .render import render
 
