@@ -18,40 +18,36 @@ from numpy.typing import NDArray
 
 from . import __version__
 from .boxes import Box
-from .build_folder import MANIFEST, read_files, read_manifest, sha256, tree_hash, write_build
+from .build_files import CERTIFICATE, domain_file, hashes_of, network_files, with_certificate
+from .build_folder import check_target, read_files, read_manifest, sha256, write_build
 from .certify.certificate import Certificate, certify
 from .errors import CompileError, PromiseError
-from .frontends import load_onnx, self_contained
+from .frontends import load_onnx
 from .graph import Graph
-from .network_file import arrays_of, dump_json, dump_npz, from_json, to_json
+from .network_file import dump_json, from_json
 from .options import Options
 from .passes.match import match_reference
 from .passes.run_time_bits import has_bits, with_bits
-from .pipeline import Networks, build_networks, read_inputs
+from .pipeline import build_networks
 from .report.html import render_report
-from .report.summary import budget, summarise
-from .simulate.executors import ALL, Artefact, against_golden, outputs_of
+from .report.summary import budget, keep_counts, summarise
+from .simulate.compare import Comparison, compare
+from .simulate.executors import ALL, Artefact, against_golden, folder_of, machine_of, outputs_of
 from .simulate.golden import Ints, dequantise, golden, quantise
-from .simulate.vectors import test_vectors
 from .simulate.verify import Verdict, bound_seen
-from .targets.bounds import CertifiedError
-from .targets.c import generate_c
-from .targets.verilog import generate_verilog
-
-VECTORS = 128
-CERTIFICATE = "certificate.json"
 
 
 def compile(model: Path | str, output: Path | str, options: Options | None = None) -> Build:  # noqa: A001 -- the verb
     """Compile an ONNX file into the folder `output`; nothing is written unless every budget holds."""
     options = options or Options()
+    check_target(Path(output))
     networks = build_networks(Path(model), options)
     certificate = None
     if options.domain is not None or options.max_error is not None:
         certificate = _certified(networks.float_graph, networks.integer_graph, networks.domain, options.seed)
         _within_budget(certificate, options)
-    files = _files(networks, options)
-    files = _with_certificate(files, networks.integer_graph, networks.domain, certificate, options.target)
+    files = network_files(networks, options.seed)
+    files = with_certificate(files, networks.integer_graph, networks.domain, certificate, options.target)
     report = summarise(networks.integer_graph, files, options.core, certificate)
     budget(report, options)
     files.update({"report.json": dump_json(report), "report.html": render_report(report).encode()})
@@ -81,16 +77,25 @@ class Build:
         """Every file of the build, checked against the manifest's hashes."""
         return read_files(self.folder)
 
+    def file(self, name: str) -> bytes:
+        """One file of the build; CompileError when the manifest does not list it."""
+        if name not in self.files:
+            raise CompileError(str(self.folder), f"no {name}", "a whole build", "tinybound compile again")
+        return self.files[name]
+
+    def _arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        with np.load(io.BytesIO(self.file(name)), allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+
     @cached_property
     def graph(self) -> Graph:
         """The integer network."""
-        with np.load(io.BytesIO(self.files["network.npz"]), allow_pickle=False) as arrays:
-            return from_json(json.loads(self.files["network.json"]), {k: arrays[k] for k in arrays.files})
+        return from_json(json.loads(self.file("network.json")), self._arrays("network.npz"))
 
     @cached_property
     def float_graph(self) -> Graph:
         """The float reference."""
-        _ = self.files
+        self.file("float.onnx")
         return match_reference(load_onnx(self.folder / "float.onnx").graph, self.graph)[0]
 
     @property
@@ -103,19 +108,18 @@ class Build:
     @property
     def certificate(self) -> dict[str, Any] | None:
         """certificate.json, or None for a build without one."""
-        return json.loads(self.files[CERTIFICATE]) if CERTIFICATE in self.files else None
+        return json.loads(self.file(CERTIFICATE)) if CERTIFICATE in self.files else None
 
     @property
     def domain(self) -> Box:
         """The input domain recorded at compile time."""
-        with np.load(io.BytesIO(self.files["vectors/domain.npz"]), allow_pickle=False) as ends:
-            names = self.graph.inputs
-            return Box({n: ends[f"{n}.lower"] for n in names}, {n: ends[f"{n}.upper"] for n in names})
+        ends, names = self._arrays("vectors/domain.npz"), self.graph.inputs
+        return Box({n: ends[f"{n}.lower"] for n in names}, {n: ends[f"{n}.upper"] for n in names})
 
     def vectors(self) -> dict[str, Ints]:
         """The build's golden input vectors, integers N x shape."""
-        with np.load(io.BytesIO(self.files["vectors/golden.npz"]), allow_pickle=False) as held:
-            return {name: held[f"{name}__q"].astype(np.int64) for name in self.graph.inputs}
+        held = self._arrays("vectors/golden.npz")
+        return {name: held[f"{name}__q"].astype(np.int64) for name in self.graph.inputs}
 
     def quantise(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Ints]:
         """Integer inputs from real ones (NAME, N x shape) or from integers (NAME__q)."""
@@ -130,7 +134,10 @@ class Build:
                     )
                 array: NDArray[Any] = raw.astype(np.int64)
             elif name in inputs:
-                array = np.asarray(inputs[name], np.float64)
+                real = np.asarray(inputs[name])
+                if real.dtype.kind not in "fiub":
+                    raise CompileError(name, f"inputs of type {real.dtype}", "numbers")
+                array = real.astype(np.float64)
             else:
                 raise CompileError("inputs", f"arrays {sorted(inputs)}", f"one named {name!r} or {name}__q")
             if array.shape[1:] != value.shape:
@@ -170,21 +177,37 @@ class Build:
         """Every executor against the golden model, layer by layer, and the bound against what was seen."""
         vectors = self.vectors() if inputs is None else self.quantise(inputs)
         artefact = self.artefact
-        names = list(on) if on is not None else [n for n in ALL if n != "rtl" or artefact.verilog]
-        names = [n for n in names if artefact.c or n in ("golden", "rtl")]
+        built = {"golden": True, "rtl": artefact.verilog is not None}
+        names = [n for n in ALL if built.get(n, artefact.c is not None)] if on is None else list(on)
+        for name in names:  # what cannot run is said before anything is built
+            if name != "golden":
+                machine_of(name)
+                folder_of(artefact, name)
         stages = {}
         with tempfile.TemporaryDirectory() as work:
             for name in names:
                 if progress is not None:
                     progress(name)
-                stages[name] = against_golden(artefact, name, vectors, Path(work))
-        real = (
-            None
-            if inputs is None
-            else {k: np.asarray(v, np.float64) for k, v in inputs.items() if "__q" not in k}
-        )
+                if name == "golden" and inputs is None:
+                    stages[name] = self._stored(vectors)
+                else:
+                    stages[name] = against_golden(artefact, name, vectors, Path(work))
+        real = {
+            n: np.asarray(inputs[n], np.float64)
+            for n in self.graph.inputs
+            if inputs is not None and n in inputs and f"{n}__q" not in inputs
+        }
         seen = bound_seen(self.float_graph, self.graph, self.domain, self.certificate, vectors, real)
         return Verdict(len(next(iter(vectors.values()))), stages, seen)
+
+    def _stored(self, vectors: dict[str, Ints]) -> Comparison:
+        """The golden outputs kept in the build, against the golden model of this version."""
+        held, now = self._arrays("vectors/golden.npz"), golden(self.graph, vectors)
+        shown = []
+        for name in self.graph.outputs:
+            kept = held[f"{name}__q"].astype(np.int64).reshape(len(now[name]), -1)
+            shown.append((f"output {name}", np.arange(kept.shape[1]), kept))
+        return compare(shown, {f"output {name}": now[name] for name in self.graph.outputs})
 
     def certify(self, domain: Box | None = None, seed: int = 0, bits: int = 8) -> Certificate:
         """Certify over the build's domain or another; certificate, C header and manifest change together.
@@ -196,14 +219,16 @@ class Build:
         certificate = _certified(self.float_graph, self.graph, box, seed, bits)
         if bits == 8:
             self._rewrite(certificate, box)
-        return certificate
+        return certificate.with_hashes(hashes_of(self.files))
 
     def _rewrite(self, certificate: Certificate, box: Box) -> None:
-        files = {k: v for k, v in self.files.items() if not k.startswith("report")}
-        files["vectors/domain.npz"] = _domain_file(box)
+        # Firmware goes: its image was built, and perhaps allowed, under the former certificate.
+        files = {k: v for k, v in self.files.items() if not k.startswith(("report", "firmware/"))}
+        files["vectors/domain.npz"] = domain_file(box)
         target = self.manifest["options"]["target"]
-        files = _with_certificate(files, self.graph, box, certificate, target)
+        files = with_certificate(files, self.graph, box, certificate, target)
         report = summarise(self.graph, files, self.manifest["options"]["core"], certificate)
+        report = keep_counts(report, self.report)
         files.update({"report.json": dump_json(report), "report.html": render_report(report).encode()})
         kept = {k: v for k, v in self.manifest.items() if k != "files"}
         self.replace(files, kept)
@@ -218,7 +243,7 @@ class Build:
     @property
     def report(self) -> dict[str, Any]:
         """report.json."""
-        found: dict[str, Any] = json.loads(self.files["report.json"])
+        found: dict[str, Any] = json.loads(self.file("report.json"))
         return found
 
     def write_report(
@@ -241,9 +266,11 @@ class Build:
 
 def _certified(float_graph: Graph, graph: Graph, box: Box, seed: int, bits: int = 8) -> Certificate:
     cut = with_bits(graph, bits)
-    return certify(
-        float_graph, cut, box.lower, box.upper, hashes={}, bits=bits if has_bits(graph) else None, seed=seed
-    )
+    own = bits if has_bits(graph) else None
+    try:
+        return certify(float_graph, cut, box.lower, box.upper, hashes={}, bits=own, seed=seed)
+    except OverflowError as error:  # a bound beyond every double
+        raise CompileError("--domain", "no finite bound over this box", "one", "a smaller box") from error
 
 
 def _within_budget(certificate: Certificate, options: Options) -> None:
@@ -259,60 +286,6 @@ def _within_budget(certificate: Certificate, options: Options) -> None:
         )
 
 
-def _files(networks: Networks, options: Options) -> dict[str, bytes]:
-    graph = networks.integer_graph
-    vectors = test_vectors(graph, VECTORS, options.seed)
-    shown = golden(graph, vectors)
-    kept = {f"{n}__q": vectors[n].astype(np.int8) for n in graph.inputs}
-    kept.update({f"{n}__q": shown[n].astype(np.int8) for n in graph.outputs})
-    return {
-        "float.onnx": self_contained(networks.reference),
-        "network.json": dump_json(to_json(graph)),
-        "network.npz": dump_npz(arrays_of(graph)),
-        "vectors/golden.npz": dump_npz(kept),
-        "vectors/domain.npz": _domain_file(networks.domain),
-    }
-
-
-def _domain_file(box: Box) -> bytes:
-    ends = {f"{n}.lower": a for n, a in box.lower.items()} | {f"{n}.upper": a for n, a in box.upper.items()}
-    return dump_npz(ends)
-
-
-def _with_certificate(
-    files: dict[str, bytes], graph: Graph, box: Box, certificate: Certificate | None, target: str
-) -> dict[str, bytes]:
-    """The files with c/ and verilog/ rendered for this certificate, which is tied to all of them."""
-    kept = {k: v for k, v in files.items() if not k.startswith(("c/", "verilog/")) and k != CERTIFICATE}
-    claim = None if certificate is None else certified_error(certificate, box)
-    c = generate_c(graph, claim) if target in ("c", "all") else {}
-    verilog = generate_verilog(graph) if target in ("verilog", "all") else {}
-    sources = {
-        "c": {name: text.encode() for name, text in c.items()},
-        "verilog": {name: text.encode() for name, text in verilog.items()},
-    }
-    for folder, texts in sources.items():
-        kept.update({f"{folder}/{name}": data for name, data in texts.items()})
-    if certificate is not None:
-        hashes = {
-            "float": sha256(files["float.onnx"]),
-            "network": sha256(files["network.json"]),
-            "network_arrays": sha256(files["network.npz"]),
-            **{folder: tree_hash(texts) for folder, texts in sources.items() if texts},
-        }
-        kept[CERTIFICATE] = certificate.with_hashes(hashes).dump()
-    return kept
-
-
-def certified_error(certificate: Certificate, box: Box) -> CertifiedError:
-    """What the C header says of a certificate."""
-
-    def exact(ends: Mapping[str, NDArray[np.float64]]) -> dict[str, list[Fraction]]:
-        return {name: [Fraction(float(x)) for x in np.ravel(array)] for name, array in ends.items()}
-
-    return CertifiedError(certificate.error_e9, exact(box.lower), exact(box.upper))
-
-
 def _manifest(options: Options, model: Path) -> dict[str, Any]:
     return {
         "tinybound": __version__,
@@ -322,4 +295,4 @@ def _manifest(options: Options, model: Path) -> dict[str, Any]:
     }
 
 
-__all__ = ["MANIFEST", "Build", "Options", "compile", "load", "read_inputs"]
+__all__ = ["Build", "Options", "compile", "load"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -28,17 +29,25 @@ def tree_hash(files: Mapping[str, bytes]) -> str:
     return sha256(lines.encode())
 
 
-def write_build(folder: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
-    """Write all files beside `folder`, then swap them in with one rename. An old build is replaced."""
-    folder = folder.absolute()
-    if (
-        folder.exists()
-        and not (folder / MANIFEST).is_file()
-        and (not folder.is_dir() or any(folder.iterdir()))
-    ):
+def check_target(folder: Path) -> None:
+    """CompileError unless `folder` is a build, an empty folder, or nothing yet in a writable place."""
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not empty and not (folder / MANIFEST).is_file():
         raise CompileError(
             str(folder), "exists and is no tinybound build", "a new or a build folder", "another -o"
         )
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise CompileError(str(folder), f"{above} is no writable folder", "a writable folder", "another -o")
+
+
+def write_build(folder: Path, files: Mapping[str, bytes], manifest: Mapping[str, Any]) -> None:
+    """Write all files beside `folder`, then swap them in with one rename. An old build is replaced.
+
+    What a user put into the old build, files that its manifest does not list, is kept.
+    """
+    folder = folder.resolve()
+    check_target(folder)
     hashes = {name: sha256(data) for name, data in sorted(files.items())}
     everything = {**files, MANIFEST: dump_json({**manifest, "files": hashes})}
     partial: Path | None = None
@@ -49,6 +58,8 @@ def write_build(folder: Path, files: Mapping[str, bytes], manifest: Mapping[str,
             path = partial / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
+        if (folder / MANIFEST).is_file():
+            _keep_foreign(folder, partial)
         partial.chmod(0o755)
         _swap(partial, folder)
     except OSError as error:
@@ -60,27 +71,42 @@ def write_build(folder: Path, files: Mapping[str, bytes], manifest: Mapping[str,
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _swap(new: Path, old: Path) -> None:
-    if old.exists():
-        aside = Path(tempfile.mkdtemp(prefix=f".{old.name}.", dir=old.parent)) / "old"
-        old.rename(aside)
+def _keep_foreign(old: Path, new: Path) -> None:
+    """Link the files of an old build that its manifest does not list into the new one."""
+    ours = {MANIFEST, *read_manifest(old)["files"]}
+    for path in sorted(old.rglob("*")):
+        name = path.relative_to(old)
+        target = new / name
+        if name.as_posix() in ours or (path.is_dir() and not path.is_symlink()) or target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            new.rename(old)
-        except BaseException:
-            aside.rename(old)
-            raise
-        finally:
-            shutil.rmtree(aside.parent, ignore_errors=True)
-    else:
+            target.hardlink_to(path)
+        except OSError:  # a file system without links
+            shutil.copy2(path, target, follow_symlinks=False)
+
+
+def _swap(new: Path, old: Path) -> None:
+    if not old.exists():
         new.rename(old)
+        return
+    with tempfile.TemporaryDirectory(prefix=f".{old.name}.", dir=old.parent) as place:
+        aside = Path(place) / "old"
+        try:
+            old.rename(aside)
+            new.rename(old)
+        except BaseException:  # Ctrl-C too: the old build comes back
+            if aside.exists() and not old.exists():
+                aside.rename(old)
+            raise
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a build; CompileError if there is none."""
     try:
         found: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if not isinstance(found.get("files"), dict):
-            raise ValueError("no file list")
+        if not isinstance(found, dict) or not isinstance(found.get("files"), dict):
+            raise ValueError("no list of files")
     except (OSError, ValueError) as error:
         raise CompileError(
             str(folder), f"no readable {MANIFEST} ({error})", "a folder made by tinybound compile"
@@ -93,6 +119,8 @@ def read_files(folder: Path) -> dict[str, bytes]:
     files = {}
     for name, wanted in read_manifest(folder)["files"].items():
         path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise CompileError(str(folder), f"lists {name!r}", "files inside the build")
         try:
             files[name] = path.read_bytes()
         except OSError as error:

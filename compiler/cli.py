@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import warnings
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +19,7 @@ from .errors import CompileError, PromiseError, TinyboundError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 INTERRUPTED = 130
+TRACEBACK = "TINYBOUND_TRACEBACK"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 BuildPath = Annotated[Path, typer.Argument(metavar="BUILD", help="A folder made by tinybound compile.")]
@@ -25,9 +28,10 @@ MaxError = Annotated[str | None, typer.Option(metavar="E", help="Refuse when the
 
 
 def _number(text: str | None) -> Fraction | None:
+    """The double nearest to the digits: a bound is one too, so a bound as printed is a budget that holds."""
     try:
-        return None if text is None else Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
+        return None if text is None else Fraction(float(text))
+    except (ValueError, OverflowError) as error:
         raise CompileError("--max-error", f"{text!r}", "a number such as 0.05") from error
 
 
@@ -213,6 +217,7 @@ def options(
 def main() -> None:
     """Entry point: expected failures become one line (or JSON object) and an exit code, no traceback."""
     as_json = "--json" in sys.argv[1:]
+    warnings.simplefilter("ignore")  # a failure is one line on standard error
     try:
         code = int(app(standalone_mode=False) or 0)
         if code == INTERRUPTED:
@@ -228,6 +233,12 @@ def main() -> None:
         code = _fail(as_json, "memory: not enough; try a smaller model", "memory", 2)
     except OSError as error:
         code = _fail(as_json, f"{error.filename or 'system'}: {error.strerror or error}", "system", 2)
+    except Exception as error:  # a mistake of ours: still one line, and the traceback on request
+        if TRACEBACK in os.environ:
+            raise
+        what = f"{type(error).__name__} ({error})"
+        line = f"tinybound: {what}; expected no such failure; try {TRACEBACK}=1 and report what it shows"
+        code = _fail(as_json, line, "tinybound", 2)
     sys.exit(code)
 
 

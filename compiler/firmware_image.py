@@ -6,6 +6,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,7 @@ from .simulate.footprint import footprint
 
 def board_of(name: str) -> Board:
     """A board by its core's name (cortex-m4) or its machine's (mps2-an386)."""
-    machines = {
-        board.machine[1]: board for board in BOARDS.values() if board.name != "cortex-m0plus"
-    }
+    machines = {board.machine[1]: board for board in BOARDS.values() if board.name != "cortex-m0plus"}
     found = BOARDS.get(name) or machines.get(name)
     if found is None:
         raise CompileError("--board", f"{name!r}", f"one of {', '.join([*BOARDS, *machines])}")
@@ -46,7 +45,8 @@ def check_budget(build: Build, max_error: Fraction | None) -> list[str]:
             f"at most {float(max_error):.9g}",
             "a smaller --domain, or tinybound certify BUILD",
         )
-    return [f"{build.artefact.name}_MAX_ERROR_E9={int(max_error * 10**9)}"]
+    # Rounded up like the certified error, so that the header refuses nothing that was accepted here.
+    return [f"{build.artefact.name}_MAX_ERROR_E9={ceil(max_error * 10**9)}"]
 
 
 def make_firmware(build: Build, board: Board, max_error: Fraction | None = None) -> dict[str, Any]:

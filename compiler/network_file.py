@@ -74,8 +74,18 @@ def arrays_of(graph: Graph) -> dict[str, NDArray[Any]]:
 
 def from_json(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Graph:
     """The graph that `to_json` and `arrays_of` wrote; checked."""
-    if data.get("format") != FORMAT:
-        raise CompileError("network.json", f"format {data.get('format')!r}", FORMAT)
+    found = data.get("format") if isinstance(data, Mapping) else None
+    if found != FORMAT:
+        raise CompileError("network.json", f"format {found!r}", repr(FORMAT), "tinybound compile again")
+    try:
+        return _graph(data, arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CompileError(
+            "network.json", f"damaged ({type(error).__name__}: {error})", FORMAT, "tinybound compile again"
+        ) from error
+
+
+def _graph(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Graph:
     values = {}
     for entry in data["values"]:
         quant = Quant(tuple(Fraction(s) for s in entry["scale"]), entry["zero"])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from .doctor import Row
     from .simulate.verify import Verdict
 
-out = Console(highlight=False, soft_wrap=True)
+WIDE = 200  # columns of a table in a file or a pipe, where nothing wraps
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True, highlight=False)
 
 
@@ -162,11 +165,14 @@ def show_verdict(verdict: Verdict, as_json: bool) -> None:
         show_json(verdict.to_json())
         return
     stages = [(name, stage) for name, stage in verdict.stages.items() if stage.layers]
-    layers = [layer.layer for layer in stages[0][1].layers] if stages else []
-    rows = [
-        (name, *(f"{stage.layers[i].mismatches} of {stage.layers[i].elements}" for _, stage in stages))
-        for i, name in enumerate(layers)
-    ]
+    most = sorted((stage.layers for _, stage in stages), key=len, reverse=True)
+    layers = dict.fromkeys(layer.layer for each in most for layer in each)
+    found = {
+        (name, layer.layer): f"{layer.mismatches} of {layer.elements}"
+        for name, stage in stages
+        for layer in stage.layers
+    }
+    rows = [(layer, *(found.get((name, layer), "") for name, _ in stages)) for layer in layers]
     _table(
         f"mismatches against the golden model, {verdict.vectors} vectors",
         ("layer", *(name for name, _ in stages)),

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The generated Verilog at a Python prompt, clock by clock, through pyverilator (extra `rtl`).
 
-pyverilator 0.7.0, its last release, knows neither Verilator 5 nor Python 3.11. The package stays as it is: we run
-Verilator ourselves, read the ports from its header, and use pyverilator's C++ template and its class only.
+pyverilator 0.7.0, its last release, knows neither Verilator 5 nor Python 3.11. The package stays as it is:
+we run Verilator ourselves, read the ports from its header, and use its C++ template and its class only.
 
 Limits:
-- slow, 11 to 22 us per call that evaluates the model: for looking at a frame or two; `simulate --on rtl` is for many;
-- `sim` shows ports only (no internal signals) and their bits as unsigned numbers; `feed` takes and gives signed ones;
+- slow, 11 to 22 us per clock: for looking at a frame or two; `simulate --on rtl` is for many;
+- `sim` shows ports only (no internal signals), and their bits as unsigned numbers; `feed` is signed;
 - no wave forms; one clock, named clk; networks of one input and one output.
 """
 
@@ -37,7 +37,7 @@ _FLAGS = ("--cc", "--exe", "--trace", "--x-assign", "unique", "--x-initial", "un
 
 
 class Interactive:
-    """A running model. `sim` is the pyverilator object: `sim.io.m_axis_tvalid`, `sim.io.bits = 4`, `sim.clock`."""
+    """A running model. `sim` is the pyverilator object: `sim.io.m_axis_tvalid`, `sim.io.bits = 4`."""
 
     def __init__(self, sim: Any, shapes: tuple[tuple[int, ...], tuple[int, ...]], bits: bool) -> None:
         self.sim, self.shapes, self.cycles = sim, shapes, 0
@@ -88,7 +88,7 @@ class Interactive:
             if io.m_axis_tvalid:
                 out.append((int(io.m_axis_tdata) ^ 128) - 128)
                 if bool(io.m_axis_tlast) != (len(out) == want):
-                    raise PromiseError("rtl", f"tlast {int(io.m_axis_tlast)} at beat {len(out)}", f"at {want}")
+                    raise PromiseError("rtl", f"tlast wrong at beat {len(out)}", f"it at {want} alone")
             self.step()
         io.s_axis_tvalid, io.m_axis_tready = 0, 0
         return np.array(out, np.int64).reshape(shape_out)
@@ -129,8 +129,8 @@ def _build(top: str, sources: Sequence[Path], place: Path) -> Path:
 def _pyverilator() -> Any:
     """pyverilator and its module verilatorcpp.
 
-    Its import of tclwrapper fails on Python >= 3.11 (tkinter lost `split`). Only its GTKWave window needs that
-    package, so an empty module stands in for it, in the whole process: nothing else of ours imports tclwrapper.
+    Its import of tclwrapper fails on Python >= 3.11 (tkinter lost `split`). Only its GTKWave window needs
+    that package, so an empty module stands in for it, in the whole process: nothing else of ours imports it.
     """
     sys.modules.setdefault("tclwrapper", ModuleType("tclwrapper"))
     import_module("pyverilator.verilatorcpp")

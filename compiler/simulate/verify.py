@@ -96,4 +96,5 @@ def bounded_values(graph: Graph, float_graph: Graph) -> tuple[str, str]:
 
 
 def _limits(certificate: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    return np.asarray(certificate["outputs"][name]["bound"], np.float64).reshape(shape)
+    entry = next(entry for entry in certificate["outputs"].values() if entry["value"] == name)
+    return np.asarray(entry["bound"], np.float64).reshape(shape)

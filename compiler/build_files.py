@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a BUILD folder by name: networks, vectors, generated sources, certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .boxes import Box
+from .build_folder import sha256, tree_hash
+from .certify.certificate import Certificate
+from .frontends import self_contained
+from .graph import Graph
+from .network_file import arrays_of, dump_json, dump_npz, to_json
+from .pipeline import Networks
+from .simulate.golden import golden
+from .simulate.vectors import test_vectors
+from .targets.bounds import CertifiedError
+from .targets.c import generate_c
+from .targets.verilog import generate_verilog
+
+VECTORS = 128
+CERTIFICATE = "certificate.json"
+
+
+def network_files(networks: Networks, seed: int) -> dict[str, bytes]:
+    """Both networks, golden vectors and the domain."""
+    graph = networks.integer_graph
+    vectors = test_vectors(graph, VECTORS, seed)
+    shown = golden(graph, vectors)
+    kept = {f"{n}__q": vectors[n].astype(np.int8) for n in graph.inputs}
+    kept.update({f"{n}__q": shown[n].astype(np.int8) for n in graph.outputs})
+    return {
+        "float.onnx": self_contained(networks.reference),
+        "network.json": dump_json(to_json(graph)),
+        "network.npz": dump_npz(arrays_of(graph)),
+        "vectors/golden.npz": dump_npz(kept),
+        "vectors/domain.npz": domain_file(networks.domain),
+    }
+
+
+def domain_file(box: Box) -> bytes:
+    """vectors/domain.npz."""
+    ends = {f"{n}.lower": a for n, a in box.lower.items()} | {f"{n}.upper": a for n, a in box.upper.items()}
+    return dump_npz(ends)
+
+
+def with_certificate(
+    files: dict[str, bytes], graph: Graph, box: Box, certificate: Certificate | None, target: str
+) -> dict[str, bytes]:
+    """The files with c/ and verilog/ rendered for this certificate, which is tied to all of them."""
+    kept = {k: v for k, v in files.items() if not k.startswith(("c/", "verilog/")) and k != CERTIFICATE}
+    claim = None if certificate is None else certified_error(certificate, box)
+    c = generate_c(graph, claim) if target in ("c", "all") else {}
+    verilog = generate_verilog(graph) if target in ("verilog", "all") else {}
+    kept.update({f"c/{name}": text.encode() for name, text in c.items()})
+    kept.update({f"verilog/{name}": text.encode() for name, text in verilog.items()})
+    if certificate is not None:
+        kept[CERTIFICATE] = certificate.with_hashes(hashes_of(kept)).dump()
+    return kept
+
+
+def hashes_of(files: Mapping[str, bytes]) -> dict[str, str]:
+    """What a certificate is tied to: both networks, and the generated sources that there are."""
+    single = {"float": "float.onnx", "network": "network.json", "network_arrays": "network.npz"}
+    hashes = {key: sha256(files[name]) for key, name in single.items()}
+    for folder in ("c", "verilog"):
+        sources = {k.removeprefix(f"{folder}/"): v for k, v in files.items() if k.startswith(f"{folder}/")}
+        if sources:
+            hashes[folder] = tree_hash(sources)
+    return hashes
+
+
+def certified_error(certificate: Certificate, box: Box) -> CertifiedError:
+    """What the C header says of a certificate."""
+
+    def exact(ends: Mapping[str, NDArray[np.float64]]) -> dict[str, list[Fraction]]:
+        return {name: [Fraction(float(x)) for x in np.ravel(array)] for name, array in ends.items()}
+
+    return CertifiedError(certificate.error_e9, exact(box.lower), exact(box.upper))
