@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import heapq
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -49,15 +50,18 @@ class Pieces:
     tree: tuple[Cut, ...]
 
 
-def divide(both: Lockstep, make: Make, at: Mapping[int, Entry], outputs: list[str], count: int) -> Pieces:
-    """Halve the worst piece until there are `count`, along the side that is widest relative to the box."""
+def divide(
+    both: Lockstep, make: Make, at: Mapping[int, Entry], outputs: list[str], count: int, until: float = np.inf
+) -> Pieces:
+    """Halve the worst piece until there are `count` (or it is `until` by time.perf_counter), along the side
+    that is widest relative to the box."""
     root = bounds(both, make, at, outputs)
     scale = max(float(b.max()) for b in root.values())
     heap: list[tuple[float, int]] = [(-scale, 0)]
     leaves: dict[int, tuple[Mapping[int, Entry], Bounds]] = {0: (at, root)}
     cuts: dict[int, tuple[Cut, int, int]] = {}
     fresh = 1
-    while heap and len(leaves) < count:
+    while heap and len(leaves) < count and time.perf_counter() < until:
         _, worst = heapq.heappop(heap)
         entries, before = leaves.pop(worst)
         place = _widest(at, entries)
@@ -70,9 +74,8 @@ def divide(both: Lockstep, make: Make, at: Mapping[int, Entry], outputs: list[st
         for upper in (False, True):
             half = {**entries, position: _half(side, element, middle, upper=upper)}
             bound = bounds(both, make, half, outputs)
-            inherited = {name: np.minimum(bound[name], before[name]) for name in outputs}
-            leaves[fresh] = half, inherited
-            heapq.heappush(heap, (-max(float(b.max()) for b in inherited.values()), fresh))
+            leaves[fresh] = half, bound
+            heapq.heappush(heap, (-max(float(b.max()) for b in bound.values()), fresh))
             fresh += 1
         cuts[worst] = ((_name(both, position), element, middle), fresh - 2, fresh - 1)
     worst_of = {name: np.maximum.reduce([leaf[1][name] for leaf in leaves.values()]) for name in outputs}

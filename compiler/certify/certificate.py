@@ -96,13 +96,15 @@ def certify(
     bits: int | None = None,
     seed: int = 0,
     pieces: int = 1,
+    timeout: float = np.inf,
     budget: int | None = None,
 ) -> Certificate:
     """Bound |integer - float| over the box, attack the bound, and describe the layers.
 
     lower, upper: an array (floats or Fractions) of the input's shape, or one per name of an input. `bits`:
     the run-time activation bits that integer_graph has been cut to, for the record. `pieces`: into how many
-    parts the box may be cut; `budget`: evaluations of the attack (default: what takes a few seconds).
+    parts the box may be cut, within `timeout` seconds (which makes the result depend on the machine);
+    `budget`: evaluations of the attack (default: what takes a few seconds).
     """
     start = time.perf_counter()
     both = lockstep(float_graph, integer_graph)
@@ -115,7 +117,11 @@ def certify(
         for kind, make in (("interval", PairInterval), ("zonotope", PairZonotope), ("product", PairProduct))
     }
     least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
-    found = divide(both, PairProduct, at, names, pieces) if pieces > 1 else Pieces(least, (None,))
+    found = (
+        divide(both, PairProduct, at, names, pieces, start + timeout)
+        if pieces > 1
+        else Pieces(least, (None,))
+    )
     bound = {name: claim(np.minimum(least[name], found.bound[name])) for name in names}
     twins = {name: _twin(float_graph, integer_graph, name) for name in names}
     evidence = attack(float_graph, integer_graph, both, at, twins, seed=seed, budget=budget or _budget(both))
