@@ -59,28 +59,26 @@ class Net:
             "DequantizeLinear", self.constant(integers, dtype), self.constant(scales), *extra, **attributes
         )
 
-    def model(self, *outputs: str) -> onnx.ModelProto:
-        """The model with these outputs; their types come from shape inference."""
+    def model(self, *outputs: str, infer: bool = True) -> onnx.ModelProto:
+        """The model with these outputs; their types come from shape inference (it crashes on some bad models)."""
         bare = [onnx.ValueInfoProto(name=name) for name in outputs]
         graph = helper.make_graph(self.nodes, "net", self.inputs, bare, self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
-        inferred = shape_inference.infer_shapes(model).graph
-        known = {
-            v.name: v
-            for v in [*inferred.value_info, *inferred.output]
-            if v.type.tensor_type.HasField("shape")
-        }
+        known = {}
+        if infer:
+            inferred = shape_inference.infer_shapes(model).graph
+            typed = [*inferred.value_info, *inferred.output]
+            known = {v.name: v for v in typed if v.type.tensor_type.HasField("shape")}
         del model.graph.output[:]
         for name in outputs:
-            model.graph.output.append(
-                known.get(name) or helper.make_tensor_value_info(name, FLOAT, [None, None])
-            )
+            anything = helper.make_tensor_value_info(name, FLOAT, [None, None])
+            model.graph.output.append(known.get(name) or anything)
         return model
 
-    def save(self, folder: Path, *outputs: str, file: str = "net.onnx") -> Path:
+    def save(self, folder: Path, *outputs: str, file: str = "net.onnx", infer: bool = True) -> Path:
         """Written to a file."""
         path = folder / file
-        onnx.save(self.model(*outputs), str(path))
+        onnx.save(self.model(*outputs, infer=infer), str(path))
         return path
 
 

@@ -11,9 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
-from ..ops.base import Unsupported
-
-MAX_ELEMENTS = 1 << 26
+from ..ops.base import MAX_ELEMENTS, Unsupported
 
 
 def fold(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ..errors import CompileError
 from ..graph import Graph, Node, Value, check
 from ..ops import BY_ONNX, Clip, Conv, Dense, Softmax
-from ..ops.base import IntegerWeights, OnnxNode, Op, Scaled, Unsupported
+from ..ops.base import MAX_ELEMENTS, IntegerWeights, OnnxNode, Op, Scaled, Unsupported
 from ..passes.activations import add_activations
 from ..passes.fold_channel_affine import fold_channel_affine
 from ..passes.rewrite import fresh, rebuild
@@ -67,13 +68,18 @@ class UnsupportedModel(CompileError):
 
 def load_onnx(path: Path) -> Imported:
     """The float graph of an ONNX file (float, or int8/uint8 in QDQ form); raises CompileError."""
-    model = read_model(path)
-    walk = _Walk(model, path)
-    for node in model.graph.node:
-        walk.take(node)
-    if walk.problems:
-        raise UnsupportedModel(str(path), walk.problems)
-    return walk.finish()
+    try:
+        model = read_model(path)
+        walk = _Walk(model, path)
+        for node in model.graph.node:
+            walk.take(node)
+        if walk.problems:
+            raise UnsupportedModel(str(path), walk.problems)
+        return walk.finish()
+    except UnicodeDecodeError as error:  # protobuf decodes a text where it is first read
+        raise CompileError(
+            str(path), "a name that is not UTF-8", "an ONNX model", "another export"
+        ) from error
 
 
 class _Walk:
@@ -111,7 +117,9 @@ class _Walk:
             if not any(i in self.lost for i in proto.input):
                 self.problems.append(Problem(name, problem.found, problem.remedy))
             self.lost.update(proto.output)
-        except (ValueError, TypeError, IndexError, KeyError) as error:
+        except UnicodeDecodeError:
+            raise
+        except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
             self.problems.append(Problem(name, f"malformed {proto.op_type} ({error})", "another export"))
             self.lost.update(proto.output)
 
@@ -175,6 +183,9 @@ class _Walk:
             raise Unsupported(f"{op_type} of two computed tensors")
         elif op_type == "Sub":
             raise Unsupported("a constant minus a tensor")
+        finite = [c is None or c.dtype.kind != "f" or np.isfinite(c).all() for c in constants]
+        if op_type != "Clip" and not all(finite):
+            raise Unsupported("NaN or infinite parameters", "another export")
         missing = [i for i in proto.input if i and i not in self.alias and i not in self.constants]
         if missing:
             raise Unsupported(f"reads {missing[0]!r}, which is not computed")
@@ -207,6 +218,8 @@ class _Walk:
         shape = node.op.shape(*(self.values[i].shape for i in node.inputs))
         if not shape:
             raise Unsupported(f"shapes {[self.values[i].shape for i in node.inputs]} do not fit")
+        if not 0 < prod(shape) <= MAX_ELEMENTS or min(shape) < 1:
+            raise Unsupported(f"an output of shape {shape}", f"1 to {MAX_ELEMENTS} elements")
         self.names.add(node.output)
         self.values[node.output] = Value(node.output, shape)
         self.alias[node.output] = node.output

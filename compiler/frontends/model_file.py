@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from ..errors import CompileError
+from ..ops.base import MAX_ELEMENTS
 
 MAX_BYTES = 1 << 30
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
@@ -48,9 +50,17 @@ def read_model(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, FileNotFoundError, OSError) as error:
         first = str(error).strip().splitlines()[0]
-        missing = "external data" in str(error).lower() or isinstance(error, OSError)
+        missing = any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
         remedy = "the file of external weights beside the model" if missing else "another export"
         raise CompileError(str(path), f"invalid ONNX ({first})", "a valid model", remedy) from error
+    for what, entries in (("input", model.graph.input), ("output", model.graph.output)):
+        names = [entry.name for entry in entries]
+        if not names:
+            raise CompileError(str(path), f"no {what}s", "at least one", "another export")
+        if len(set(names)) < len(names):
+            raise CompileError(
+                str(path), f"two {what}s of one name in {names}", "one name each", "another export"
+            )
     return model
 
 
@@ -104,6 +114,8 @@ def _without_batch(name: str, shape: list[int | None]) -> tuple[int, ...]:
             "an export with fixed sizes",
         )
     rest = tuple(n for n in shape[1:] if n is not None)
+    if prod(n for n in shape if n) > MAX_ELEMENTS:
+        raise CompileError(name, f"{prod(rest)} elements in shape {shape}", f"at most {MAX_ELEMENTS}")
     if len(shape) == 1 and shape[0] is not None and shape[0] > 1:
         return (shape[0],)
     if not shape or shape[0] not in (None, 0, 1):

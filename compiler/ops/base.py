@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Shape = tuple[int, ...]
 Array = NDArray[Any]
+MAX_ELEMENTS = 1 << 24  # of one tensor: beyond every machine that the back ends know
 
 
 class Domain(Protocol):

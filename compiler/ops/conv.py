@@ -49,7 +49,12 @@ class Conv(Op):
         groups = int(node.get("group", 1))
         if weights.shape[1] * groups != window["size"][0] or weights.shape[0] % groups:
             raise Unsupported(f"weights {weights.shape} and group {groups} for input {window['size']}")
-        return cls(weights, np.zeros(weights.shape[0]) if bias is None else bias, groups=groups, **window)
+        bias = np.zeros(weights.shape[0]) if bias is None else bias
+        if bias.shape != weights.shape[:1]:
+            raise Unsupported(
+                f"a bias of shape {bias.shape} for {weights.shape[0]} outputs", "one per output"
+            )
+        return cls(weights, bias, groups=groups, **window)
 
     @property
     def kernel(self) -> Pair:

@@ -27,7 +27,9 @@ class Transpose(Op):
     def parse(cls, node: OnnxNode) -> Transpose:
         rank = len(node.shapes[0]) + 1
         perm = tuple(node.get("perm", tuple(reversed(range(rank)))))
-        if not perm or perm[0] != 0:
+        if sorted(perm) != list(range(rank)):
+            raise Unsupported(f"perm {perm}", f"a permutation of {rank} axes")
+        if perm[0] != 0:
             raise Unsupported(f"perm {perm} moves the batch axis", "a permutation that keeps axis 0")
         return cls(tuple(node.shapes[0]), tuple(axis - 1 for axis in perm[1:]))
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import OnnxNode, Unsupported
+from .base import MAX_ELEMENTS, OnnxNode, Unsupported
 
 Pair = tuple[int, int]
 Pads = tuple[int, int, int, int]  # top, left, bottom, right
@@ -51,12 +51,25 @@ def parse_window(node: OnnxNode, kernel: tuple[int, ...]) -> dict[str, Any]:
     dilations = tuple(node.get("dilations", (1, 1)))
     pads = tuple(node.get("pads", (0, 0, 0, 0)))
     mode = node.get("auto_pad", "NOTSET")
+    for what, extents in (("kernel", kernel), ("strides", strides), ("dilations", dilations)):
+        if len(extents) != 2 or min(extents) < 1:
+            raise Unsupported(f"{what} {extents}", "two positive numbers")
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         pads = _same_pads(shape[1:], kernel, strides, dilations, upper=mode == "SAME_UPPER")
     elif mode == "VALID":
         pads = (0, 0, 0, 0)
+    elif mode != "NOTSET":
+        raise Unsupported(f"auto_pad {mode!r}", "explicit pads")
+    if len(pads) != 4:
+        raise Unsupported(f"pads {pads}", "four numbers")
     if min(pads) < 0:
         raise Unsupported(f"negative pads {pads}", "a Slice before the window")
+    height, width = output_size(shape[1:], (kernel[0], kernel[1]), strides, dilations, pads)
+    if min(height, width) < 1:
+        raise Unsupported(f"a {kernel} window on {shape}", "a smaller kernel or larger pads")
+    taps = shape[0] * kernel[0] * kernel[1] * height * width
+    if taps > 8 * MAX_ELEMENTS:
+        raise Unsupported(f"a window op that reads {taps} elements", f"at most {8 * MAX_ELEMENTS}")
     return {"size": tuple(shape), "strides": strides, "dilations": dilations, "pads": pads}
 
 

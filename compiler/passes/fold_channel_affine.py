@@ -34,20 +34,23 @@ def fold_channel_affine(graph: Graph) -> Graph:
         at = next((i for i, n in enumerate(nodes) if n.output == source), None)
         alone = len(graph.consumers(source)) == 1 and source not in graph.outputs
         if at is not None and alone and isinstance(nodes[at].op, Conv | Dense):
-            nodes[at] = replace(nodes[at], op=_scaled(nodes[at].op, node.op), output=node.output)
+            nodes[at] = replace(nodes[at], op=_scaled(node.name, nodes[at].op, node.op), output=node.output)
         else:
             nodes.append(replace(node, op=_alone(node, graph.values[source].shape)))
     return rebuild(graph, nodes)
 
 
-def _scaled(op: Any, by: ChannelAffine) -> Any:
+def _scaled(where: str, op: Any, by: ChannelAffine) -> Any:
     """The weighted op with factor and offset multiplied in."""
     weights = np.empty(op.weights.shape)
     rows, out = op.weights.reshape(len(by.factor), -1), weights.reshape(len(by.factor), -1)
     bias = np.empty(len(by.factor))
-    for i, (factor, offset) in enumerate(zip(by.factor, by.offset, strict=True)):
-        out[i] = rows[i] if factor == 1 else [float(factor * w) for w in exact(rows[i])]
-        bias[i] = float(factor * exact(op.bias[i])[0] + offset)
+    try:
+        for i, (factor, offset) in enumerate(zip(by.factor, by.offset, strict=True)):
+            out[i] = rows[i] if factor == 1 else [float(factor * w) for w in exact(rows[i])]
+            bias[i] = float(factor * exact(op.bias[i])[0] + offset)
+    except OverflowError as error:
+        raise CompileError(where, "a product that no double holds", "parameters of ordinary size") from error
     return replace(op, weights=weights, bias=bias)
 
 
@@ -62,4 +65,4 @@ def _alone(node: Node, shape: tuple[int, ...]) -> Any:
         unit = Dense(np.eye(channels), np.zeros(channels))
     else:
         raise CompileError(node.name, f"a per-channel factor on shape {shape}", "(C, H, W) or a short vector")
-    return _scaled(unit, node.op)
+    return _scaled(node.name, unit, node.op)

@@ -10,13 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import CompileError
 from ..ops.base import Scaled
+
+MAX_SCALE = 2.0**100
 
 
 def float32_scale(value: float, *, power_of_two: bool) -> Fraction:
     """A scale that a float32 holds exactly, not below `value`'s power of two when one is asked for."""
     if not value > 0 or value < 2.0**-100:
         return Fraction(1)
+    if not value <= MAX_SCALE:
+        raise CompileError(
+            "quantisation", f"a scale of {value:.3g}", "one that a float32 holds", "smaller values"
+        )
     if power_of_two:
         return Fraction(2) ** ceil(log2(value) - 1e-12)
     return Fraction(float(np.float32(value)))

@@ -1,0 +1,432 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bad models: one clear CompileError each, never another exception, and quickly."""
+
+import time
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx.external_data_helper import convert_model_to_external_data
+from onnx_nets import INT8, Net
+
+from tinybound.domains.exact import run
+from tinybound.errors import CompileError
+from tinybound.frontends import load_onnx
+from tinybound.frontends.load import UnsupportedModel
+from tinybound.ops import BY_ONNX
+from tinybound.quantise.calibrate import calibrate
+from tinybound.quantise.lower import lower
+from tinybound.quantise.scales import activation
+from tinybound.quantise.weights import choose_weights
+
+VECTOR, MAP = (1, 10), (1, 4, 9, 8)
+
+
+def pipeline(path):
+    """Everything between the file and the integer graph."""
+    imported = load_onnx(path)
+    graph = imported.graph
+    rng = np.random.default_rng(0)
+    x = {n: rng.normal(0, 1, (2, *graph.values[n].shape)) for n in graph.inputs}
+    ranges = calibrate(graph, x)
+    wanted = {n: imported.activations.get(n) or activation(*ends) for n, ends in ranges.items()}
+    return lower(graph, wanted, choose_weights(graph, {}, imported.weights, power_of_two=False))
+
+
+def refused(path, match):
+    begin = time.monotonic()
+    with pytest.raises(CompileError, match=match) as caught:
+        pipeline(path)
+    assert time.monotonic() - begin < 10
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) < 2000
+    return text
+
+
+# -- files ------------------------------------------------------------------------------------------
+
+
+def whole(tmp_path):
+    net = Net(*VECTOR)
+    y = net.put("Relu", net.put("Gemm", "x", net.normal(10, 7), net.normal(7)))
+    return net.save(tmp_path, y)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x00", b"not a model", b"{}", bytes(range(256)) * 40, b"\x08\x08"]
+)
+def test_files_that_are_not_models(content, tmp_path):
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(content)
+    refused(path, r"bad\.onnx: (not an ONNX file, or truncated|no nodes|invalid ONNX)")
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9, 0.99])
+def test_a_truncated_file(keep, tmp_path):
+    path = whole(tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+    refused(path, r"net\.onnx: ")
+
+
+def test_no_file_and_a_folder(tmp_path):
+    refused(tmp_path / "none.onnx", r"none\.onnx: no such file")
+    refused(tmp_path, "no such file")
+
+
+def test_missing_external_data(tmp_path):
+    net = Net(*VECTOR)
+    model = net.model(net.put("Gemm", "x", net.normal(10, 700)))
+    convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
+    path = tmp_path / "net.onnx"
+    onnx.save(model, str(path))
+    pipeline(path)  # with the file beside it
+    (tmp_path / "weights.bin").unlink()
+    text = refused(path, r"net\.onnx: ")
+    assert "try the file of external weights beside the model" in text
+
+
+def test_external_data_outside_the_folder(tmp_path):
+    net = Net(*VECTOR)
+    model = net.model(net.put("Gemm", "x", net.normal(10, 7)))
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (tmp_path / "secret").write_bytes(bytes(280))
+    convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
+    onnx.save(model, str(inner / "net.onnx"))
+    model = onnx.load(str(inner / "net.onnx"), load_external_data=False)
+    for entry in model.graph.initializer[0].external_data:
+        if entry.key == "location":
+            entry.value = "../secret"
+    onnx.save(model, str(inner / "net.onnx"))
+    refused(inner / "net.onnx", r"net\.onnx: invalid ONNX")
+
+
+# -- weights ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(
+    "where", ["conv", "conv bias", "gemm", "gemm bias", "added", "scaled", "variance", "clip"]
+)
+def test_weights_that_are_not_finite(bad, where, tmp_path):
+    net = Net(*MAP)
+
+    def array(name, *shape):
+        values = np.abs(net.rng.normal(0, 1, shape))
+        if name == where:
+            values.reshape(-1)[0] = bad
+        return net.constant(values)
+
+    y = net.put("Conv", "x", array("conv", 6, 4, 3, 3), array("conv bias", 6))
+    y = net.put("BatchNormalization", y, *(array(n, 6) for n in ("scaled", "bn", "mean", "variance")))
+    y = net.put("Clip", y, array("clip", 1)) if where == "clip" and np.isnan(bad) else net.put("Relu", y)
+    y = net.put("Gemm", net.put("Flatten", y), array("gemm", 252, 3), array("gemm bias", 3))
+    y = net.put("Add", y, array("added", 3))
+    path = net.save(tmp_path, y)
+    if where == "clip" and np.isinf(bad):
+        pipeline(path)  # infinite limits are what a Clip without limits has
+    else:
+        refused(path, "NaN|infinite|nan|inf|finite|limits|positive")
+
+
+def test_weights_too_large_for_a_float32(tmp_path):
+    net = Net(*VECTOR)
+    w = net.put("Cast", net.constant(np.full((10, 3), 1e300), np.float64), to=TensorProto.DOUBLE)
+    net.inputs[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    refused(net.save(tmp_path, net.put("MatMul", "x", w)), ".")
+
+
+def test_weights_that_overflow_the_accumulator(tmp_path):
+    net = Net(1, 4)
+    x = net.quantised("x", 0.1, 0, np.int8)
+    w = net.weights(np.full((3, 4), 127), 0.1)
+    b = net.weights(np.array([2**31 - 1, 0, 0]), np.float32(0.1) * np.float32(0.1), dtype=np.int32)
+    y = net.quantised(net.put("Gemm", x, w, b, transB=1, name="large"), 0.1, 0, np.int8)
+    text = refused(net.save(tmp_path, y), r"^large: sums up to \d+ do not fit the 32-bit accumulator")
+    assert "; try a larger weight scale" in text
+
+
+def test_a_bias_that_dwarfs_its_weights(tmp_path):
+    net = Net(*VECTOR)
+    y = net.put("Gemm", "x", net.normal(10, 3, scale=1e-9), net.constant([1e6, 0, 0]), name="odd")
+    refused(net.save(tmp_path, y), "^odd: sums up to")
+
+
+@pytest.mark.parametrize(
+    ("kind", "shapes"),
+    [
+        ("Conv", [(6, 3, 3, 3)]), ("Conv", [(6, 4, 3)]), ("Conv", [(6, 4, 3, 3), (5,)]), ("Conv", [(6, 4, 30, 30)]),
+        ("Conv", [(0, 4, 3, 3)]), ("Conv", [(6, 4, 0, 3)]), ("Gemm", [(4, 9)]), ("MatMul", [(7, 8)]),
+        ("Add", [(4, 9, 7)]), ("Add", [(4, 9, 8)]), ("Add", [(5, 1, 1)]), ("Mul", [(9, 1)]),
+        ("BatchNormalization", [(4,), (4,), (4,), (5,)]), ("BatchNormalization", [(5,), (5,), (5,), (5,)]),
+    ],
+)  # fmt: skip
+def test_initialisers_of_a_wrong_shape(kind, shapes, tmp_path):
+    net = Net(*MAP)
+    y = net.put(kind, "x", *(net.normal(*s) for s in shapes), name="odd")
+    refused(net.save(tmp_path, y), "odd|invalid ONNX")
+
+
+@pytest.mark.parametrize(
+    "shapes", [[(9, 3)], [(10, 3), (4,)], [(10, 3), (2, 3)], [(10, 0)], [(10, 3, 1)], [(10,)]]
+)
+def test_dense_initialisers_of_a_wrong_shape(shapes, tmp_path):
+    net = Net(*VECTOR)
+    refused(
+        net.save(tmp_path, net.put("Gemm", "x", *(net.normal(*s) for s in shapes), name="odd")), "odd|invalid"
+    )
+
+
+def test_an_initialiser_with_too_few_bytes(tmp_path):
+    net = Net(*VECTOR)
+    model = net.model(net.put("Gemm", "x", net.normal(10, 7)))
+    model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[:-4]
+    path = tmp_path / "net.onnx"
+    onnx.save(model, str(path))
+    refused(path, "invalid ONNX|damaged initializer")
+
+
+# -- graphs -----------------------------------------------------------------------------------------
+
+
+def _edited(tmp_path, edit):
+    net = Net(*VECTOR)
+    y = net.put("Relu", net.put("Gemm", "x", net.normal(10, 10), name="g"))
+    model = net.model(y)
+    edit(model.graph)
+    path = tmp_path / "net.onnx"
+    onnx.save(model, str(path))
+    return path
+
+
+def test_unsorted_and_cyclic_nodes(tmp_path):
+    def swap(graph):
+        nodes = list(graph.node)[::-1]
+        del graph.node[:]
+        graph.node.extend(nodes)
+
+    def cycle(graph):
+        graph.node[0].input[0] = graph.node[1].output[0]
+
+    for edit in (swap, cycle):
+        refused(_edited(tmp_path, edit), "invalid ONNX")
+
+
+def test_missing_inputs_and_outputs(tmp_path):
+    refused(_edited(tmp_path, lambda g: g.ClearField("input")), "invalid ONNX|no inputs")
+    refused(_edited(tmp_path, lambda g: g.node[0].input.__setitem__(0, "nowhere")), "invalid ONNX")
+    refused(_edited(tmp_path, lambda g: g.output[0].__setattr__("name", "nowhere")), "nowhere|invalid ONNX")
+    refused(_edited(tmp_path, lambda g: g.ClearField("output")), "no outputs")
+    refused(_edited(tmp_path, lambda g: g.node[0].input.__delitem__(1)), "g|invalid ONNX")
+    refused(_edited(tmp_path, lambda g: g.node[1].input.__delitem__(0)), "invalid|malformed")
+
+
+def test_duplicated_names(tmp_path):
+    refused(_edited(tmp_path, lambda g: g.node[1].output.__setitem__(0, g.node[0].output[0])), "invalid ONNX")
+    refused(_edited(tmp_path, lambda g: g.node[0].output.__setitem__(0, "x")), "invalid ONNX")
+    refused(_edited(tmp_path, lambda g: g.input.add().CopyFrom(g.input[0])), "x|invalid ONNX")
+
+    def twice(graph):
+        graph.output.add().CopyFrom(graph.output[0])
+
+    refused(_edited(tmp_path, twice), "two outputs of one name")
+
+
+@pytest.mark.parametrize("dims", [(1, 0), (0, 0), (1, 4, 0, 8), (1, -3), ("N", "M")])
+def test_zero_negative_and_dynamic_dims(dims, tmp_path):
+    net = Net(*dims)
+    refused(net.save(tmp_path, net.put("Relu", "x")), "^x: |invalid ONNX")
+
+
+@pytest.mark.parametrize(
+    "dims", [(1, 10**12), (1, 3, 10**6, 10**6), (1, 2**62, 2**62, 4), (1, 3, 50_000, 50_000)]
+)
+@pytest.mark.parametrize("kind", ["Relu", "MaxPool", "GlobalAveragePool"])
+def test_huge_declared_dims(dims, kind, tmp_path):
+    net = Net(*dims)
+    attributes = {"kernel_shape": [2, 2]} if kind == "MaxPool" else {}
+    refused(net.save(tmp_path, net.put(kind, "x", **attributes)), "^x: |net")
+
+
+WINDOWS = [
+    {"strides": [0, 1]}, {"strides": [-1, 1]}, {"strides": [1]}, {"strides": [1, 1, 1]}, {"dilations": [0, 1]},
+    {"dilations": [-2, 1]}, {"pads": [1, 1]}, {"pads": [-1, 0, 0, 0]}, {"pads": [10**12, 0, 0, 0]},
+    {"pads": [10**6, 10**6, 10**6, 10**6]}, {"dilations": [10**9, 1]}, {"auto_pad": "SOMEHOW"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("attributes", WINDOWS, ids=str)
+@pytest.mark.parametrize("kind", ["Conv", "MaxPool", "AveragePool"])
+def test_impossible_windows(kind, attributes, tmp_path):
+    net = Net(*MAP)
+    inputs = [net.normal(6, 4, 3, 3)] if kind == "Conv" else []
+    more = {} if kind == "Conv" else {"kernel_shape": [3, 3]}
+    y = net.put(kind, "x", *inputs, name="odd", **more, **attributes)
+    refused(net.save(tmp_path, y, infer=False), "odd|invalid ONNX")
+
+
+@pytest.mark.parametrize("kernel", [[0, 0], [3], [-1, 2], [3, 3, 3], [99, 99], [10**9, 10**9]])
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
+def test_impossible_kernels(kind, kernel, tmp_path):
+    net = Net(*MAP)
+    refused(net.save(tmp_path, net.put(kind, "x", name="odd", kernel_shape=kernel)), "odd|invalid ONNX")
+
+
+@pytest.mark.parametrize(
+    "target", [[], [0], [1, 7], [2, 144], [1, -1, -1], [-1], [1, 0, 0, 0, 0, 0], [1, -2], [1, 0, 0]]
+)
+def test_impossible_reshapes(target, tmp_path):
+    net = Net(*MAP)
+    refused(
+        net.save(tmp_path, net.put("Reshape", "x", net.constant(target, np.int64), name="odd")),
+        "odd|invalid ONNX",
+    )
+
+
+@pytest.mark.parametrize("perm", [[1, 0, 2, 3], [0, 1, 2], [0, 1, 1, 2], [0, 1, 2, 9], [0, 1, 2, -1], None])
+def test_impossible_transposes(perm, tmp_path):
+    net = Net(*MAP)
+    more = {} if perm is None else {"perm": perm}
+    refused(net.save(tmp_path, net.put("Transpose", "x", name="odd", **more)), "odd|invalid ONNX")
+
+
+# -- quantisers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [-0.1, 0.0, np.nan, np.inf])
+@pytest.mark.parametrize("where", ["activation", "weight"])
+def test_scales_that_are_not_positive(scale, where, tmp_path):
+    net = Net(*VECTOR)
+    x = net.quantised("x", scale if where == "activation" else 0.1, 0, np.int8)
+    w = net.weights(net.rng.integers(-9, 9, (7, 10)), scale if where == "weight" else 0.1)
+    y = net.quantised(net.put("Gemm", x, w, transB=1), 0.1, 0, np.int8)
+    text = refused(net.save(tmp_path, y), "a scale that is not positive and finite")
+    assert "(try a valid quantiser)" in text
+
+
+def test_quantisers_that_do_not_fit(tmp_path):
+    rng = np.random.default_rng(0)
+
+    def one(edit):
+        net = Net(*VECTOR)
+        edit(net)
+        path = net.save(tmp_path, net.nodes[-1].output[0])
+        return refused(path, "unsupported node")
+
+    def per_axis(net):
+        pair = net.constant(np.full(10, 0.1)), net.constant(np.zeros(10), np.int8)
+        net.put("DequantizeLinear", net.put("QuantizeLinear", "x", *pair, axis=1), *pair, axis=1)
+
+    def other_scale(net):
+        q = net.put("QuantizeLinear", "x", net.constant(0.1), net.constant(0, np.int8))
+        net.put("DequantizeLinear", q, net.constant(0.2), net.constant(0, np.int8))
+
+    def wrong_count(net):
+        w = net.weights(rng.integers(-9, 9, (7, 10)), np.full(6, 0.1), zero=False)
+        net.put("Gemm", net.quantised("x", 0.1, 0, np.int8), w, transB=1)
+
+    assert "an activation quantised per axis" in one(per_axis)
+    assert "a scale that differs from its QuantizeLinear's" in one(other_scale)
+    one(wrong_count)
+
+
+def test_the_type_of_an_input(tmp_path):
+    net = Net(*VECTOR, kind=TensorProto.INT64)
+    refused(
+        net.save(tmp_path, net.put("Relu", "x")),
+        "^x: input of type INT64; expected float, int8 or uint8|invalid",
+    )
+    net = Net(*VECTOR, kind=INT8)  # int8 without DequantizeLinear: no scale says what the integers mean
+    refused(net.save(tmp_path, net.put("MaxPool", "x", kernel_shape=[2])), ".")
+
+
+# -- everything at once -----------------------------------------------------------------------------
+
+UNSUPPORTED = """\
+FILE: 4 unsupported node(s): first: op Sin | pool: ceil_mode = 1 (try explicit pads) | odd: transA = 1 \
+(try a Gemm without transA) | own: op com.acme.Magic (try an export in standard ONNX ops (QDQ form)); \
+expected supported ops only; try tinybound inspect; supported are """
+
+
+def test_everything_unsupported_is_listed_at_once(tmp_path):
+    """By node name, with remedies; what depends on an unsupported node is not blamed."""
+    net = Net(*MAP)
+    a = net.put("Sin", "x", name="first")
+    net.put("Relu", a, name="innocent")
+    b = net.put("MaxPool", "x", name="pool", kernel_shape=[2, 2], ceil_mode=1)
+    c = net.put("Flatten", "x")
+    d = net.put("Gemm", c, net.normal(1, 3), name="odd", transA=1)
+    e = net.put("Add", a, b, name="also innocent")
+    model = net.model(d, e)
+    model.graph.node.append(helper.make_node("Magic", ["x"], ["own"], "own", domain="com.acme"))
+    model.opset_import.append(helper.make_opsetid("com.acme", 1))
+    path = tmp_path / "net.onnx"
+    onnx.save(model, str(path))
+
+    with pytest.raises(UnsupportedModel) as caught:
+        load_onnx(path)
+
+    assert str(caught.value).replace(str(path), "FILE") == UNSUPPORTED + ", ".join(sorted(BY_ONNX))
+    assert [p.node for p in caught.value.problems] == ["first", "pool", "odd", "own"]
+
+
+def test_a_softmax_inside(tmp_path):
+    net = Net(*VECTOR)
+    y = net.put("Gemm", net.put("Softmax", "x", name="early"), net.normal(10, 3))
+    refused(net.save(tmp_path, y), "^early: a softmax inside the network")
+
+
+def test_a_control_flow_node(tmp_path):
+    net = Net(*VECTOR)
+    branch = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["r"])], "b", [], [helper.make_tensor_value_info("r", 1, [1, 10])]
+    )
+    condition = net.constant(True, np.bool_)
+    y = net.put("If", condition, then_branch=branch, else_branch=branch, name="odd")
+    refused(net.save(tmp_path, y), "odd|output|invalid")
+
+
+# -- fuzz -------------------------------------------------------------------------------------------
+
+
+def _seed_model(tmp_path):
+    net = Net(1, 2, 4, 4)
+    x = net.quantised("x", 0.1, 3, np.int8)
+    w = net.weights(net.rng.integers(-99, 99, (3, 2, 2, 2)), [0.1, 0.2, 0.3])
+    y = net.quantised(net.put("Relu", net.put("Conv", x, w, strides=[2, 2])), 0.2, -128, np.int8)
+    y = net.put("Reshape", y, net.constant([1, -1], np.int64))
+    y = net.put("Gemm", y, net.normal(12, 3), net.normal(3))
+    return net.save(tmp_path, net.put("Softmax", y))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_flipped_bytes(seed, tmp_path):
+    """300 mutations of a small valid model: it compiles, or CompileError says why. Nothing else, and quickly."""
+    data = _seed_model(tmp_path).read_bytes()
+    rng = np.random.default_rng(seed)
+    path = tmp_path / "fuzz.onnx"
+    refusals, slowest = 0, 0.0
+    for _ in range(100):
+        broken = np.frombuffer(data, np.uint8).copy()
+        for _ in range(rng.integers(1, 4)):
+            broken[rng.integers(len(broken))] = rng.integers(256)
+        path.write_bytes(broken.tobytes())
+        begin = time.monotonic()
+        try:
+            with np.errstate(all="ignore"):
+                pipeline(path)
+        except CompileError as error:
+            refusals += 1
+            assert "\n" not in str(error)
+        slowest = max(slowest, time.monotonic() - begin)
+    print(f"{refusals} of 100 refused, slowest {slowest:.2f} s")
+    assert refusals > 10
+    assert slowest < 10
+
+
+def test_the_fuzzed_model_itself_compiles(tmp_path):
+    graph = pipeline(_seed_model(tmp_path))
+    assert run(graph, {"x": np.zeros((2, 4, 4), np.int64)})[graph.outputs[0]].shape == (3,)
