@@ -404,11 +404,11 @@ def _seed_model(tmp_path):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_flipped_bytes(seed, tmp_path):
-    """300 mutations of a small valid model: it compiles, or CompileError says why. Nothing else, and quickly."""
+    """100 mutations of a small valid model: it compiles, or CompileError says why; nothing else, quickly."""
     data = _seed_model(tmp_path).read_bytes()
     rng = np.random.default_rng(seed)
     path = tmp_path / "fuzz.onnx"
-    refusals, slowest = 0, 0.0
+    refusals, slowest, lines = 0, 0.0, 0
     for _ in range(100):
         broken = np.frombuffer(data, np.uint8).copy()
         for _ in range(rng.integers(1, 4)):
@@ -420,10 +420,11 @@ def test_flipped_bytes(seed, tmp_path):
                 pipeline(path)
         except CompileError as error:
             refusals += 1
-            assert "\n" not in str(error)
+            lines = max(lines, str(error).count("\n"))
         slowest = max(slowest, time.monotonic() - begin)
     print(f"{refusals} of 100 refused, slowest {slowest:.2f} s")
     assert refusals > 10
+    assert lines == 0
     assert slowest < 10
 
 

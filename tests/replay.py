@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A QDQ model cut at its quantised tensors: ONNX Runtime computes each layer from golden's own inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from onnx_nets import session
+
+from tinybound.domains.exact import run
+from tinybound.frontends import Imported, load_onnx
+from tinybound.graph import Graph
+from tinybound.ops import Requantise, Softmax
+from tinybound.quantise.calibrate import calibrate
+from tinybound.quantise.lower import lower
+from tinybound.quantise.scales import activation
+from tinybound.quantise.weights import choose_weights
+
+
+@dataclass
+class Seen:
+    """Elements of one value: differing, compared, largest difference in steps, and farthest from a tie."""
+
+    differing: int = 0
+    compared: int = 0
+    worst: float = 0.0
+    from_tie: float = 0.0
+
+    def add(self, gap: NDArray[Any], distance: NDArray[Any] | None) -> None:
+        """More elements; `distance` is how far each exact result was from a rounding tie, in steps."""
+        self.differing += int((gap > 0).sum())
+        self.compared += gap.size
+        self.worst = max(self.worst, float(gap.max()))
+        if distance is not None and (gap > 0).any():
+            self.from_tie = max(self.from_tie, float(distance[gap > 0].max()))
+
+
+def integer_graph(path: Path) -> tuple[Imported, Graph]:
+    """Imported and lowered; values that the file does not quantise are calibrated on its input range."""
+    imported = load_onnx(path)
+    assert imported.quantised
+    graph, wanted = imported.graph, dict(imported.activations)
+    free = [n for n in graph.values if n not in wanted]
+    if free:
+        rng, x = np.random.default_rng(0), {}
+        for name in graph.inputs:
+            x[name] = rng.uniform(*real_range(imported, name), (20, *graph.values[name].shape))
+        wanted |= {n: activation(*ends) for n, ends in calibrate(graph, x).items() if n in free}
+    return imported, lower(graph, wanted, choose_weights(graph, {}, imported.weights, power_of_two=False))
+
+
+def real_range(imported: Imported, name: str) -> tuple[float, float]:
+    """What an input's integers can represent."""
+    scaled = imported.activations.get(name)
+    return (
+        (-1.0, 1.0)
+        if scaled is None
+        else (float(scaled.scale * (-128 - scaled.zero)), float(scaled.scale * (127 - scaled.zero)))
+    )
+
+
+def distance_from_tie(graph: Graph, values: dict[str, Any], name: str) -> NDArray[np.float64] | None:
+    """|fraction of acc * m / 2^s - 1/2| of each element; None for a value that is not requantised."""
+    node = graph.producer(name)
+    if node is None or not isinstance(node.op, Requantise):
+        return None
+    each = (-1, *(1,) * (values[name].ndim - 1))
+    shift = node.op.shift.reshape(each)
+    product = (values[node.inputs[0]] - node.op.zero_in) * node.op.multiplier.reshape(each)
+    rest = product - ((product >> shift) << shift)
+    return np.abs(rest / 2.0**shift - 0.5)
+
+
+def quantised_values(model: onnx.ModelProto, graph: Graph) -> dict[str, tuple[str, int]]:
+    """Integer tensor of the file -> (value of the graph, ONNX type)."""
+    constants = {t.name: t.data_type for t in model.graph.initializer}
+    outputs = dict(zip((o.name for o in model.graph.output), graph.outputs, strict=True))
+    renamed = {
+        n.input[0]: outputs[n.output[0]]
+        for n in model.graph.node
+        if n.op_type == "DequantizeLinear" and n.output[0] in outputs
+    }
+    found = {}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[0] not in constants:
+            value = renamed.get(node.output[0], node.input[0])
+            if value in graph.values:
+                found[node.output[0]] = (value, constants.get(node.input[2], TensorProto.UINT8))
+    return found
+
+
+def cut(model: onnx.ModelProto, graph: Graph, names: dict[str, tuple[str, int]]) -> onnx.ModelProto:
+    """Every quantised tensor becomes an output; those who read it read an input of the name `.in` instead."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    constants = {t.name for t in model.graph.initializer}
+    del copy.graph.output[:], copy.graph.input[:], copy.graph.value_info[:]
+    copy.graph.input.extend(entry for entry in model.graph.input if entry.name not in constants)
+    for tensor, (value, kind) in names.items():
+        shape = [1, *graph.values[value].shape]
+        copy.graph.input.append(helper.make_tensor_value_info(f"{tensor}.in", kind, shape))
+        copy.graph.output.append(helper.make_tensor_value_info(tensor, kind, shape))
+    for node in copy.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in names:
+            node.input[0] += ".in"
+    return copy
+
+
+def replay(path: Path, x: Any, *, optimise: bool) -> tuple[dict[str, Seen], Graph]:
+    """Per quantised value of the file: golden against ONNX Runtime, over samples x (n, *shape) of the input.
+
+    A softmax has a scale of its own here (1/256, the file's is often 1/255): it is compared as a real number.
+    """
+    imported, whole = integer_graph(path)
+    model = onnx.load(str(path))
+    names = quantised_values(model, whole)
+    reference = session(cut(model, whole, names), optimise=optimise)
+    wanted = {i.name for i in reference.get_inputs()}
+    result = {value: Seen() for value, _ in names.values()}
+    (source,) = whole.inputs
+    unit = whole.values[source].quant
+    for sample in x:
+        q = np.clip(np.rint(sample / np.float32(float(unit.scale[0]))) + unit.zero, -128, 127)
+        values = run(whole, {source: q.astype(np.int64)})
+        feeds = {source: sample.astype(np.float32)[None]}
+        for tensor, (value, kind) in names.items():
+            stored = values[value] + (128 if kind == TensorProto.UINT8 else 0)
+            feeds[f"{tensor}.in"] = stored.astype(np.uint8 if kind == TensorProto.UINT8 else np.int8)[None]
+        got = reference.run(list(names), {n: v for n, v in feeds.items() if n in wanted})
+        for (value, kind), array in zip(names.values(), got, strict=True):
+            theirs = array[0].astype(np.int64) - (128 if kind == TensorProto.UINT8 else 0)
+            node = whole.producer(value)
+            if node is not None and isinstance(node.op, Softmax):
+                file = imported.activations[value]
+                real = (theirs - file.zero) * float(file.scale) - (values[value] + 128) / 256
+                result[value].add(np.round(np.abs(real) * 256, 2), None)
+            else:
+                gap = np.abs(theirs - values[value])
+                result[value].add(gap, distance_from_tie(whole, values, value))
+    return result, whole
