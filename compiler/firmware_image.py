@@ -17,7 +17,7 @@ from .build import Build
 from .errors import CompileError, PromiseError
 from .simulate.boards import BOARDS, Board
 from .simulate.emulated import Counts, Emulated
-from .simulate.executors import against_golden, flatten, folder_of
+from .simulate.executors import against_golden, flatten, folder_of, packed
 from .simulate.footprint import footprint
 
 
@@ -60,8 +60,10 @@ def make_firmware(build: Build, board: Board, max_error: Fraction | None = None)
         found = against_golden(artefact, board.name, vectors, work)
         if found.first is not None:
             raise PromiseError(board.name, f"{found.mismatches} integers differ, first {found.first}", "none")
-        image = machine.build(sources, artefact.name, work, defines=defines).read_bytes()
-        counts = machine.count(sources, artefact.name, work, flatten(build.graph, vectors)[:1])
+        macros = packed(artefact, board.name)
+        image = machine.build(sources, artefact.name, work, defines=[*defines, *macros]).read_bytes()
+        first = flatten(build.graph, vectors)[:1]
+        counts = machine.count(sources, artefact.name, work, first, defines=macros)
         sizes = footprint(board, sources, artefact.name, work)
     report = with_counts(build.report, board.name, counts)
     if board.name == report["core"]:
@@ -74,7 +76,10 @@ def count_on(build: Build, board: Board, inputs: NDArray[np.int8], bits: int) ->
     """Instructions of one inference."""
     with tempfile.TemporaryDirectory() as work:
         sources = folder_of(build.artefact, board.name)
-        return Emulated(board).count(sources, build.artefact.name, Path(work), inputs[:1], bits)
+        macros = packed(build.artefact, board.name)
+        return Emulated(board).count(
+            sources, build.artefact.name, Path(work), inputs[:1], bits, defines=macros
+        )
 
 
 def with_counts(report: Mapping[str, Any], core: str, counts: Counts) -> dict[str, Any]:

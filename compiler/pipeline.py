@@ -40,13 +40,6 @@ def build_networks(model: Path, options: Options) -> Networks:
     """Load, calibrate, quantise."""
     imported = load_onnx(model)
     graph = imported.graph
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise CompileError(
-            str(model),
-            f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
-            "one of each",
-            "a model cut into parts with one input and one output",
-        )
     box = parse_box(options.domain, graph) if options.domain else None
     samples = _samples(imported, options, box)
     integer_graph = _quantise(imported, options, samples, box)

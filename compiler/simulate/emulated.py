@@ -98,11 +98,13 @@ class Emulated:
             note = "this QEMU does not take the counting plugin" if markers else ""
             return Result(read_outputs(folder, n), read_traces(folder, n), note=note)
 
-    def count(self, c_dir: Path, name: str, work: Path, inputs: Bytes, bits: int = 8) -> Counts:
+    def count(
+        self, c_dir: Path, name: str, work: Path, inputs: Bytes, bits: int = 8, defines: Sequence[str] = ()
+    ) -> Counts:
         """Count the inference of inputs[0], inputs (n >= 1, INPUT_SIZE); see Counts."""
         regions = []
         for trace in (False, True):
-            elf = self.build(c_dir, name, work, trace=trace, count=True)
+            elf = self.build(c_dir, name, work, trace=trace, count=True, defines=defines)
             result = self.run(elf, inputs[:1], bits, work)
             if result.instructions is None:
                 return Counts(None, (), 0, result.note)

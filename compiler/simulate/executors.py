@@ -67,9 +67,34 @@ def folder_of(artefact: Artefact, executor: str) -> Path:
 
 
 def flatten(graph: Graph, vectors: dict[str, Ints]) -> NDArray[np.int8]:
-    """N x bytes: the one input of the network in the order of the ONNX tensor."""
-    array = vectors[graph.inputs[0]]
-    return np.ascontiguousarray(array.reshape(len(array), -1).astype(np.int8))
+    """N x bytes: the network's inputs one after the other, each in the order of its ONNX tensor."""
+    parts = [vectors[name].reshape(len(vectors[name]), -1) for name in graph.inputs]
+    return np.ascontiguousarray(np.concatenate(parts, axis=1).astype(np.int8))
+
+
+def unflatten(graph: Graph, outputs: NDArray[np.int8]) -> dict[str, Ints]:
+    """The network's outputs by name, N x shape, from N x bytes with one output after the other."""
+    ends = np.cumsum([graph.values[name].size for name in graph.outputs])
+    parts = np.split(outputs.astype(np.int64), ends[:-1], axis=1)
+    return {
+        name: part.reshape(len(part), *graph.values[name].shape)
+        for name, part in zip(graph.outputs, parts, strict=True)
+    }
+
+
+def packed(artefact: Artefact, executor: str) -> list[str]:
+    """Macros for the C driver when a network has several inputs or outputs: all in one buffer each."""
+    graph = artefact.graph
+    if executor == "rtl" or len(graph.inputs) == len(graph.outputs) == 1:
+        return []
+    arguments, sizes = [], []
+    for buffer, names in (("in", graph.inputs), ("out", graph.outputs)):
+        ends = np.cumsum([0, *(graph.values[name].size for name in names)]).tolist()
+        arguments += [f"({buffer})+{at}" for at in ends[:-1]]
+        sizes.append(ends[-1])
+    bits, more = ("_bits", ",bits") if has_bits(graph) else ("", "")
+    call = f"TB_CALL(in,out)={artefact.name}_run{bits}({','.join(arguments)}{more})"
+    return [f"TB_INPUT_SIZE={sizes[0]}", f"TB_OUTPUT_SIZE={sizes[1]}", call]
 
 
 def outputs_of(
@@ -81,10 +106,9 @@ def outputs_of(
         values = golden(graph, vectors, bits)
         return {name: values[name] for name in graph.outputs}
     machine = machine_of(executor)
-    program = machine.build(folder_of(artefact, executor), artefact.name, work)
-    result = machine.run(program, flatten(graph, vectors), bits, work)
-    (name,) = graph.outputs
-    return {name: result.outputs.astype(np.int64).reshape(-1, *graph.values[name].shape)}
+    macros = packed(artefact, executor)
+    program = machine.build(folder_of(artefact, executor), artefact.name, work, defines=macros)
+    return unflatten(graph, machine.run(program, flatten(graph, vectors), bits, work).outputs)
 
 
 def against_golden(artefact: Artefact, executor: str, vectors: dict[str, Ints], work: Path) -> Comparison:
@@ -100,7 +124,8 @@ def against_golden(artefact: Artefact, executor: str, vectors: dict[str, Ints], 
     if executor == "golden":
         return compare([], golden(graph, vectors))
     machine = machine_of(executor)
-    program = machine.build(folder_of(artefact, executor), artefact.name, work, trace=True)
+    macros = packed(artefact, executor)
+    program = machine.build(folder_of(artefact, executor), artefact.name, work, trace=True, defines=macros)
     for bits, some in settings:
         mark = "" if bits == 8 else f" @ {bits} bits"
         expected.update({f"{name}{mark}": array for name, array in golden(graph, some, bits).items()})
@@ -109,9 +134,8 @@ def against_golden(artefact: Artefact, executor: str, vectors: dict[str, Ints], 
             found = result.traces.get(index)
             bytes_ = np.zeros((len(result.outputs), 0), np.int8) if found is None else found.view(np.int8)
             shown.append((f"{value}{mark}", order, bytes_.astype(np.int64)))
-        (name,) = graph.outputs
-        expected[f"output {name}{mark}"] = expected[f"{name}{mark}"]
-        shown.append(
-            (f"output {name}{mark}", np.arange(graph.values[name].size), result.outputs.astype(np.int64))
-        )
+        for name, array in unflatten(graph, result.outputs).items():
+            expected[f"output {name}{mark}"] = expected[f"{name}{mark}"]
+            rows = array.reshape(len(array), -1)
+            shown.append((f"output {name}{mark}", np.arange(rows.shape[1]), rows))
     return compare(shown, expected)

@@ -68,31 +68,31 @@ def bound_seen(
     real: Mapping[str, NDArray[np.float64]] | None,
 ) -> BoundSeen:
     """Differences between the networks. Without real inputs the integers stand for their real values."""
-    (name,) = graph.inputs
-    if real is None or name not in real:
-        real = {name: dequantise(graph.values[name], vectors[name])}
-    held = domain.holds(name, real[name])
-    whole, single = bounded_values(graph, float_graph)
-    q = golden(graph, vectors)[whole]
-    y = dequantise(graph.values[whole], q)
-    limit = None if certificate is None else _limits(certificate, whole, y.shape[1:])
+    reals = {
+        name: real[name] if real and name in real else dequantise(graph.values[name], vectors[name])
+        for name in graph.inputs
+    }
+    held = np.logical_and.reduce([domain.holds(name, reals[name]) for name in graph.inputs])
+    shown = golden(graph, vectors)
+    pairs = list(zip(bounded_values(graph), bounded_values(float_graph), strict=True))
+    limits = {} if certificate is None else {w: _limits(certificate, w, shown[w].shape[1:]) for w, _ in pairs}
     largest, violations = 0.0, 0
     for i in np.flatnonzero(held):
-        x = run(float_graph, {name: real[name][i]})[single]
-        gap = np.abs(x - y[i])
-        largest = max(largest, float(gap.max()))
-        violations += int(limit is not None and bool((gap > limit).any()))
-    worst = None if limit is None else float(limit.max())
+        x = run(float_graph, {name: reals[name][i] for name in graph.inputs})
+        gaps = {w: np.abs(x[f] - dequantise(graph.values[w], shown[w][i])) for w, f in pairs}
+        largest = max(largest, *(float(gap.max()) for gap in gaps.values()))
+        violations += int(any((gaps[w] > limit).any() for w, limit in limits.items()))
+    worst = max((float(limit.max()) for limit in limits.values()), default=None)
     return BoundSeen(worst, largest, int(held.sum()), int((~held).sum()), violations)
 
 
-def bounded_values(graph: Graph, float_graph: Graph) -> tuple[str, str]:
-    """The (integer, float) values that the certificate bounds: the output, or the logits before a Softmax."""
+def bounded_values(graph: Graph) -> list[str]:
+    """The values that a certificate bounds: each output, or the logits before a Softmax."""
     found = []
-    for each in (graph, float_graph):
-        last = each.producer(each.outputs[0])
-        found.append(last.inputs[0] if last is not None and isinstance(last.op, Softmax) else each.outputs[0])
-    return found[0], found[1]
+    for name in graph.outputs:
+        last = graph.producer(name)
+        found.append(last.inputs[0] if last is not None and isinstance(last.op, Softmax) else name)
+    return found
 
 
 def _limits(certificate: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -97,6 +97,39 @@ def branches(plan: Plan) -> tuple[dict[tuple[int, int], str], list[tuple[str, st
     return feeds, forks
 
 
+def ports(plan: Plan, feeds: dict[tuple[int, int], str]) -> dict[str, Any]:
+    """How the one stream in is split among the inputs, and the outputs are joined into the one stream out."""
+    inputs, outputs = plan.graph.inputs, plan.outputs
+    names, size = streams(plan), plan.size
+    splits, entry = [], names[inputs[-1]]
+    for i in reversed(range(len(inputs) - 1)):
+        after = sum(size[each] for each in inputs[i + 1 :])
+        splits.append(
+            {"source": f"in{i}", "a": names[inputs[i]], "b": entry, "first": size[inputs[i]], "second": after}
+        )
+        entry = f"in{i}"
+    joins, leaving = [], feeds[(-1, 0)]
+    for i in range(1, len(outputs)):
+        before = sum(size[each] for each in outputs[:i])
+        part = {
+            "target": f"out{i}",
+            "a": leaving,
+            "b": feeds[(-1, i)],
+            "first": before,
+            "second": size[outputs[i]],
+        }
+        joins.append(part)
+        leaving = f"out{i}"
+    return {
+        "splits": splits,
+        "entry": entry,
+        "joins": joins,
+        "exit": leaving,
+        "frame_in": sum(size[each] for each in inputs),
+        "frame_out": sum(size[each] for each in outputs),
+    }
+
+
 def generate_verilog(graph: Graph) -> dict[str, str]:
     """File name -> text of verilog/: NAME.v, all blocks, ROM contents, file lists and the C++ driver."""
     name = identifier(graph.name)
@@ -114,6 +147,8 @@ def generate_verilog(graph: Graph) -> dict[str, str]:
         "feeds": feeds,
         "forks": forks,
         "stream": streams(plan),
+        "unread": [streams(plan)[each] for each in graph.inputs if not plan.readers(each)],
+        **ports(plan, feeds),
         "size": plan.size,
         "mem": memories,
         "geometry": geometry,
@@ -124,8 +159,12 @@ def generate_verilog(graph: Graph) -> dict[str, str]:
         "pool": None if plan.pool is None else plan.pool.table().ravel(),
     }
     top = render("network.v.j2", **names)
-    sizes = {"frame_in": graph.values[graph.inputs[0]].size, "frame_out": graph.values[graph.outputs[0]].size}
-    driver = {"top": name, "has_bits": has_bits(graph), **sizes}
+    driver = {
+        "top": name,
+        "has_bits": has_bits(graph),
+        "frame_in": names["frame_in"],
+        "frame_out": names["frame_out"],
+    }
     blocks = {
         entry.name: entry.read_text(encoding="utf-8")
         for entry in sorted(files("tinybound.hw").iterdir(), key=lambda e: e.name)
