@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Every array of numbers in the file; ValueError when it is missing, damaged, or needs pickle."""
     try:
-        found = np.load(path, allow_pickle=False)
-        if not isinstance(found, np.lib.npyio.NpzFile):
-            raise ValueError("one array without a name")
-        with found as archive:
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise ValueError("not a readable .npz file (no archive)")
+        with np.load(path, allow_pickle=False) as archive:
             arrays = {name: np.asarray(archive[name]) for name in archive.files}
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"not a readable .npz file ({error})") from error

@@ -83,19 +83,19 @@ def _ends(values: Any, shape: tuple[int, ...], towards: float) -> Floats:
         if ends.size == 1:
             return np.broadcast_to(ends, shape).copy()
         if array.shape not in (shape, (1, *shape), (prod(shape),)):
-            raise ValueError(f"shape {array.shape}")
+            raise ValueError(f"their shape is {array.shape}")
         return ends.reshape(shape)
     except (ValueError, TypeError, ArithmeticError) as error:
         raise CompileError(
             "--domain",
-            f"{np.size(values)} value(s) that do not fit shape {shape} ({error})",
+            f"ends that do not fit shape {shape} ({error})",
             "finite numbers of that shape",
         ) from error
 
 
 def _exact(value: Any) -> Fraction:
     """Decimals and whole numbers as written, others as the double they are; ValueError outside float32."""
-    if not -FLOAT32_MAX <= value <= FLOAT32_MAX:
+    if isinstance(value, str) or not abs(float(value)) <= FLOAT32_MAX:
         raise ValueError(f"{value} is no float32")
     return Fraction(value if isinstance(value, Decimal | int) else float(value))
 

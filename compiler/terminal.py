@@ -124,7 +124,9 @@ def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
         for what, key in (("flash", "flash_bytes"), ("RAM", "ram_bytes"), ("stack", "stack_bytes"))
         if report.get(key) is not None
     )
-    out.print(f"{report['core']}: {sizes or report.get('note', '')}")
+    out.print(f"{report['core']}: {sizes}")
+    if "note" in report:
+        out.print(escape(report["note"]))
     for core, count in report["instructions"].items():
         out.print(f"{core}: {count} instructions")
     if "certificate" in report:
