@@ -61,7 +61,8 @@ def test_data_files_match_a_listed_pattern():
 
 def test_sources_name_their_licence():
     sources = tracked("*.py", "*.c", "*.h", "*.v", "*.sv", "*.cpp", "*.S", "*.ld", "*.sh", "Makefile")
-    bare = [str(p.relative_to(ROOT)) for p in sources if SPDX not in "".join(head(p, 3))]
+    ours = [p for p in sources if p.parent.name != "golden"]  # generated text belongs to the user
+    bare = [str(p.relative_to(ROOT)) for p in ours if SPDX not in "".join(head(p, 3))]
     assert bare == []
 
 
