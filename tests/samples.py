@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,10 +20,15 @@ from tinybound.passes.activations import add_activations
 from tinybound.passes.run_time_bits import has_bits, with_bits
 from tinybound.quantise.lower import lower
 from tinybound.quantise.weights import choose_weights
+from tinybound.simulate.boards import BOARDS
+from tinybound.simulate.emulated import Emulated
+from tinybound.simulate.executors import flatten, unflatten
 from tinybound.simulate.host import Host
-from tinybound.simulate.machine import Machine
+from tinybound.simulate.machine import Machine, Result
+from tinybound.simulate.rtl import Rtl
 from tinybound.targets.c import generate_c, identifier
 from tinybound.targets.plan import exposed, make_plan
+from tinybound.targets.verilog import generate_verilog
 
 Integers = NDArray[np.int64]
 Vectors = dict[str, Integers]  # graph input -> (n, *shape)
@@ -169,6 +174,18 @@ def with_one_buffer(graph: Graph, texts: Mapping[str, str], folder: Path) -> str
     return outer
 
 
+def shown(graph: Graph, result: Result) -> dict[str, Integers]:
+    """value -> (n, *shape) of every layer that a verification build shows, and of every output."""
+    count = len(result.outputs)
+    values: dict[str, Integers] = {}
+    for index, value, order in exposed(make_plan(graph)):
+        seen = result.traces[index].view(np.int8).astype(np.int64)
+        logical = np.empty_like(seen)
+        logical[:, order] = seen
+        values.setdefault(value, logical.reshape(count, *graph.values[value].shape))
+    return values | {f"output {name}": array for name, array in unflatten(graph, result.outputs).items()}
+
+
 @dataclass(frozen=True)
 class OnMachine:
     """Runs generated C on a machine, with guard zones and traces, and gives values in logical order."""
@@ -184,34 +201,37 @@ class OnMachine:
         """bits -> value -> (n, *shape), of every layer that a verification build shows and of every output."""
         outer = with_one_buffer(graph, generate_c(graph) if texts is None else texts, folder)
         program = self.machine.build(folder, outer, folder / "build", trace=True)
-        count = len(next(iter(x.values())))
-        flat = np.concatenate([x[n].reshape(count, -1) for n in graph.inputs], axis=1).astype(np.int8)
-        layers = list(exposed(make_plan(graph)))
-        found: dict[int, dict[str, Integers]] = {}
-        for bits in settings:
-            result = self.machine.run(program, flat, bits, folder)
-            values: dict[str, Integers] = {}
-            for index, value, order in layers:
-                seen = result.traces[index].view(np.int8).astype(np.int64)
-                logical = np.empty_like(seen)
-                logical[:, order] = seen
-                values.setdefault(value, logical.reshape(count, *graph.values[value].shape))
-            at = 0
-            for name in graph.outputs:
-                size, shape = graph.values[name].size, graph.values[name].shape
-                out = result.outputs[:, at : at + size].astype(np.int64).reshape(count, *shape)
-                at += size
-                values[f"output {name}"] = out
-            found[bits] = values
-        return found
+        flat = flatten(graph, x)
+        return {bits: shown(graph, self.machine.run(program, flat, bits, folder)) for bits in settings}
 
 
-Executor = Callable[..., dict[int, dict[str, Integers]]]
+@dataclass(frozen=True)
+class OnRtl:
+    """Runs generated Verilog, with stalls on both sides, and gives values in logical order."""
+
+    machine: Rtl = Rtl(stalls=(20, 20))
+
+    @property
+    def name(self) -> str:
+        return self.machine.name
+
+    def __call__(self, graph: Graph, x: Vectors, folder: Path, settings: tuple[int, ...] = (8,),
+                 texts: Mapping[str, str] | None = None) -> dict[int, dict[str, Integers]]:  # fmt: skip
+        """As OnMachine."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, text in (generate_verilog(graph) if texts is None else texts).items():
+            (folder / file).write_text(text)
+        program = self.machine.build(folder, identifier(graph.name), folder / "build", trace=True)
+        return {bits: shown(graph, self.machine.run(program, flatten(graph, x), bits, folder)) for bits in settings}
 
 
-def executors() -> list[OnMachine]:
+Executor = OnMachine | OnRtl
+
+
+def executors() -> list[Executor]:
     """Every back end that the table of tests/test_ops.py compares with the golden model."""
-    return [OnMachine(Host()), OnMachine(Host(sanitize=True))]
+    machines = [Host(), Host(sanitize=True), Emulated(BOARDS["cortex-m4"]), Emulated(BOARDS["rv32imc"])]
+    return [*map(OnMachine, machines), OnRtl()]
 
 
 def mismatches(graph: Graph, x: Vectors, got: Mapping[str, Integers]) -> tuple[int, int, str]:
