@@ -11,6 +11,7 @@ PACKAGES='
 g++                           | g++                                           | C on the host, and Verilated models
 make                          | make                                          | this Makefile, and Verilated models
 perl                          | perl                                          | the verilator command
+verilator                     | /usr/bin/verilator                            | a second version, for lint
 ccache                        | ccache                                        | repeated builds of Verilated models
 iverilog                      | iverilog                                      | a second Verilog simulator (cocotb tests)
 yosys                         | yosys                                         | the area of generated Verilog
