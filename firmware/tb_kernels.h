@@ -48,7 +48,11 @@ static inline int64_t tb_half_even(int64_t v, uint8_t s)
 static inline int8_t tb_requantise(int64_t acc, const tb_scaling *r, int32_t channel)
 {
   const int32_t at = r->step ? channel : 0;
+#ifdef TB_SHIFTS_ONLY /* every multiplier of the network is 1: not even code for a multiplication is left */
+  const int64_t product = acc;
+#else
   const int64_t product = r->multiplier ? acc * r->multiplier[at] : acc;
+#endif
   int64_t q = tb_half_even(product, r->shift[at]) + r->zero;
   q = (q < r->lo) ? r->lo : q;
   q = (q > r->hi) ? r->hi : q;
@@ -265,12 +269,18 @@ static inline void tb_table(const int8_t *in, int8_t *out, int32_t count, const 
   }
 }
 
-static inline void tb_reorder(const int8_t *in, int8_t *out, int32_t count, const uint16_t *from)
-{
-  for (int32_t i = 0; i < count; i++) {
-    out[i] = in[from[i]];
+/* Positions in 16 bits, or in 32 for maps of more than 65,536 elements. */
+#define TB_REORDER(bits)                                                                             \
+  static inline void tb_reorder##bits(const int8_t *in, int8_t *out, int32_t count,                  \
+                                      const uint##bits##_t *from)                                    \
+  {                                                                                                  \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      out[i] = in[from[i]];                                                                          \
+    }                                                                                                \
   }
-}
+
+TB_REORDER(16)
+TB_REORDER(32)
 
 /* p = min(rhe(256 * e / sum e), 255) - 128 with e = table[max - q]. */
 static inline void tb_softmax(const int8_t *in, int8_t *out, int32_t count, const uint16_t *table)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..graph import Graph
 from ..ops import Requantise
+from ..passes.rewrite import fresh
 from ..passes.run_time_bits import has_bits
 from .bounds import CertifiedError
 from .memory import Buffer, place
@@ -33,18 +34,16 @@ class Memory:
 def plan_memory(plan: Plan) -> Memory:
     """Every storage that is neither a caller's input nor a caller's output, and every step's scratch."""
     buffers = []
+    names = {s.index: fresh(f"scratch {s.index}", plan.size) for s in plan.steps if scratch_bytes(s)}
     outside = {*plan.graph.inputs, *plan.outputs}
     for step in plan.steps:
         if step.target not in outside:
             last = max((reader.index for reader in plan.readers(step.target)), default=step.index)
             buffers.append(Buffer(step.target, plan.size[step.target], step.index, last))
-        need = scratch_bytes(step)
-        if need:
-            buffers.append(Buffer(f"scratch {step.index}", need, step.index, step.index))
+        if step.index in names:
+            buffers.append(Buffer(names[step.index], scratch_bytes(step), step.index, step.index))
     offsets, total = place(buffers)
-    scratch = {
-        s.index: (offsets[f"scratch {s.index}"], scratch_bytes(s)) for s in plan.steps if scratch_bytes(s)
-    }
+    scratch = {i: (offsets.pop(name), scratch_bytes(plan.steps[i])) for i, name in names.items()}
     return Memory(offsets, scratch, total)
 
 
@@ -109,7 +108,7 @@ def generate_c(graph: Graph, certified: CertifiedError | None = None) -> dict[st
     memory = plan_memory(plan)
     where = {n: f"in{i}" for i, n in enumerate(graph.inputs)}
     where.update({n: f"out{i}" for i, n in enumerate(plan.outputs)})
-    where.update({n: f"(arena + {at})" for n, at in memory.offsets.items() if not n.startswith("scratch ")})
+    where.update({n: f"(arena + {at})" for n, at in memory.offsets.items()})
     names = {
         "name": name,
         "graph": graph,
@@ -120,6 +119,7 @@ def generate_c(graph: Graph, certified: CertifiedError | None = None) -> dict[st
         "window": window,
         "scaling": scaling,
         "certified": certified,
+        "shifts_only": all((s.requantise.multiplier == 1).all() for s in plan.steps if s.requantise),
         "inputs": [graph.values[n] for n in graph.inputs],
         "outputs": [graph.values[n] for n in graph.outputs],
         "pool": None if plan.pool is None else np.ravel(plan.pool.table()),

@@ -15,6 +15,7 @@ from ..encodings.pool64 import Pool64
 from ..graph import Graph, Node
 from ..ops import Conv, Dense, Requantise, Reshape, Transpose
 from ..passes.layout import Order, movement, orders
+from ..passes.rewrite import fresh
 from .weights import physical_rows
 
 
@@ -96,9 +97,10 @@ class _Planner:
         """Inputs come in ONNX order; maps with several channels are reordered first."""
         if not _identity(self.order[name]):
             node = Node(f"{name}.layout", Reshape(()), (name,), name)
-            self.add(node, f"{name}.physical", {"movement": self.order[name]}, "reorder")
-            self.alias[name] = f"{name}.physical"
-            self.placed[f"{name}.physical"] = self.order[name]
+            storage = fresh(f"{name}.physical", self.graph.values)
+            self.add(node, storage, {"movement": self.order[name]}, "reorder")
+            self.alias[name] = storage
+            self.placed[storage] = self.order[name]
 
     def take(self, node: Node) -> None:
         """The step of one node, if it has one of its own."""
@@ -125,9 +127,9 @@ class _Planner:
         storage = self.alias.get(name, name)
         if not _identity(self.order[name]) or storage in self.graph.inputs or storage in self.taken:
             node = Node(f"{name}.layout", Reshape(()), (name,), name)
-            self.add(node, f"{name}.logical", {"movement": np.argsort(self.order[name])}, "reorder")
-            self.placed[f"{name}.logical"] = np.arange(self.graph.values[name].size)
-            storage = f"{name}.logical"
+            storage = fresh(f"{name}.logical", self.graph.values)
+            self.add(node, storage, {"movement": np.argsort(self.order[name])}, "reorder")
+            self.placed[storage] = np.arange(self.graph.values[name].size)
         self.taken.append(storage)
         return storage
 
