@@ -11,11 +11,16 @@ from .clip import Clip
 from .conv import Conv
 from .dense import Dense
 from .function import Table
+from .gelu import Gelu
 from .hard_sigmoid import HardSigmoid
+from .hard_swish import HardSwish
+from .leaky_relu import LeakyRelu
 from .max_pool import MaxPool
 from .requantise import Requantise
 from .reshape import Reshape
+from .sigmoid import Sigmoid
 from .softmax import Softmax
+from .tanh import Tanh
 from .transpose import Transpose
 
 OPS: tuple[type[Op], ...] = (
@@ -26,6 +31,7 @@ OPS: tuple[type[Op], ...] = (
     Conv,
     Dense,
     HardSigmoid,
+    Gelu,
     MaxPool,
     Requantise,
     Reshape,
@@ -46,12 +52,17 @@ __all__ = [
     "Clip",
     "Conv",
     "Dense",
+    "Gelu",
     "HardSigmoid",
+    "HardSwish",
+    "LeakyRelu",
     "MaxPool",
     "Op",
     "Requantise",
     "Reshape",
+    "Sigmoid",
     "Softmax",
     "Table",
+    "Tanh",
     "Transpose",
 ]

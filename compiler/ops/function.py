@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import Domain, Op, Shape
+from .base import Domain, OnnxNode, Op, Shape, Unsupported
 
 
 class Function(Op):
@@ -21,6 +21,13 @@ class Function(Op):
     """
 
     monotone: ClassVar[int] = 0
+
+    @classmethod
+    def parse(cls, node: OnnxNode) -> Function:
+        """A function without attributes; others override this."""
+        if len(node.shapes) != 1:
+            raise Unsupported(f"{len(node.shapes)} inputs", "one")
+        return cls()
 
     @property
     @abstractmethod
