@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The law once more, by the letter: nested lists, Python integers and Fractions, loops; no code of the product.
+"""The law once more, by the letter: Python integers and Fractions, loops, no code of the product.
 
 Written from docs/semantics.md, not from compiler/ops. Arrays are numpy on the outside only.
 """
