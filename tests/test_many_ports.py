@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks with several inputs and outputs: one buffer and one stream each, inputs and outputs in graph order."""
+"""Networks with several inputs and outputs, in graph order: one buffer and one stream for all of them."""
 
 import numpy as np
 import onnx
@@ -16,8 +16,10 @@ def model(path):
     """a (2, 4, 4), b (6), unread (3) -> maps (3, 4, 4), sum (5), both (5): a branch is read three times."""
     rng = np.random.default_rng(4)
     weights = {
-        "wc": rng.normal(0, 0.3, (3, 2, 3, 3)), "wa": rng.normal(0, 0.2, (5, 48)), "wb": rng.normal(0, 0.4, (5, 6)),
-    }  # fmt: skip
+        "wc": rng.normal(0, 0.3, (3, 2, 3, 3)),
+        "wa": rng.normal(0, 0.2, (5, 48)),
+        "wb": rng.normal(0, 0.4, (5, 6)),
+    }
     nodes = [
         helper.make_node("Conv", ["a", "wc"], ["c"], "conv", pads=[1, 1, 1, 1]),
         helper.make_node("Relu", ["c"], ["maps"], "relu"),
@@ -64,7 +66,8 @@ def test_the_certificate_bounds_every_output(build):
 @pytest.mark.parametrize("executor", ["golden", "host", "cortex-m4", "rtl"])
 def test_simulate_gives_outputs_by_name(build, executor):
     rng = np.random.default_rng(0)
-    inputs = {"a": rng.uniform(-1, 1, (3, 2, 4, 4)), "b": rng.uniform(-1, 1, (3, 6)), "unread": np.zeros((3, 3))}
+    shapes = {"a": (2, 4, 4), "b": (6,), "unread": (3,)}
+    inputs = {name: rng.uniform(-1, 1, (3, *shape)) for name, shape in shapes.items()}
     expected = build.simulate(inputs)
 
     found = build.simulate(inputs, executor)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Generated Verilog: lint-clean under two Verilators, the same bytes each time, no multiplier where none is due."""
+"""Generated Verilog: lint-clean under two Verilators, the same bytes each time, no needless multiplier."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_rom_files_end_with_a_newline(examples):
     [("pot4", "pow2", 0), ("pot4", "any", 3), ("int8", "pow2", 3), ("int8", "any", 6)],
 )
 def test_multipliers(examples, tmp_path, code, scales, multipliers):
-    """controller4: three layers, each with a weight product and a requantisation that may need a multiplier."""
+    """controller4: three layers, each with weight products and a requantisation that may multiply."""
     find("yosys")
     top = generated(examples, tmp_path, "controller4", code, scales)
     sources = (tmp_path / f"{top}.f").read_text().split()
