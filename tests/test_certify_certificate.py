@@ -19,6 +19,7 @@ from tinybound.errors import CompileError
 from tinybound.graph import Graph
 from tinybound.ops.softmax import Softmax
 from tinybound.passes.run_time_bits import with_bits
+from tinybound.ranges import Range
 
 CASES = [case for relu in (False, True) for case in samples.cases(relu=relu)]
 
@@ -171,6 +172,9 @@ def test_what_it_refuses():
     nodes[0] = replace(nodes[0], origin="n2")
     with pytest.raises(CompileError, match="inputs that stand for"):
         lockstep(pair.real, regraph(pair.whole, nodes))
+    narrow = {**pair.whole.values, "n0": replace(pair.whole.values["n0"], range=Range(-5, 5))}
+    with pytest.raises(CompileError, match=r"n0: range \[-5, 5\]"):
+        lockstep(pair.real, Graph("net", pair.whole.inputs, pair.whole.outputs, pair.whole.nodes, narrow))
     nodes[0] = replace(nodes[0], origin="nowhere")
     with pytest.raises(CompileError, match="origin"):
         lockstep(pair.real, regraph(pair.whole, nodes))

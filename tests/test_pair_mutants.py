@@ -23,6 +23,7 @@ from tinybound.domains import (
     pair_zonotope,
 )
 from tinybound.ops.function import Function
+from tinybound.passes.derive_ranges import derive_ranges
 
 MODULES = (
     pair,
@@ -91,7 +92,7 @@ def no_input_rounding(m):
 
 def no_saturation(m):
     def ends(self, box):
-        span = pair.lattice(box.ly, box.uy, self.step)
+        span = self.unit.integers(box)
         return tuple(pair.half_even(n, self.m, self.s) + self.zero for n in span)
 
     m.setattr(pair.Rounding, "ends", ends)
@@ -146,7 +147,10 @@ def equal_summands(m):
     network = s.build(s.add(a, s.dense(a, 4, NONE), NONE), squeeze=1.2)
     add = next(node for node in network.whole.nodes if type(node.op).__name__ == "Add")
     object.__setattr__(add.op, "ma", add.op.ma * 2)
-    return [(0, network)], BOTH
+    values = network.whole.values
+    spans = {"x": (values["x"].range.lo, values["x"].range.hi)}
+    whole = derive_ranges(network.whole, spans, {name: value.quant for name, value in values.items()})
+    return [(0, replace(network, whole=whole))], BOTH
 
 
 def padding_counts(m):

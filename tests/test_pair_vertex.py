@@ -122,7 +122,7 @@ def test_half_even_on_wide_products(n, m, s):
 def test_the_lattice_loses_no_integer(n, more, step):
     """Exact ends scale * n rounded outwards hold n .. n + more, and no more than one float's doubt beyond."""
     low, high = scaled(np.array([n, n + more]), step)
-    first, last = lattice(low[:1], high[1:], np.array([float(step)]))
+    first, last = lattice(low[:1], high[1:], np.array([float(step)]), (-(2**40), 2**40))
     assert first[0] <= n
     assert last[0] >= n + more
     if abs(n) < 2**40:

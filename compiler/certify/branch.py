@@ -32,7 +32,11 @@ def ranges(both: Lockstep, make: Make, at: Mapping[int, Entry], wanted: set[int]
 
 def bounds(both: Lockstep, make: Make, at: Mapping[int, Entry], outputs: list[str]) -> Bounds:
     """Largest |d| per element of each output, from one pass."""
-    found = ranges(both, make, at, {both.values[name] for name in outputs})
+    return largest(both, ranges(both, make, at, {both.values[name] for name in outputs}), outputs)
+
+
+def largest(both: Lockstep, found: Mapping[int, Box], outputs: list[str]) -> Bounds:
+    """Largest |d| per element of each output, from the ranges of its step."""
     result = {}
     for name in outputs:
         box = found[both.values[name]]
@@ -51,11 +55,11 @@ class Pieces:
 
 
 def divide(
-    both: Lockstep, make: Make, at: Mapping[int, Entry], outputs: list[str], count: int, until: float = np.inf
+    both: Lockstep, make: Make, at: Mapping[int, Entry], root: Bounds, count: int, until: float = np.inf
 ) -> Pieces:
     """Halve the worst piece until there are `count` (or it is `until` by time.perf_counter), along the side
-    that is widest relative to the box."""
-    root = bounds(both, make, at, outputs)
+    that is widest relative to the box. `root`: the bounds over the whole box."""
+    outputs = list(root)
     scale = max(float(b.max()) for b in root.values())
     heap: list[tuple[float, int]] = [(-scale, 0)]
     leaves: dict[int, tuple[Mapping[int, Entry], Bounds]] = {0: (at, root)}

@@ -20,7 +20,7 @@ from ..domains.pair_product import PairProduct
 from ..domains.pair_zonotope import PairZonotope
 from ..graph import Graph
 from .attack import Attack, attack
-from .branch import Bounds, Cut, Pieces, bounds, divide, ranges
+from .branch import Bounds, Cut, bounds, divide, largest, ranges
 from .layers import describe
 from .lockstep import Lockstep, entries, lockstep
 
@@ -112,17 +112,15 @@ def certify(
     at = entries(both, integer_graph, ends[0], ends[1])
     values, probability = _bounded(integer_graph)
     names = sorted(set(values.values()))
+    found = ranges(both, PairProduct, at, set(range(len(both.steps))))
     alone = {
-        kind: bounds(both, make, at, names)
-        for kind, make in (("interval", PairInterval), ("zonotope", PairZonotope), ("product", PairProduct))
+        "interval": bounds(both, PairInterval, at, names),
+        "zonotope": bounds(both, PairZonotope, at, names),
+        "product": largest(both, found, names),
     }
+    split = divide(both, PairProduct, at, alone["product"], pieces, start + timeout)
     least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
-    found = (
-        divide(both, PairProduct, at, names, pieces, start + timeout)
-        if pieces > 1
-        else Pieces(least, (None,))
-    )
-    bound = {name: claim(np.minimum(least[name], found.bound[name])) for name in names}
+    bound = {name: claim(np.minimum(least[name], split.bound[name])) for name in names}
     twins = {name: _twin(float_graph, integer_graph, name) for name in names}
     evidence = attack(float_graph, integer_graph, both, at, twins, seed=seed, budget=budget or _budget(both))
     fields = {
@@ -130,8 +128,8 @@ def certify(
         "mode": "box",
         "method": "interval, zonotope, product: the least" + (", worst piece" if pieces > 1 else ""),
         "domain": {name: _domain(at[both.values[name]]) for name in both.inputs},
-        "tree": [_cut(cut) for cut in found.tree],
-        "layers": describe(both, integer_graph, ranges(both, PairProduct, at, set(range(len(both.steps))))),
+        "tree": [_cut(cut) for cut in split.tree],
+        "layers": describe(both, integer_graph, found),
     }
     claims = {kind: {name: claim(b) for name, b in each.items()} for kind, each in alone.items()}
     chance = {name: _chance(bound[values[name]], error) for name, error in probability.items()}

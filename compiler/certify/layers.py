@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..domains.pair import Rounding, Step
 from ..domains.pair_box import Box
-from ..domains.pair_float import half_even, lattice
+from ..domains.pair_float import half_even
 from ..graph import Graph
 from .lockstep import Lockstep
 
@@ -31,9 +31,9 @@ def describe(both: Lockstep, whole: Graph, boxes: Mapping[int, Box]) -> list[dic
         span = whole.values[node.output].range
         assert span is not None
         if node.op.accumulates:
-            first, final = lattice(boxes[position].ly, boxes[position].uy, step.units.steps())
+            first, final = step.units.integers(boxes[position])
             layer["range"] = [span.lo, span.hi]
-            layer["range_in_domain"] = [max(span.lo, int(first.min())), min(span.hi, int(final.max()))]
+            layer["range_in_domain"] = [int(first.min()), int(final.max())]
             layer["fits_int32"] = INT32[0] <= span.lo and span.hi <= INT32[1]
         if step.word == "requantise":
             layer["saturates"] = _saturates(step, both, boxes).tolist()
@@ -46,7 +46,7 @@ def _saturates(step: Step, both: Lockstep, boxes: Mapping[int, Box]) -> NDArray[
     before = step.inputs[0]
     unit = both.steps[before].units
     terms, box = Rounding(step, unit), boxes[before]
-    first, final = lattice(box.ly, box.uy, unit.steps())
+    first, final = unit.integers(box)
     low, high = (half_even(n, terms.m, terms.s) + terms.zero for n in (first, final))
     scale, (a, c) = float(terms.scale), step.real
     own_low = (

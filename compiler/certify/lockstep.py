@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..domains.exact import run
+from ..domains.interval import Interval
 from ..domains.pair import Affine, Entry, PairDomain, Rounding, Step, Sum, Units
 from ..domains.pair_float import above, below
 from ..domains.pair_table import Pointwise
@@ -41,26 +43,46 @@ def lockstep(real: Graph, whole: Graph) -> Lockstep:
     steps: list[Step] = []
     places: dict[str, int] = {}
     partner = {name: name for name in whole.inputs}  # integer value -> float value
+    spans = _spans(whole)
     for name in whole.inputs:
         value = whole.values[name]
         places[name] = len(steps)
-        steps.append(Step("input", (), (), (), value.shape, units_of(value), name, name))
+        steps.append(Step("input", (), (), (), value.shape, units_of(value, spans), name, name))
     for node in whole.nodes:
         twin = _twin(real, node, partner)
         partner[node.output] = twin.output
         if type(node.op).__name__ == "Softmax":
             continue
-        places[node.output] = _pair(steps, places, real, whole, node, twin)
+        places[node.output] = _pair(
+            steps, places, real, whole, node, twin, units_of(whole.values[node.output], spans)
+        )
     return Lockstep(tuple(steps), places, tuple(whole.inputs))
 
 
-def units_of(value: Value) -> Units:
+def _spans(whole: Graph) -> dict[str, tuple[int, int]]:
+    """Range of every value's integers whatever the input, derived anew; the graph must not promise less."""
+    boxes, spans = {}, {}
+    for name in whole.inputs:
+        span = whole.values[name].range
+        assert span is not None
+        boxes[name] = tuple(np.full(whole.values[name].shape, end, np.int64) for end in (span.lo, span.hi))
+    for name, (low, high) in run(whole, boxes, Interval()).items():
+        spans[name] = int(low.min()), int(high.max())
+        span = whole.values[name].range
+        assert span is not None
+        if not span.lo <= spans[name][0] <= spans[name][1] <= span.hi:
+            raise CompileError(name, f"range [{span.lo}, {span.hi}]", f"one that holds {spans[name]}")
+    return spans
+
+
+def units_of(value: Value, spans: Mapping[str, tuple[int, int]]) -> Units:
     """What the integers of a value mean, per element."""
     if value.quant is None:
         raise CompileError(value.name, "an integer value without scale", "a scale")
     scales, rank = value.quant.scale, len(value.shape)
     each = np.arange(len(scales)).reshape(-1, *(1,) * (rank - 1)) if rank and len(scales) > 1 else np.int64(0)
-    return Units(scales, np.broadcast_to(np.asarray(each, np.int64), value.shape), value.quant.zero)
+    channel = np.broadcast_to(np.asarray(each, np.int64), value.shape)
+    return Units(scales, channel, value.quant.zero, spans[value.name])
 
 
 def _twin(real: Graph, node: Node, partner: Mapping[str, str]) -> Node:
@@ -77,12 +99,17 @@ def _twin(real: Graph, node: Node, partner: Mapping[str, str]) -> Node:
 
 
 def _pair(
-    steps: list[Step], places: Mapping[str, int], real: Graph, whole: Graph, node: Node, twin: Node
+    steps: list[Step],
+    places: Mapping[str, int],
+    real: Graph,
+    whole: Graph,
+    node: Node,
+    twin: Node,
+    output: Units,
 ) -> int:
     """Append the steps of one node; the position of its result."""
     words, last = record(node.op, [whole.values[name].shape for name in node.inputs])
     others, twin_last = record(twin.op, [real.values[name].shape for name in twin.inputs])
-    output = units_of(whole.values[node.output])
     at = {-1 - i: places[name] for i, name in enumerate(node.inputs)}
     other_of = {-1 - i: -1 - i for i in range(len(node.inputs))}  # integer position -> float position
     waiting = list(enumerate(others))
@@ -109,6 +136,8 @@ def _units(step: Step, steps: Sequence[Step], output: Units) -> Units:
     """Units of a step's result: inherited where numbers stay the same, the node's own where they change."""
     if step.word in ("gather", "reshape", "max"):
         unit = steps[step.inputs[0]].units
+        if step.word == "gather" and (step.integer[0] < 0).any():
+            unit = _wider(unit, step.integer[1])
         if len(unit.scales) == 1:
             return replace(unit, channel=np.broadcast_to(np.int64(0), step.shape))
         if step.word == "reshape":
@@ -126,16 +155,24 @@ def _truncate(steps: list[Step], read: int, word: Word, node: Node, twin: Node) 
     """Clear bits before patches are gathered, so that overlapping patches share one error. What padding
     becomes (the zero point with its low bits cleared) goes with the gather."""
     before = steps[read]
-    step = Step("truncate", (read,), (), word.args, before.shape, before.units, node.name, twin.name)
+    lost = (1 << (8 - word.args[0])) - 1
+    units = _wider(before.units, before.units.span[0] & ~lost)
+    step = Step("truncate", (read,), (), word.args, before.shape, units, node.name, twin.name)
     if before.word != "gather" or before.node != node.name:
         steps.append(step)
         return len(steps) - 1
     source = steps[before.inputs[0]]
-    lost = (1 << (8 - word.args[0])) - 1
     index, pad = before.integer
-    steps.append(replace(step, inputs=before.inputs, shape=source.shape, units=source.units))
-    steps.append(replace(before, inputs=(len(steps) - 1,), integer=(index, pad & ~lost)))
+    units = _wider(source.units, source.units.span[0] & ~lost)
+    steps.append(replace(step, inputs=before.inputs, shape=source.shape, units=units))
+    units = _wider(before.units, pad & ~lost, units.span[0])
+    steps.append(replace(before, inputs=(len(steps) - 1,), integer=(index, pad & ~lost), units=units))
     return len(steps) - 1
+
+
+def _wider(units: Units, *more: int) -> Units:
+    """Units whose span also holds these integers."""
+    return replace(units, span=(min(units.span[0], *more), max(units.span[1], *more)))
 
 
 def entries(

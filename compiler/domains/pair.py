@@ -25,11 +25,16 @@ Pad = tuple[float, float]  # range of y where a gather reads padding: 0, unless 
 
 @dataclass(frozen=True)
 class Units:
-    """What integers mean: real = scales[channel] * (q - zero), channel per element."""
+    """What integers mean: real = scales[channel] * (q - zero), channel per element; q lies in `span`."""
 
     scales: tuple[Fraction, ...]
     channel: NDArray[np.int64]
     zero: int
+    span: tuple[int, int]
+
+    def integers(self, box: Box) -> tuple[Ints, Ints]:
+        """First and last q - zero that a tensor with these ranges can hold."""
+        return lattice(box.ly, box.uy, self.steps(), (self.span[0] - self.zero, self.span[1] - self.zero))
 
     @property
     def scale(self) -> Fraction:
@@ -115,7 +120,7 @@ class Rounding:
         self.m: Ints = np.broadcast_to(np.asarray(m, np.int64).reshape(each), step.shape)
         self.s: Ints = np.broadcast_to(np.asarray(s, np.int64).reshape(each), step.shape)
         self.scale = step.units.scale
-        self.step = unit.steps()
+        self.unit = unit
         kinds, which = np.unique(
             np.stack([unit.channel.ravel(), self.m.ravel(), self.s.ravel()]), axis=1, return_inverse=True
         )
@@ -127,7 +132,7 @@ class Rounding:
 
     def ends(self, box: Box) -> tuple[Ints, Ints]:
         """Integers q that y in [ly, uy] (before `gain`) can become: exact, with the golden model's rule."""
-        first, last = lattice(box.ly, box.uy, self.step)
+        first, last = self.unit.integers(box)
         low, high = (half_even(n, self.m, self.s) + self.zero for n in (first, last))
         return np.clip(low, self.lo, self.hi), np.clip(high, self.lo, self.hi)
 
@@ -143,7 +148,7 @@ def cut(step: Step, box: Box) -> Envelope:
     (bits,) = step.integer
     lost = (1 << (8 - bits)) - 1
     scale, zero = step.units.scale, step.units.zero
-    first, last = lattice(box.ly, box.uy, np.full(step.shape, float(scale)))
+    first, last = step.units.integers(box)
     kl, _ = scaled(((first + zero) & ~lost) - zero, scale)
     _, ku = scaled(((last + zero) & ~lost) - zero, scale)
     return Envelope(above(scale * lost), 0.0, kl, ku)

@@ -53,14 +53,14 @@ def above(value: Fraction) -> float:
     return near if near >= value else float(np.nextafter(near, np.inf))
 
 
-def lattice(low: Floats, high: Floats, step: Floats) -> tuple[Ints, Ints]:
-    """Integers n with low <= step * n <= high, as (first, last): never too narrow. `step` is within u of its
-    true value (relative), so the quotients are within 3u; 8u is taken off before rounding inward."""
+def lattice(low: Floats, high: Floats, step: Floats, span: tuple[int, int]) -> tuple[Ints, Ints]:
+    """Integers n of `span` with low <= step * n <= high, as (first, last): never too narrow. `step` is within
+    u of its true value (relative), so the quotients are within 3u; 8u is taken off before rounding inward."""
     a, b = low / step, high / step
     first, last = np.ceil(a - 8 * U * np.abs(a)), np.floor(b + 8 * U * np.abs(b))
-    if not (np.isfinite(first).all() and np.isfinite(last).all()) or max(-first.min(), last.max()) > 2.0**52:
-        raise OverflowError("an accumulator bound beyond 2^52")
-    return first.astype(np.int64), last.astype(np.int64)
+    if np.isnan(first).any() or np.isnan(last).any() or max(-span[0], span[1]) > 1 << 52:
+        raise OverflowError("an accumulator bound that is no number, or beyond 2^52")
+    return np.clip(first, *span).astype(np.int64), np.clip(last, *span).astype(np.int64)
 
 
 def half_even(n: Ints, m: Ints, s: Ints) -> Ints:

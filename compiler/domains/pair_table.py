@@ -12,7 +12,7 @@ import numpy as np
 
 from .pair import Step, Units
 from .pair_box import Box
-from .pair_float import Floats, Ints, down, lattice, scaled, up
+from .pair_float import Floats, Ints, down, scaled, up
 
 CELLS = 256  # pieces of the x range on which f is enclosed by its middle and its slope
 
@@ -37,7 +37,7 @@ class Pointwise:
 
     def reach(self, box: Box) -> tuple[Ints, Ints]:
         """Positions of the entries that y in [ly, uy] can read, first and last."""
-        low, high = lattice(box.ly, box.uy, np.full(box.ly.shape, float(self.unit.scale)))
+        low, high = self.unit.integers(box)
         top = self.count - 1
         shift = self.unit.zero - self.first
         return np.clip(low + shift, 0, top), np.clip(high + shift, 0, top)
