@@ -143,6 +143,9 @@ class Build:
             if array.shape[1:] != value.shape:
                 raise CompileError(name, f"inputs of shape {array.shape}", f"N x {value.shape}")
             found[name] = array if f"{name}__q" in inputs else quantise(value, array)
+        counts = {name: len(array) for name, array in found.items()}
+        if len(set(counts.values())) > 1:
+            raise CompileError("inputs", f"numbers of vectors {counts}", "as many for every input")
         return found
 
     def check_bits(self, bits: int) -> None:

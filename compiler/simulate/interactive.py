@@ -7,7 +7,7 @@ we run Verilator ourselves, read the ports from its header, and use its C++ temp
 Limits:
 - slow, 11 to 22 us per clock: for looking at a frame or two; `simulate --on rtl` is for many;
 - `sim` shows ports only (no internal signals), and their bits as unsigned numbers; `feed` is signed;
-- no wave forms; one clock, named clk; networks of one input and one output.
+- no wave forms; one clock, named clk.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import CompileError, PromiseError, ToolMissing
+from ..graph import Graph
 from ..tools import find, run
 from .executors import Artefact, folder_of
 from .rtl import verilator_environment
@@ -69,6 +70,7 @@ class Interactive:
     def feed(self, frame: ArrayLike, limit: int = 1_000_000) -> NDArray[np.int64]:
         """The output (ONNX shape) for one frame (ONNX shape), int8 values, never holding back on either side.
 
+        Several inputs or outputs: flat, one after the other in graph order.
         PromiseError when `limit` clocks pass without the whole answer, or when tlast comes at the wrong beat.
         """
         given, (shape_in, shape_out) = np.asarray(frame), self.shapes
@@ -106,8 +108,13 @@ def open_interactive(artefact: Artefact) -> Interactive:
             sim = _pyverilator().PyVerilator(str(library))
             sim.eval()
     # The library stays mapped although its file is gone.
-    shapes = graph.values[graph.inputs[0]].shape, graph.values[graph.outputs[0]].shape
-    return Interactive(sim, shapes, "bits" in sim.io)
+    return Interactive(sim, (_frame(graph, graph.inputs), _frame(graph, graph.outputs)), "bits" in sim.io)
+
+
+def _frame(graph: Graph, names: tuple[str, ...]) -> tuple[int, ...]:
+    """The shape of the one value, or of all of them in a row."""
+    values = [graph.values[name] for name in names]
+    return values[0].shape if len(values) == 1 else (sum(value.size for value in values),)
 
 
 def _build(top: str, sources: Sequence[Path], place: Path) -> Path:
