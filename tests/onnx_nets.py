@@ -60,7 +60,7 @@ class Net:
         )
 
     def model(self, *outputs: str, infer: bool = True) -> onnx.ModelProto:
-        """The model with these outputs; their types come from shape inference (it crashes on some bad models)."""
+        """The model with these outputs, typed by shape inference (which crashes on some bad models)."""
         bare = [onnx.ValueInfoProto(name=name) for name in outputs]
         graph = helper.make_graph(self.nodes, "net", self.inputs, bare, self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)

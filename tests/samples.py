@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -165,8 +165,12 @@ def with_one_buffer(graph: Graph, texts: Mapping[str, str], folder: Path) -> str
         f"int {outer}_run_bits(const int8_t *in, int8_t *out, int bits);", "",
     ]  # fmt: skip
     (folder / f"{outer}.h").write_text("\n".join(lines))
-    body = [f'#include "{outer}.h"', f'#include "{name}.c"',
-            f"int {outer}_run(const int8_t *in, int8_t *out) {{ return {name}_run({arguments}); }}"]  # fmt: skip
+    body = [
+        f'#include "{outer}.h"',
+        f'#include "{name}.c"',
+        f"int {outer}_run(const int8_t *in, int8_t *out)",
+        f"{{ return {name}_run({arguments}); }}",
+    ]
     if bits:
         body.append(f"int {outer}_run_bits(const int8_t *in, int8_t *out, int bits)"
                     f" {{ return {name}_run_bits({arguments}, bits); }}")  # fmt: skip
@@ -198,7 +202,7 @@ class OnMachine:
 
     def __call__(self, graph: Graph, x: Vectors, folder: Path, settings: tuple[int, ...] = (8,),
                  texts: Mapping[str, str] | None = None) -> dict[int, dict[str, Integers]]:  # fmt: skip
-        """bits -> value -> (n, *shape), of every layer that a verification build shows and of every output."""
+        """bits -> value -> (n, *shape), of every layer that a verification build shows and every output."""
         outer = with_one_buffer(graph, generate_c(graph) if texts is None else texts, folder)
         program = self.machine.build(folder, outer, folder / "build", trace=True)
         flat = flatten(graph, x)
@@ -209,7 +213,7 @@ class OnMachine:
 class OnRtl:
     """Runs generated Verilog, with stalls on both sides, and gives values in logical order."""
 
-    machine: Rtl = Rtl(stalls=(20, 20))
+    machine: Rtl = field(default_factory=lambda: Rtl(stalls=(20, 20)))
 
     @property
     def name(self) -> str:
@@ -222,7 +226,8 @@ class OnRtl:
         for file, text in (generate_verilog(graph) if texts is None else texts).items():
             (folder / file).write_text(text)
         program = self.machine.build(folder, identifier(graph.name), folder / "build", trace=True)
-        return {bits: shown(graph, self.machine.run(program, flatten(graph, x), bits, folder)) for bits in settings}
+        flat = flatten(graph, x)
+        return {bits: shown(graph, self.machine.run(program, flat, bits, folder)) for bits in settings}
 
 
 Executor = OnMachine | OnRtl

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+from onnx_forms import FORMS, MAP, OLD, VECTOR, batch_norm, conv
 from onnx_nets import FLOAT, INT8, UINT8, Net, session
 
 from tinybound.domains.exact import run
@@ -14,108 +15,6 @@ from tinybound.errors import CompileError
 from tinybound.frontends import load_onnx
 from tinybound.graph import check
 from tinybound.ops import AveragePool, ChannelAffine, Clip, Conv, Dense, Softmax
-
-MAP = (1, 4, 9, 8)
-
-
-def _conv(net, x, outputs=6, kernel=(3, 3), groups=1, bias=True, depth=4, **more):
-    w = net.normal(outputs, depth // groups, *kernel)
-    return net.put("Conv", x, w, *([net.normal(outputs)] if bias else []), group=groups, **more)
-
-
-def _batch_norm(net, x, channels, epsilon=1e-3):
-    gamma, beta, mean = net.normal(channels), net.normal(channels), net.normal(channels)
-    variance = net.constant(net.rng.uniform(0.1, 3, channels))
-    return net.put("BatchNormalization", x, gamma, beta, mean, variance, epsilon=epsilon)
-
-
-def _shape_reshape(net, x):
-    """What PyTorch exports for x.view(x.size(0), -1)."""
-    size = net.put("Shape", x)
-    batch = net.put("Gather", size, net.constant(0, np.int64), axis=0)
-    first = net.put("Unsqueeze", batch, net.constant([0], np.int64))
-    target = net.put("Concat", first, net.constant([-1], np.int64), axis=0)
-    return net.put("Reshape", x, target)
-
-
-def _constant_node(net, array):
-    return net.put("Constant", value=numpy_helper.from_array(np.asarray(array)))
-
-
-def _residual(net):
-    a = net.put("Relu", _conv(net, "x", 4, pads=[1, 1, 1, 1]))
-    return net.put("Relu", net.put("Add", _conv(net, a, 4, pads=[1, 1, 1, 1]), "x"))
-
-
-VECTOR, OLD = (1, 10), 6
-FORMS = {
-    "conv": (MAP, lambda n: _conv(n, "x")),
-    "conv without bias": (MAP, lambda n: _conv(n, "x", bias=False)),
-    "conv strides": (MAP, lambda n: _conv(n, "x", strides=[2, 3])),
-    "conv dilations": (MAP, lambda n: _conv(n, "x", dilations=[2, 3])),
-    "conv asymmetric pads": (MAP, lambda n: _conv(n, "x", pads=[0, 2, 1, 3])),
-    "conv all of it": (MAP, lambda n: _conv(n, "x", 8, (2, 3), 2, pads=[3, 0, 1, 2], strides=[2, 1], dilations=[2, 2])),
-    "conv groups": (MAP, lambda n: _conv(n, "x", 6, groups=2)),
-    "conv depthwise": (MAP, lambda n: _conv(n, "x", 4, groups=4, pads=[1, 1, 1, 1])),
-    "conv depthwise times 2": (MAP, lambda n: _conv(n, "x", 8, groups=4)),
-    "conv same upper": (MAP, lambda n: _conv(n, "x", kernel=(2, 4), auto_pad="SAME_UPPER", strides=[2, 3])),
-    "conv same lower": (MAP, lambda n: _conv(n, "x", kernel=(2, 4), auto_pad="SAME_LOWER", strides=[2, 3])),
-    "conv valid": (MAP, lambda n: _conv(n, "x", auto_pad="VALID")),
-    "conv notset": (MAP, lambda n: _conv(n, "x", auto_pad="NOTSET", pads=[1, 1, 1, 1])),
-    "conv with kernel_shape": (MAP, lambda n: _conv(n, "x", kernel_shape=[3, 3])),
-    "gemm": (VECTOR, lambda n: n.put("Gemm", "x", n.normal(10, 7), n.normal(7))),
-    "gemm transB": (VECTOR, lambda n: n.put("Gemm", "x", n.normal(7, 10), n.normal(7), transB=1)),
-    "gemm without bias": (VECTOR, lambda n: n.put("Gemm", "x", n.normal(7, 10), transB=1)),
-    "gemm, bias of (1, n)": (VECTOR, lambda n: n.put("Gemm", "x", n.normal(10, 7), n.normal(1, 7))),
-    "gemm, scalar bias": (VECTOR, lambda n: n.put("Gemm", "x", n.normal(10, 7), n.constant(0.5))),
-    "matmul": (VECTOR, lambda n: n.put("MatMul", "x", n.normal(10, 7))),
-    "matmul + add": (VECTOR, lambda n: n.put("Add", n.put("MatMul", "x", n.normal(10, 7)), n.normal(7))),
-    "add of (1, n) + matmul": (VECTOR, lambda n: n.put("Add", n.normal(1, 7), n.put("MatMul", "x", n.normal(10, 7)))),
-    "relu": (MAP, lambda n: n.put("Relu", "x")),
-    "relu after conv": (MAP, lambda n: n.put("Relu", _conv(n, "x"))),
-    "clip inputs": (MAP, lambda n: n.put("Clip", _conv(n, "x"), n.constant(0.0), n.constant(0.6))),
-    "clip max only": (MAP, lambda n: n.put("Clip", _conv(n, "x"), "", n.constant(0.6))),
-    "clip min only": (MAP, lambda n: n.put("Clip", _conv(n, "x"), n.constant(-0.2))),
-    "clip limits from nodes": (MAP, lambda n: n.put("Clip", "x", _constant_node(n, np.float32(-0.1)),
-                                                    _constant_node(n, np.float32(0.3)))),
-    "max pool": (MAP, lambda n: n.put("MaxPool", "x", kernel_shape=[2, 2], strides=[2, 2])),
-    "max pool pads": (MAP, lambda n: n.put("MaxPool", "x", kernel_shape=[3, 2], pads=[1, 0, 2, 1], strides=[2, 1])),
-    "max pool same": (MAP, lambda n: n.put("MaxPool", "x", kernel_shape=[3, 3], auto_pad="SAME_UPPER", strides=[2, 2])),
-    "max pool dilated": (MAP, lambda n: n.put("MaxPool", "x", kernel_shape=[2, 3], dilations=[3, 2])),
-    "average pool": (MAP, lambda n: n.put("AveragePool", "x", kernel_shape=[3, 2], strides=[3, 2])),
-    "average pool, counted pads": (MAP, lambda n: n.put("AveragePool", "x", kernel_shape=[3, 3], pads=[1, 1, 1, 1],
-                                                        count_include_pad=1)),
-    "global average pool": (MAP, lambda n: n.put("GlobalAveragePool", "x")),
-    "add": (MAP, _residual),
-    "add to itself": (VECTOR, lambda n: n.put("Add", "x", "x")),
-    "add a constant per channel": (MAP, lambda n: n.put("Add", "x", n.normal(4, 1, 1))),
-    "subtract a constant": (MAP, lambda n: n.put("Sub", "x", n.normal(1, 4, 1, 1))),
-    "multiply by a scalar": (MAP, lambda n: n.put("Mul", n.constant(0.3), "x")),
-    "batch norm after conv": (MAP, lambda n: n.put("Relu", _batch_norm(n, _conv(n, "x"), 6))),
-    "batch norm after depthwise": (MAP, lambda n: _batch_norm(n, _conv(n, "x", 4, groups=4), 4)),
-    "batch norm after gemm": (VECTOR, lambda n: _batch_norm(n, n.put("Gemm", "x", n.normal(10, 7)), 7)),
-    "batch norm alone": (MAP, lambda n: _batch_norm(n, "x", 4)),
-    "batch norm alone, vector": (VECTOR, lambda n: _batch_norm(n, "x", 10)),
-    "batch norm after relu": (MAP, lambda n: _batch_norm(n, n.put("Relu", _conv(n, "x")), 6)),
-    "two batch norms": (MAP, lambda n: _batch_norm(n, _batch_norm(n, _conv(n, "x"), 6), 6, 1e-5)),
-    "flatten": (MAP, lambda n: n.put("Gemm", n.put("Flatten", "x"), n.normal(288, 3))),
-    "flatten, axis -3": (MAP, lambda n: n.put("Flatten", "x", axis=-3)),
-    "reshape -1": (MAP, lambda n: n.put("Reshape", "x", n.constant([1, -1], np.int64))),
-    "reshape 0 -1": (MAP, lambda n: n.put("Reshape", "x", n.constant([0, -1], np.int64))),
-    "reshape -1 n": (MAP, lambda n: n.put("Reshape", "x", n.constant([-1, 288], np.int64))),
-    "reshape to a map": (VECTOR, lambda n: n.put("Reshape", "x", n.constant([-1, 5, 2, 1], np.int64))),
-    "reshape 0 0 -1": (MAP, lambda n: n.put("Reshape", "x", n.constant([0, 0, -1, 1], np.int64))),
-    "reshape by Shape": (MAP, lambda n: n.put("Gemm", _shape_reshape(n, "x"), n.normal(288, 3))),
-    "transpose in front": ((1, 9, 8, 4), lambda n: _conv(n, n.put("Transpose", "x", perm=[0, 3, 1, 2]))),
-    "transpose behind": (MAP, lambda n: n.put("Transpose", _conv(n, "x"), perm=[0, 2, 3, 1])),
-    "identity": (MAP, lambda n: n.put("Identity", n.put("Relu", n.put("Identity", "x")))),
-    "dropout": (MAP, lambda n: n.put("Relu", n.put("Dropout", "x"))),
-    "constant nodes": (VECTOR, lambda n: n.put("Gemm", "x", _constant_node(n, n.rng.normal(0, 1, (10, 7)).astype(np.float32)))),
-    "constants computed by nodes": (VECTOR, lambda n: n.put("MatMul", "x", n.put("Transpose", n.normal(7, 10), perm=[1, 0]))),
-    "weights through identity": (VECTOR, lambda n: n.put("MatMul", "x", n.put("Identity", n.normal(10, 7)))),
-    "final softmax": (VECTOR, lambda n: n.put("Softmax", n.put("Gemm", "x", n.normal(10, 7)), axis=-1)),
-    "final softmax, axis 1": (VECTOR, lambda n: n.put("Softmax", n.put("Gemm", "x", n.normal(10, 7)), axis=1)),
-}  # fmt: skip
 
 
 def compare(path, shape, seed=0, count=5, reference=None):
@@ -162,7 +61,7 @@ def test_clip_attributes_of_opset_6(tmp_path):
 @pytest.mark.parametrize("opset", [11, 13, 17, 21])
 def test_opsets(opset, tmp_path):
     net = Net(*MAP, opset=opset)
-    x = net.put("Clip", _conv(net, "x"), net.constant(0.0), net.constant(6.0))
+    x = net.put("Clip", conv(net, "x"), net.constant(0.0), net.constant(6.0))
     y = net.put("Softmax", net.put("Gemm", net.put("Flatten", x), net.normal(252, 4)), axis=1)
     assert compare(net.save(tmp_path, y), MAP)[1] <= 1e-5
 
@@ -171,7 +70,7 @@ def test_same_pads_with_dilation(tmp_path):
     """ONNX Runtime refuses them: (9, 8), kernel 3, dilations (2, 1), strides (1, 3) need pads of 4 and 1."""
     for mode, pads in (("SAME_UPPER", (2, 0, 2, 1)), ("SAME_LOWER", (2, 1, 2, 0))):
         net = Net(*MAP)
-        y = _conv(net, "x", auto_pad=mode, dilations=[2, 1], strides=[1, 3])
+        y = conv(net, "x", auto_pad=mode, dilations=[2, 1], strides=[1, 3])
         op = load_onnx(net.save(tmp_path, y)).graph.nodes[0].op
         assert op.pads == pads
         assert op.shape((4, 9, 8)) == (6, 9, 3)
@@ -179,7 +78,7 @@ def test_same_pads_with_dilation(tmp_path):
 
 def test_a_folded_batch_norm_leaves_one_layer(tmp_path):
     net = Net(*MAP)
-    graph = load_onnx(net.save(tmp_path, net.put("Relu", _batch_norm(net, _conv(net, "x"), 6)))).graph
+    graph = load_onnx(net.save(tmp_path, net.put("Relu", batch_norm(net, conv(net, "x"), 6)))).graph
     assert [type(n.op) for n in graph.nodes] == [Conv, Clip]
 
 
@@ -206,9 +105,9 @@ def test_batch_norm_folding_is_exact(tmp_path):
 
 def test_a_whole_network(tmp_path):
     net = Net("batch", 1, 12, 12)
-    x = net.put("Relu", _batch_norm(net, _conv(net, "x", 8, depth=1, pads=[1, 1, 1, 1]), 8))
+    x = net.put("Relu", batch_norm(net, conv(net, "x", 8, depth=1, pads=[1, 1, 1, 1]), 8))
     x = net.put("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
-    x = net.put("Relu", net.put("Add", _conv(net, x, 8, depth=8, pads=[1, 1, 1, 1]), x))
+    x = net.put("Relu", net.put("Add", conv(net, x, 8, depth=8, pads=[1, 1, 1, 1]), x))
     x = net.put("GlobalAveragePool", x)
     y = net.put("Gemm", net.put("Flatten", x), net.normal(8, 5), net.normal(5))
     graph, worst = compare(net.save(tmp_path, y, net.put("Softmax", y)), (1, 1, 12, 12))

@@ -247,9 +247,8 @@ def test_models_layer_by_layer(path, optimise):
     assert len(result) > 2
     for value, found in result.items():
         if found.differing and layer(whole, value) != "Softmax":
-            print(
-                f"  {layer(whole, value)} {value}: {found.differing} of {found.compared}, {found.from_tie:.1e} from a tie"
-            )
+            count = f"{found.differing} of {found.compared}, {found.from_tie:.1e} from a tie"
+            print(f"  {layer(whole, value)} {value}: {count}")
             assert found.from_tie < NEAR
         # A probability: half a step of either scale, and the table (or ONNX Runtime's own) between them.
         assert found.worst <= (2 if layer(whole, value) == "Softmax" else 1), value

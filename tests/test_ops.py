@@ -90,9 +90,11 @@ def ideal(case, x):
     sums = slow.MEANINGS[kind](replace(op, ma=1, mb=1) if kind == "Add" else op, *x)
     unit = [u / sample.output.scale for u in case.whole.values[node.output].quant.scale]
     if kind == "Add":
-        a, b = ((v.ravel() - s.zero) for v, s in zip(x, sample.inputs, strict=True))
-        return [Fraction(int(p)) * scales[0] / sample.output.scale + Fraction(int(q)) * scales[1] / sample.output.scale
-                for p, q in zip(a, b, strict=True)]  # fmt: skip
+        terms = [
+            [Fraction(int(q) - unit.zero) * unit.scale / sample.output.scale for q in v.ravel()]
+            for v, unit in zip(x, sample.inputs, strict=True)
+        ]
+        return [p + q for p, q in zip(*terms, strict=True)]
     if kind == "AveragePool":
         ratio = [scales[0] / (op.kernel[0] * op.kernel[1]) / sample.output.scale]
     else:  # weights: the multiplier's error is checked apart, in test_quantise
@@ -138,8 +140,10 @@ def small_box(graph, rng, free=7):
 def corners(lower, upper):
     """Every integer point of a box."""
     names = list(lower)
-    flat = [(n, i, range(int(lo), int(hi) + 1)) for n in names
-            for i, (lo, hi) in enumerate(zip(lower[n].ravel(), upper[n].ravel(), strict=True)) if lo < hi]  # fmt: skip
+    flat = []
+    for n in names:
+        ends = zip(lower[n].ravel().tolist(), upper[n].ravel().tolist(), strict=True)
+        flat += [(n, i, range(lo, hi + 1)) for i, (lo, hi) in enumerate(ends) if lo < hi]
     for choice in product(*(span for _, _, span in flat)):
         point = {n: lower[n].copy() for n in names}
         for (n, i, _), q in zip(flat, choice, strict=True):

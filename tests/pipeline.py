@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a file to the integer graph in one call, and the test that a file is refused in one line."""
+
+import time
+
+import numpy as np
+import pytest
+
+from tinybound.errors import CompileError
+from tinybound.frontends import load_onnx
+from tinybound.quantise.calibrate import calibrate
+from tinybound.quantise.lower import lower
+from tinybound.quantise.scales import activation
+from tinybound.quantise.weights import choose_weights
+
+
+def pipeline(path):
+    """Everything between the file and the integer graph."""
+    imported = load_onnx(path)
+    graph = imported.graph
+    rng = np.random.default_rng(0)
+    x = {n: rng.normal(0, 1, (2, *graph.values[n].shape)) for n in graph.inputs}
+    ranges = calibrate(graph, x)
+    wanted = {n: imported.activations.get(n) or activation(*ends) for n, ends in ranges.items()}
+    return lower(graph, wanted, choose_weights(graph, {}, imported.weights, power_of_two=False))
+
+
+def refused(path, match):
+    begin = time.monotonic()
+    with pytest.raises(CompileError, match=match) as caught:
+        pipeline(path)
+    assert time.monotonic() - begin < 10
+    text = str(caught.value)
+    assert "\n" not in text
+    assert len(text) < 2000
+    return text
