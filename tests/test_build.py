@@ -177,11 +177,12 @@ def failing(number):
 def test_a_build_is_written_whole(tmp_path, monkeypatch, number):
     """A failure at any file leaves nothing, or the old build as it was."""
     write_build(tmp_path / "old", {"kept": b"1"}, {"tinybound": "0"})
-    before = listing(tmp_path)
+    before, files = listing(tmp_path), {f"folder{i}/file{i}": bytes([i]) for i in range(5)}
     for name in ("new", "old"):
-        with monkeypatch.context() as patch, pytest.raises(CompileError, match="No space left on device"):
+        with monkeypatch.context() as patch:
             patch.setattr(Path, "write_bytes", failing(number))
-            write_build(tmp_path / name, {f"folder{i}/file{i}": bytes([i]) for i in range(5)}, {})
+            with pytest.raises(CompileError, match="No space left on device"):
+                write_build(tmp_path / name, files, {})
         assert listing(tmp_path) == before
         assert [p.name for p in tmp_path.iterdir()] == ["old"]
 
