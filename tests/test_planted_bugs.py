@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 import samples
-from command import InProcess, dense_model, save
+from command import InProcess, dense_model, refusal, save
 from pair_nets import broken, zoo
 from test_ops import range_differences
 
@@ -269,3 +269,22 @@ def test_a_domain_without_rounding(monkeypatch):
     plant_bold(monkeypatch)
     kinds = {kind for seed in range(4) for kind, _ in broken(zoo(seed), seed)}
     assert {"zonotope", "product"} <= kinds
+
+
+# The checker
+
+
+def test_a_checker_that_skips_the_hashes(command, monkeypatch, tmp_path):
+    """A changed source is refused by the hash test and by nothing else: without it the forgery passes."""
+    check = pytest.importorskip("tinybound.checker.check")
+    model = save(dense_model(np.random.default_rng(3).normal(0, 0.5, (3, 4))), tmp_path / "net.onnx")
+    folder = tmp_path / "BUILD"
+    assert command("compile", model, "--domain=-1,1", "--target", "c", "-o", folder).code == 0
+    on = ("check", folder / "certificate.json")
+    assert command(*on).code == 0
+    with (folder / "c" / "net.c").open("a") as file:
+        file.write("/* forged */\n")
+    refusal(command(*on), 1, "rejected: c/: changed since it was certified")
+    true = check.need
+    monkeypatch.setattr(check, "need", lambda ok, reason: true(ok or "changed since" in reason, reason))
+    assert command(*on).code == 0  # what the line above must never be
