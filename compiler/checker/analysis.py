@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bound: differential intervals, differential zonotope, or both, met after every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from .files import need
+from .forms import LIMIT, Change, Form, meet, tighten
+from .pairs import Affine, Rounding, Step, Sum, Table
+from .pools import Maximum
+from .relax import Choice, Corners, Envelope, choose_step
+from .rounding import TINY, Floats, Ints, U, above, below, down, half_even, lattice, slack, times, up
+from .tables import Pointwise
+
+FREE = (-np.inf, np.inf)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A network input: exact ends of its box, and its quantiser."""
+
+    lower: tuple[Fraction, ...]
+    upper: tuple[Fraction, ...]
+    scale: Fraction
+    zero: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class State:
+    """Ranges, and the form unless the analysis is of intervals only."""
+
+    box: Floats
+    form: Form | None
+
+    def gather(self, index: Ints, pad: tuple[float, float] = (0.0, 0.0)) -> State:
+        """Flat positions; -1 reads x = 0 and y = d within pad."""
+        fill = np.array([0.0, 0.0, *pad, *pad]).reshape(6, *(1,) * index.ndim)
+        box = np.where(index >= 0, self.box.reshape(6, -1)[:, np.maximum(index, 0)], fill)
+        return State(box, self.form and self.form.gather(index, pad))
+
+    def reshape(self, shape: tuple[int, ...]) -> State:
+        """The same elements in another shape."""
+        return State(self.box.reshape(6, *shape), self.form and self.form.reshape(shape))
+
+
+def stepped(box: Floats, env: Envelope, limits: tuple[float, float]) -> Floats:
+    """Ranges after x = clip(xhat, limits) beside a step function of yhat."""
+    zero = np.zeros_like(box[0])
+    low, high = Corners(box, env, limits).spread(zero, zero, zero, zero, zero)
+    return tighten(np.stack([np.clip(box[0], *limits), np.clip(box[1], *limits), env.kl, env.ku, low, high]))
+
+
+def centre(low: Floats, high: Floats) -> tuple[Floats, Floats]:
+    """Middle and radius, rounded up."""
+    m = 0.5 * low + 0.5 * high
+    return m, up(np.maximum(high - m, m - low))
+
+
+def around(m: Floats, r: Floats) -> tuple[Floats, Floats]:
+    """[m - r, m + r], outward."""
+    return down(m - r), up(m + r)
+
+
+class Analysis:
+    """One pass over all steps. `intervals`, `zonotope`: which rules are used."""
+
+    def __init__(self, *, intervals: bool, zonotope: bool) -> None:
+        self.intervals, self.zonotope, self.fresh = intervals, zonotope, 0
+
+    def run(self, steps: list[Step], at: dict[str, Entry]) -> Iterator[tuple[str, Floats]]:
+        """(value, box) in order; states are dropped after their last reader."""
+        last = {name: i for i, step in enumerate(steps) for name in step.layer.inputs}
+        states: dict[str, State] = {}
+        for name, entry in at.items():
+            states[name] = self._enter(entry)
+            yield name, states[name].box
+        for i, step in enumerate(steps):
+            xs = [states[name] for name in step.layer.inputs]
+            out = self._apply(step, xs)
+            need(np.isfinite(out.box).all(), f"{step.layer.name}: no finite bound")
+            yield step.layer.output, out.box
+            states = {n: s for n, s in states.items() if last.get(n, -1) > i}
+            states[step.layer.output] = out
+
+    def _apply(self, step: Step, xs: list[State]) -> State:
+        data: Any = step.data
+        match step.layer.op:
+            case "Conv" | "Dense" | "AveragePool":
+                return self._affine(xs[0], data).reshape(step.shape)
+            case "Add":
+                return self._add(xs[0], xs[1], data)
+            case "Requantise":
+                return self._requantise(xs[0], data)
+            case "MaxPool":
+                return self._maximum(xs[0].gather(data)).reshape(step.shape)
+            case "Table":
+                return self._table(xs[0], data)
+            case "Transpose":
+                return xs[0].gather(data)
+            case _:
+                return xs[0].reshape(step.shape)
+
+    def _enter(self, entry: Entry) -> State:
+        low = np.array([below(v) for v in entry.lower]).reshape(entry.shape)
+        high = np.array([above(v) for v in entry.upper]).reshape(entry.shape)
+        zero, n = np.zeros(entry.shape), low.size
+        box = np.stack([low, high, low, high, zero, zero])
+        ends = [
+            np.array([min(max(round(v / entry.scale) + entry.zero, -128), 127) - entry.zero for v in side])
+            for side in (entry.lower, entry.upper)
+        ]
+        kl, ku = times(ends[0], entry.scale)[0], times(ends[1], entry.scale)[1]
+        half = above(entry.scale / 2)
+        env = Envelope(half, half, kl.reshape(entry.shape), ku.reshape(entry.shape))
+        form = None
+        if self.zonotope:
+            m, r = centre(low, high)
+            wide = np.flatnonzero(r.ravel() > 0)
+            g = np.zeros((2, wide.size, n))
+            g[0, np.arange(wide.size), wide] = r.ravel()[wide]
+            rest = np.stack([16 * U * (np.abs(m) + r) + TINY, zero + TINY])
+            form = Form(
+                np.stack([m, zero]),
+                rest,
+                g,
+                np.arange(n).reshape(entry.shape),
+                np.arange(wide.size) + self.fresh,
+            )
+            self.fresh += wide.size
+        return self._step(State(box, form), env, FREE)
+
+    def _step(self, x: State, env: Envelope, limits: tuple[float, float], box: Floats | None = None) -> State:
+        """`box`: the ranges that the zonotope's rule starts from, where they are not the state's."""
+        before = x.box if box is None else box
+        after = stepped(before, env, limits)
+        return self._changed(x.form, after, lambda form: choose_step(form, before, env, limits))
+
+    def _met(self, form: Form | None, boxes: list[Floats]) -> State:
+        """What the form implies, met with the interval rule's result."""
+        if form is None:
+            return State(boxes[0], None)
+        implied = form.box(_nothing(form.at.shape))
+        return State(meet(implied, boxes[0]) if boxes else implied, form)
+
+    def _changed(self, form: Form | None, after: Floats, choose: Any) -> State:
+        if form is None:
+            return State(after, None)
+        new = choose(form).of(form, self.fresh)
+        self.fresh += new.ids.size - form.ids.size
+        implied = new.box(after)
+        return State(meet(implied, after) if self.intervals else implied, new)
+
+    def _affine(self, x: State, t: Affine) -> State:
+        if t.lost:
+            x = self._truncate(x, t)
+        x = x.gather(t.index, t.pad)
+        terms, size, box, boxes = 2 * t.w.shape[2] + 2, np.abs(t.v) + np.abs(t.w), x.box, []
+        w, v, e = np.abs(t.w), np.abs(t.v), np.abs(t.e)
+        shift = t.c - t.b
+        if self.intervals:
+            (mx, rx), (my, ry), (md, rd) = (centre(box[i], box[i + 1]) for i in (0, 2, 4))
+            more = slack(terms, size @ (np.abs(mx) + rx + np.abs(my) + ry + np.abs(md) + rd) + t.offset)
+            first = around(t.v @ md + t.e @ mx + shift, v @ rd + e @ rx + more)
+            second = around(t.w @ md + t.e @ my + shift, w @ rd + e @ ry + more)
+            xs, ys = around(t.w @ mx + t.b, w @ rx + more), around(t.v @ my + t.c, v @ ry + more)
+            ends = [*xs, *ys, np.maximum(first[0], second[0]), np.minimum(first[1], second[1])]
+            boxes.append(tighten(np.stack(ends)))
+        form = None
+        if x.form is not None:
+            n = t.w.shape[0] * t.w.shape[1] * t.index.shape[2]
+            f = x.form.reduced(LIMIT // n)
+            more = slack(terms, size @ (np.abs(f.c) + f.radius()).sum(axis=0) + t.offset)
+            c = np.stack([t.w @ f.c[0] + t.b, t.v @ f.c[1] + t.e @ f.c[0] + shift])
+            r = np.stack([up(w @ f.r[0] + more), up(v @ f.r[1] + e @ f.r[0] + more)])
+            form = Form(c, r, self._products(f, t, n), np.arange(n).reshape(c.shape[1:]), f.ids)
+        return self._met(form, boxes)
+
+    def _products(self, f: Form, t: Affine, n: int) -> Floats:
+        g = np.empty((2, f.ids.size, n))
+        chunk = max(1, (1 << 22) // max(f.at.size, 1))
+        for i in range(0, f.ids.size, chunk):
+            rows, out = f.rows(i, i + chunk), g[:, i : i + chunk]
+            if t.index.shape[2] == 1 and len(t.w) == 1:  # one matrix product instead of one per symbol
+                flat = rows.reshape(2, rows.shape[1], t.w.shape[2])
+                out[0] = flat[0] @ t.w[0].T
+                out[1] = flat[1] @ t.v[0].T + flat[0] @ t.e[0].T
+            else:
+                out[0] = (t.w @ rows[0]).reshape(-1, n)
+                out[1] = (t.v @ rows[1] + t.e @ rows[0]).reshape(-1, n)
+        return g
+
+    def _add(self, a: State, b: State, t: Sum) -> State:
+        zero, boxes = np.zeros_like(a.box[0]), []
+        if self.intervals:
+            plans = (
+                [(0, 1.0, 1.0)],
+                [(2, *t.factors)],
+                [(4, *t.factors), (0, *t.excess)],
+                [(4, 1.0, 1.0), (2, *t.excess)],
+            )
+            found = []
+            for plan in plans:
+                m, r, size = zero, zero, zero
+                for kind, *factors in plan:
+                    for box, factor in zip((a.box, b.box), factors, strict=True):
+                        mid, far = centre(box[kind], box[kind + 1])
+                        m, r = m + factor * mid, r + abs(factor) * far
+                        size = size + abs(factor) * (np.abs(mid) + far)
+                found.append(around(m, r + slack(4, size)))
+            x, y, one, two = found
+            boxes.append(tighten(np.stack([*x, *y, np.maximum(one[0], two[0]), np.minimum(one[1], two[1])])))
+        if a.form is None or b.form is None:
+            return State(boxes[0], None)
+        n, shape = zero.size, zero.shape
+        forms = a.form.reduced(LIMIT // n), b.form.reduced(LIMIT // n)
+        ids = np.union1d(forms[0].ids, forms[1].ids)
+        g, c, r = np.zeros((2, ids.size, n)), np.zeros((2, *shape)), np.zeros((2, *shape))
+        for f, v, e in zip(forms, t.factors, t.excess, strict=True):
+            rows, at = f.rows().reshape(2, f.ids.size, n), np.searchsorted(ids, f.ids)
+            g[0, at] += rows[0]
+            g[1, at] += v * rows[1] + e * rows[0]
+            more = slack(8, (1 + abs(v) + abs(e)) * (np.abs(f.c) + f.radius()).sum(axis=0))
+            c = c + np.stack([f.c[0], v * f.c[1] + e * f.c[0]])
+            r = r + np.stack([f.r[0] + more, abs(v) * f.r[1] + abs(e) * f.r[0] + more])
+        form = Form(c, up(r), g, np.arange(n).reshape(shape), ids)
+        return self._met(form, boxes)
+
+    def _requantise(self, x: State, t: Rounding) -> State:
+        first, last = lattice(x.box[2], x.box[3], t.step)
+        q = [np.clip(half_even(n, t.m, t.s) + t.zero, t.lo, t.hi) - t.zero for n in (first, last)]
+        half = above(t.scale / 2)
+        env = Envelope(half, half, times(q[0], t.scale)[0], times(q[1], t.scale)[1])
+        if t.gain is None:
+            return self._step(x, env, t.limits)
+        gain, excess = t.gain
+        boxes, zero = [], np.zeros(gain.shape)
+        if self.intervals:
+            (md, rd), (mx, rx) = centre(x.box[4], x.box[5]), centre(x.box[0], x.box[1])
+            size = np.abs(md) + rd + np.abs(mx) + rx + np.max(np.abs(x.box[2:4]), axis=0)
+            more = slack(4, (np.abs(gain) + np.abs(excess) + 1) * size)
+            gap = around(gain * md + excess * mx, gain * rd + np.abs(excess) * rx + more)
+            wide = [x.box[0], x.box[1], gain * x.box[2] - more, gain * x.box[3] + more, *gap]
+            boxes.append(stepped(tighten(np.stack(wide)), env, t.limits))
+        if x.form is None:
+            return State(boxes[0], None)
+        form = Change(zero + 1, zero, zero, gain, excess, zero, zero, zero, zero > 0).of(x.form, self.fresh)
+        state = self._step(State(form.box(_nothing(zero.shape)), form), env, t.limits)
+        return State(meet(state.box, boxes[0]), state.form) if boxes else state
+
+    def _truncate(self, x: State, t: Affine) -> State:
+        scale, zero, lost = t.scale, t.zero, t.lost
+        first, last = lattice(x.box[2], x.box[3], np.full(x.box[0].shape, float(scale)))
+        kl, ku = (times(((n + zero) & ~lost) - zero, scale)[i] for i, n in enumerate((first, last)))
+        return self._step(x, Envelope(above(scale * lost), 0.0, kl, ku), FREE)
+
+    def _maximum(self, x: State) -> State:
+        pool = Maximum(x.box)
+        if x.form is None:
+            return State(pool.box, None)
+        chosen = x.form.gather(pool.star, (0.0, 0.0))
+        return self._changed(chosen, pool.box, lambda form: pool.choose(x.form, form))
+
+    def _table(self, x: State, t: Table) -> State:
+        fn = Pointwise(t, x.box)
+
+        def choose(form: Form) -> Change:
+            lam, mid, half, offers = fn.forms()
+            choice = Choice(form, half)
+            for offer in offers:
+                choice.offer(*offer)
+            return choice.change(lam, mid, half > 0)
+
+        return self._changed(x.form, fn.box, choose)
+
+
+def _nothing(shape: tuple[int, ...]) -> Floats:
+    """The box that says nothing (finite: no arithmetic on infinities)."""
+    high = np.full(shape, 1e300)
+    return np.stack([-high, high] * 3)

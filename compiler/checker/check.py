@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""check_certificate: files, both networks, the cover of the box, every claim. It always answers."""
+
+from __future__ import annotations
+
+import re
+import time
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .analysis import Analysis, Entry
+from .claims import Claim, check_layers, check_witness, read_claims
+from .cover import leaves
+from .files import (
+    Rejected,
+    floats,
+    integer,
+    integers,
+    mapping,
+    need,
+    rational,
+    read,
+    read_folder,
+    read_npz,
+    sequence,
+    sha256,
+    strict_json,
+    tree_hash,
+)
+from .float_net import read_float
+from .integer_net import read_network
+from .layers import Network
+from .pairs import Step, pair
+from .rounding import Floats
+
+FORMAT = "tinybound-certificate-1"
+METHOD = "interval, zonotope, product: the least"
+KEYS = {"format", "hashes", "semantics", "mode", "method", "domain", "tree", "layers", "outputs", "seconds"}
+ONE_FILE = {"float": "float.onnx", "network": "network.json", "network_arrays": "network.npz"}
+KINDS = {"interval": (True, False), "zonotope": (False, True), "product": (True, True)}
+Entries = dict[str, Entry]
+
+
+def check_certificate(certificate: Path, build: Path) -> dict[str, Any]:
+    """Keys: accepted, reason, bound (largest recomputed, per output), leaves, seconds. Never raises."""
+    start, count, reason = time.perf_counter(), 0, ""
+    bound: dict[str, float] = {}
+    try:
+        with np.errstate(over="raise", divide="raise", invalid="raise", under="ignore"):
+            bound, count = _check(Path(certificate), Path(build))
+    except Rejected as rejected:
+        reason = str(rejected)
+    except MemoryError:
+        reason = "the networks do not fit into memory"
+    except Exception as error:  # noqa: BLE001 -- a hostile file may make numpy, onnx or zipfile raise anything
+        reason = f"damaged ({type(error).__name__}: {error})"
+    answer = {"accepted": not reason, "reason": reason[:500] or "every claim is confirmed", "bound": bound}
+    return {**answer, "leaves": count, "seconds": round(time.perf_counter() - start, 3)}
+
+
+def _check(certificate: Path, build: Path) -> tuple[dict[str, float], int]:
+    document = mapping(strict_json(read(certificate), "certificate"), "certificate", KEYS)
+    need(document["format"] == FORMAT, f"format {document['format']!r}")
+    files = _hashes(document["hashes"], build)
+    bits = _semantics(document)
+    arrays = read_npz(files["network_arrays"], "network.npz")
+    whole = read_network(strict_json(files["network"], "network.json"), arrays, bits)
+    real = read_float(files["float"])
+    steps = pair(real, whole)
+    entries = _domain(document["domain"], whole)
+    claims = read_claims(document["outputs"], whole)
+    _header(build, claims, bits)
+    cuts = leaves(document["tree"], entries)
+    need(document["method"] == (METHOD if len(cuts) == 1 else f"{METHOD}, worst piece"), "method")
+    check_witness(claims, steps, whole, entries)
+    found = _recompute(document, claims, steps, whole, entries, cuts)
+    return {claim.name: float(found[claim.value].max()) for claim in claims}, len(cuts)
+
+
+def _hashes(said: Any, build: Path) -> dict[str, bytes]:
+    """The files that the certificate is tied to, all present and unchanged."""
+    need(build.is_dir(), f"{build.name}: no such folder")
+    folders = {key: read_folder(build / key) for key in ("c", "verilog")}
+    hashes = mapping(said, "hashes", {*ONE_FILE, *(key for key, held in folders.items() if held)})
+    files = {key: read(build / name) for key, name in ONE_FILE.items()}
+    actual = {key: sha256(data) for key, data in files.items()}
+    actual |= {key: tree_hash(held) for key, held in folders.items() if held}
+    for key, value in actual.items():
+        need(hashes[key] == value, f"{ONE_FILE.get(key, key + '/')}: changed since it was certified")
+    return files
+
+
+def _semantics(document: dict[str, Any]) -> int | None:
+    said = mapping(document["semantics"], "semantics", {"requantise", "bits", "reference"})
+    need((said["requantise"], said["reference"]) == ("onnx", "real"), "semantics")
+    need(document["mode"] == "box", f"mode {document['mode']!r}")
+    need(type(document["seconds"]) in (int, float) and 0 <= document["seconds"] < 1e12, "seconds")
+    return None if said["bits"] is None else integer(said["bits"], "bits", 2, 8)
+
+
+def _domain(said: Any, whole: Network) -> Entries:
+    """The box: exact rationals, lower <= upper, the network's own quantiser."""
+    entries = {}
+    for name, end in mapping(said, "domain", set(whole.inputs)).items():
+        mapping(end, f"domain of {name}", {"lower", "upper", "scale", "zero", "range"})
+        meaning, shape = whole.meanings[name], whole.shapes[name]
+        lower, upper = (
+            tuple(rational(v, side) for v in sequence(end[side], side, prod(shape)))
+            for side in ("lower", "upper")
+        )
+        need(all(a <= b for a, b in zip(lower, upper, strict=True)), f"{name}: lower above upper")
+        need(max(map(abs, (*lower, *upper))) < 1 << 200, f"{name}: ends beyond every float32")
+        need(rational(end["scale"], "scale") == meaning.scales[0], f"{name}: scale of the domain")
+        need(integer(end["zero"], "zero") == meaning.zero, f"{name}: zero point of the domain")
+        need(integers(end["range"], "range", -128, 127, 2) == (meaning.low, meaning.high), f"{name}: range")
+        entries[name] = Entry(lower, upper, meaning.scales[0], meaning.zero, shape)
+    return {name: entries[name] for name in whole.inputs}
+
+
+def _header(build: Path, claims: list[Claim], bits: int | None) -> None:
+    """The error macros of the C header say what the certificate says (one of fewer bits has none)."""
+    worst = max(claim.bound_e9 for claim in claims)
+    for path in sorted((build / "c").glob("*.h")) if bits in (None, 8) else []:
+        for found in re.findall(rb"#define\s+\w*_CERTIFIED_ERROR_E9\s+(\d+)", read(path)):
+            need(int(found) == worst, f"c/{path.name}: another certified error than the certificate's")
+
+
+def _recompute(
+    document: dict[str, Any],
+    claims: list[Claim],
+    steps: list[Step],
+    whole: Network,
+    entries: Entries,
+    cuts: list[Entries],
+) -> dict[str, Floats]:
+    """The bound per value; Rejected when a claim is below it."""
+    wanted = {claim.value for claim in claims}
+    alone, boxes = {}, {}
+    for kind, (intervals, zonotope) in KINDS.items():
+        boxes = dict(Analysis(intervals=intervals, zonotope=zonotope).run(steps, entries))
+        alone[kind] = {name: gap(boxes[name]) for name in wanted}
+    check_layers(document["layers"], steps, whole, boxes)  # of the product, the last one
+    found = {name: np.min([each[name] for each in alone.values()], axis=0) for name in wanted}
+    if len(cuts) > 1:
+        worst = {name: np.zeros_like(found[name]) for name in wanted}
+        for leaf in cuts:
+            pieces = dict(Analysis(intervals=True, zonotope=True).run(steps, leaf))
+            worst = {name: np.maximum(worst[name], gap(pieces[name])) for name in wanted}
+        found = {name: np.minimum(found[name], worst[name]) for name in wanted}
+    for claim in claims:
+        said = mapping(claim.domains, f"{claim.name}: domains", set(KINDS))
+        for kind, each in alone.items():
+            numbers = floats(said[kind], f"{claim.name}: {kind}", claim.bound.size)
+            need((numbers >= each[claim.value]).all(), f"{claim.name}: the {kind} bound is not confirmed")
+        short = np.flatnonzero(claim.bound < found[claim.value])
+        if short.size:
+            i = short[0]
+            raise Rejected(
+                f"{claim.name}[{i}]: claimed {claim.bound[i]:.10g}, found {found[claim.value][i]:.10g}"
+            )
+    return found
+
+
+def gap(box: Floats) -> Floats:
+    """Largest |d| per element, flat."""
+    return np.asarray(np.maximum(box[5], -box[4]).ravel())

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a certificate says of outputs and layers, and the parts of it that need no bound over the box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from .analysis import Analysis, Entry
+from .files import floats, integer, integers, mapping, need, sequence
+from .integer_net import SUMS, spans
+from .layers import Network
+from .pairs import Rounding, Step
+from .rounding import Floats, Ints, down, half_even, lattice, times, up
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One output: the value that is bounded (the logits under a softmax), and what is said of it."""
+
+    name: str
+    value: str
+    bound: Floats
+    attack: Floats
+    bound_e9: int
+    witness: dict[str, list[Fraction]]
+    domains: Any
+
+
+def read_claims(said: Any, whole: Network) -> list[Claim]:
+    """One claim per output of the network; finite, 0 <= attack <= bound."""
+    makers, claims = {layer.output: layer for layer in whole.layers}, []
+    for name, entry in mapping(said, "outputs", set(whole.outputs)).items():
+        maker, keys = makers.get(name), {"value", "bound", "attack", "bound_e9", "witness", "domains"}
+        softmax = maker is not None and maker.op == "Softmax"
+        value = maker.inputs[0] if softmax and maker is not None else name
+        more = {"softmax"} | ({"probability_bound"} & set(entry)) if softmax else set()
+        mapping(entry, f"output {name}", keys | more)
+        need(entry["value"] == value, f"{name}: bounds {entry['value']!r}, expected {value!r}")
+        need(not softmax or entry["softmax"] == "the bound is on the logits", f"{name}: softmax")
+        size = int(np.prod(whole.shapes[value]))
+        bound, attack = (floats(entry[key], f"{name}: {key}", size) for key in ("bound", "attack"))
+        need((attack >= 0).all() and (bound >= 0).all(), f"{name}: a negative bound or attack")
+        need((attack <= bound).all(), f"{name}: an attack above the bound")
+        e9 = -int(-Fraction(float(bound.max())) * 10**9 // 1)
+        need(
+            integer(entry["bound_e9"], f"{name}: bound_e9", 0, 1 << 1100) == e9,
+            f"{name}: bound_e9 is not {e9}",
+        )
+        if "probability_bound" in more:
+            least = 0.5 * float(bound.max()) + _softmax_error(size)
+            (chance,) = floats([entry["probability_bound"]], f"{name}: probability_bound", 1)
+            need(chance >= least, f"{name}: probability_bound below {least}")
+        witness = {
+            key: [Fraction(v) for v in floats(x, "witness", int(np.prod(whole.shapes[key]))).tolist()]
+            for key, x in mapping(entry["witness"], f"{name}: witness", set(whole.inputs)).items()
+        }
+        claims.append(Claim(name, value, bound, attack, e9, witness, entry["domains"]))
+    return claims
+
+
+def _softmax_error(n: int) -> float:
+    """Integer softmax against the real one: table entries within 0.5, a sum of at least 2^15, 256 steps."""
+    return 2.0**-8 + 0.51 * n * 2.0**-15
+
+
+def check_witness(claims: list[Claim], steps: list[Step], whole: Network, entries: dict[str, Entry]) -> None:
+    """The witness lies in the box and shows the stated attack; no difference there is above its bound.
+
+    The integer side is evaluated exactly, the float side enclosed by the interval rules at one point.
+    """
+    for claim in claims:
+        point, q = {}, {}
+        for name, x in claim.witness.items():
+            entry = entries[name]
+            inside = all(a <= v <= b for a, v, b in zip(entry.lower, x, entry.upper, strict=True))
+            need(inside, f"{claim.name}: the witness lies outside the box")
+            point[name] = replace(entry, lower=tuple(x), upper=tuple(x))
+            whole_x = [min(max(round(v / entry.scale) + entry.zero, -128), 127) for v in x]
+            q[name] = np.array(whole_x, np.int64).reshape(entry.shape)
+        boxes = dict(Analysis(intervals=True, zonotope=False).run(steps, point))
+        numbers = spans(whole, {name: (n, n) for name, n in q.items()})
+        meaning = whole.meanings[claim.value]
+        low, high = times(numbers[claim.value][0] - meaning.zero, meaning.scales[0])
+        lx, ux, ly, uy = boxes[claim.value][:4]
+        need(((ly <= high) & (low <= uy)).all(), f"{claim.name}: the checker contradicts itself")
+        most = up(np.maximum(high - lx, ux - low)).ravel()
+        least = np.maximum(down(low - ux), down(lx - high)).ravel()
+        i = int(claim.attack.argmax())
+        need(claim.attack[i] <= most[i], f"{claim.name}[{i}]: the witness does not show the attack")
+        need((least <= claim.bound).all(), f"{claim.name}: the witness exceeds the bound")
+
+
+def check_layers(said: Any, steps: list[Step], whole: Network, boxes: dict[str, Floats]) -> None:
+    """Ranges of accumulators and the neurons that can saturate."""
+    derived = spans(whole)
+    for step, entry in zip(steps, sequence(said, "layers", len(steps)), strict=True):
+        layer, where = step.layer, f"layers: {step.layer.name}"
+        more = {"range", "range_in_domain", "fits_int32"} if layer.op in SUMS else set()
+        more |= {"saturates"} if layer.op == "Requantise" else set()
+        mapping(entry, where, {"node", "origin", "op"} | more)
+        need((entry["node"], entry["origin"], entry["op"]) == (layer.name, layer.origin, layer.op), where)
+        if layer.op in SUMS:
+            low, high = int(derived[layer.output][0].min()), int(derived[layer.output][1].max())
+            need(integers(entry["range"], where, -(1 << 62), 1 << 62, 2) == (low, high), f"{where}: range")
+            need(entry["fits_int32"] is (low >= -(1 << 31) and high < 1 << 31), f"{where}: fits_int32")
+            meaning, box = whole.meanings[layer.output], boxes[layer.output]
+            units = np.array([float(s) for s in meaning.scales]).reshape(-1, *(1,) * (box.ndim - 2))
+            first, last = lattice(box[2], box[3], np.broadcast_to(units, box.shape[1:]))
+            a, b = integers(entry["range_in_domain"], where, low, high, 2)
+            need(a <= max(low, first.min()) and min(high, last.max()) <= b, f"{where}: range_in_domain")
+        elif layer.op == "Requantise":
+            box = boxes[layer.inputs[0]]
+            neurons = set(np.flatnonzero(_saturates(step.data, box)).tolist())
+            listed = integers(entry["saturates"], where, 0, box[0].size - 1)
+            need(len(set(listed)) == len(listed) and neurons <= set(listed), f"{where}: saturates")
+
+
+def _saturates(t: Rounding, box: Floats) -> Any:
+    """Neurons that lo or hi can cut, where that limit does not stand for the float activation's own."""
+    first, last = lattice(box[2], box[3], t.step)
+    ends: list[Ints] = [half_even(n, t.m, t.s) + t.zero for n in (first, last)]
+    scale = float(t.scale)
+    own = [
+        abs(scale * (q - t.zero) - x) <= 0.5000001 * scale
+        for q, x in zip((t.lo, t.hi), t.limits, strict=True)
+    ]
+    return ((ends[0] < t.lo) & (not own[0])) | ((ends[1] > t.hi) & (not own[1]))

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reference in normal form: affine factors folded into weights, one activation behind every sum, the
+quantisers of a QDQ file taken out (and the Relu put back that a quantiser had swallowed)."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from .files import need
+from .layers import Layer, Network, Shape
+from .onnx_file import Reader, Scaled, fresh, result_shape
+from .onnx_ops import exact
+
+SUMS = ("Conv", "Dense", "Add", "AveragePool")
+KEEPS = ("MaxPool", "Reshape", "Transpose")
+FREE = {"lo": -np.inf, "hi": np.inf}
+
+
+def read_float(data: bytes) -> Network:
+    """The float network of an ONNX file, layers in the order of the file."""
+    reader = Reader(data)
+    net, known = _outputs(reader)
+    _live(net)
+    _fold(net)
+    _activate(net, known)
+    shapes = {name: net.shapes[name] for name in net.inputs}
+    for layer in net.layers:
+        layer.fields.pop("index", None)
+        shapes[layer.output] = result_shape(layer, [shapes[name] for name in layer.inputs])
+    net.shapes = shapes
+    return net
+
+
+def _outputs(reader: Reader) -> tuple[Network, dict[str, Scaled]]:
+    """Give values the names of the outputs they are; an output that shares its value gets a copy."""
+    net, alias, known = reader.net, reader.alias, reader.known
+    need(all(name in alias for name in net.outputs), "float.onnx: an output that is not computed")
+    need(len(set(net.outputs)) == len(net.outputs), "float.onnx: two outputs of one name")
+    computed = {layer.output for layer in net.layers}
+    owner: dict[str, str] = {}
+    for name in sorted(net.outputs, key=lambda name: alias[name] != name):
+        owner.setdefault(alias[name], name)
+    renamed: dict[str, str] = {}
+    for name in net.outputs:
+        value = alias[name]
+        if owner[value] != name or value not in computed:
+            layer = Layer(
+                fresh(f"{name}.copy", {x.name for x in net.layers}), "Clip", (value,), name, dict(FREE)
+            )
+            net.layers.append(layer)
+            net.shapes[name] = net.shapes[value]
+            if value in known:
+                known[name] = known[value]
+        elif value != name:
+            renamed[value] = name
+            net.shapes[name] = net.shapes[value]
+    for layer in net.layers:
+        layer.inputs = tuple(renamed.get(i, i) for i in layer.inputs)
+        layer.output = renamed.get(layer.output, layer.output)
+    need(
+        len({x.output for x in net.layers} | set(net.inputs)) == len(net.layers) + len(net.inputs),
+        "a name twice",
+    )
+    return net, {renamed.get(name, name): scale for name, scale in known.items()}
+
+
+def _live(net: Network) -> None:
+    """Drop layers that no output needs."""
+    needed, kept = set(net.outputs), []
+    for layer in reversed(net.layers):
+        if layer.output in needed:
+            needed.update(layer.inputs)
+            kept.append(layer)
+    net.layers[:] = kept[::-1]
+
+
+def _readers(net: Network, name: str) -> list[Layer]:
+    return [layer for layer in net.layers if name in layer.inputs]
+
+
+def _fold(net: Network) -> None:
+    """Factors and offsets go into the layer before, in exact arithmetic; every parameter is rounded once."""
+    kept: list[Layer] = []
+    waiting: dict[int, tuple[list[Fraction], list[Fraction], list[Fraction]]] = {}
+    for layer in net.layers:
+        if layer.op != "ChannelAffine":
+            kept.append(layer)
+            continue
+        source = layer.inputs[0]
+        before = next((x for x in kept if x.output == source), None)
+        alone = len(_readers(net, source)) == 1 and source not in net.outputs
+        if before is None or not alone or before.op not in ("Conv", "Dense"):
+            before = _alone(layer, net.shapes[source])
+            kept.append(before)
+        else:
+            before.output = layer.output
+        f, o = layer.fields["factor"], layer.fields["offset"]
+        none = [Fraction(1)] * len(f), [Fraction(0)] * len(f), [Fraction(0)] * len(f)
+        a, b, size = waiting.get(id(before), none)
+        waiting[id(before)] = (
+            [x * y for x, y in zip(a, f, strict=True)],
+            [x * y + z for x, y, z in zip(b, f, o, strict=True)],
+            [x * abs(y) + abs(z) for x, y, z in zip(size, f, o, strict=True)],
+        )
+    for layer in kept:
+        if id(layer) in waiting:
+            _scale(layer, *waiting[id(layer)])
+    net.layers[:] = kept
+
+
+def _alone(layer: Layer, shape: Shape) -> Layer:
+    """A factor per channel that follows no weights: a depthwise 1 x 1 Conv, or a diagonal Dense."""
+    n, zero = shape[0], np.zeros(shape[0])
+    fields: dict[str, Any] = {"bias": zero, "bias_size": zero}
+    if len(shape) == 3:
+        geometry = {"size": shape, "strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0), "groups": n}
+        fields |= {"weights": np.ones((n, 1, 1, 1)), **geometry}
+        return Layer(layer.name, "Conv", layer.inputs, layer.output, fields)
+    need(len(shape) == 1 and n <= 4096, f"{layer.name}: a factor per channel on shape {shape}")
+    return Layer(layer.name, "Dense", layer.inputs, layer.output, {**fields, "weights": np.eye(n)})
+
+
+def _scale(layer: Layer, factor: list[Fraction], offset: list[Fraction], size: list[Fraction]) -> None:
+    """weights, bias -> factor * weights, factor * bias + offset; errors of a bias scale with `bias_size`."""
+    f = layer.fields
+    rows = f["weights"].reshape(len(factor), -1)
+    out = [[float(a * w) for w in exact(row)] if a != 1 else row for a, row in zip(factor, rows, strict=True)]
+    bias = exact(f["bias"])
+    f["weights"] = np.array(out).reshape(f["weights"].shape)
+    f["bias"] = np.array([float(a * b + o) for a, b, o in zip(factor, bias, offset, strict=True)])
+    sizes = zip(factor, bias, size, strict=True)
+    f["bias_size"] = np.array([float(abs(a) * abs(b) + s) for a, b, s in sizes])
+
+
+def _activate(net: Network, known: dict[str, Scaled]) -> None:
+    """One Clip behind every sum, and one where an op that keeps integers would have to change their scale."""
+    for layer in reversed(net.layers):
+        source = layer.inputs[0]
+        alone = len(_readers(net, source)) == 1 and source not in net.outputs
+        if layer.op in KEEPS and layer.output in known and source not in known and alone:
+            known[source] = known[layer.output]
+    for layer in net.layers:
+        if layer.op in KEEPS and layer.inputs[0] in known:
+            known.setdefault(layer.output, known[layer.inputs[0]])
+    values = {*net.inputs, *(layer.output for layer in net.layers)}
+    names, found = {layer.name for layer in net.layers}, list(net.layers)
+    net.layers[:] = []
+    for layer in found:
+        readers = [x for x in found if layer.output in x.inputs]
+        if layer.op in SUMS:
+            fused = len(readers) == 1 and readers[0].op == "Clip"
+            extra = not fused or layer.output in known or layer.output in net.outputs
+        else:
+            before, after = known.get(layer.inputs[0]), known.get(layer.output)
+            extra = layer.op in KEEPS and before is not None and after not in (None, before)
+        net.layers.append(layer)
+        if not extra:
+            continue
+        outer, inner = layer.output, fresh(f"{layer.output}.{'sum' if layer.op in SUMS else 'in'}", values)
+        name = fresh(f"{layer.name}.activation", names)
+        values.add(inner)
+        names.add(name)
+        swallowed = layer.op in SUMS and outer in known and known[outer][1] == -128
+        layer.output = inner
+        net.layers.append(
+            Layer(name, "Clip", (inner,), outer, {"lo": 0.0 if swallowed else -np.inf, "hi": np.inf})
+        )
+    for layer in net.layers:
+        need(layer.op != "Softmax" or not _readers(net, layer.output), f"{layer.name}: a softmax inside")

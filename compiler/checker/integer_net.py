@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads network.json and network.npz, and checks that the integer network is what it says: scales of sums,
+zero points, multipliers, ranges, accumulators in their words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from .files import Rejected, integer, integers, mapping, need, rational, sequence, shape_of, text, texts
+from .layers import Layer, Meaning, Network, Shape, output_shape
+from .rounding import Ints, half_even
+
+FORMAT = "tinybound-network-1"
+SUMS = ("Conv", "Dense", "Add", "AveragePool")
+Span = tuple[Ints, Ints]
+# Per op: scalar fields with their limits, tuple fields with their lengths, arrays.
+_BYTE, _PAIR = (-128, 127), {"strides": 2, "dilations": 2}
+_FIELDS: dict[str, tuple[dict[str, tuple[int, int]], dict[str, int | None], set[str]]] = {
+    "Conv": (
+        {"zero": _BYTE, "bits": (2, 8), "groups": (1, 1 << 24)},
+        {**_PAIR, "pads": 4, "size": 3},
+        {"weights", "bias"},
+    ),
+    "Dense": ({"zero": _BYTE, "bits": (2, 8)}, {}, {"weights", "bias"}),
+    "Add": (
+        {"za": _BYTE, "zb": _BYTE, "ma": (1, (1 << 31) - 1), "mb": (1, (1 << 31) - 1)},
+        {},
+        set(),
+    ),
+    "AveragePool": ({"zero": _BYTE}, {"kernel": 2, "strides": 2, "pads": 4, "size": 3}, set()),
+    "MaxPool": ({}, {"kernel": 2, **_PAIR, "pads": 4, "size": 3}, set()),
+    "Requantise": (
+        {"zero_in": _BYTE, "zero": _BYTE, "lo": _BYTE, "hi": _BYTE},
+        {},
+        {"multiplier", "shift"},
+    ),
+    "Reshape": ({}, {"target": None}, set()),
+    "Transpose": ({}, {"size": None, "perm": None}, set()),
+    "Table": ({"first": (-128, -128)}, {}, {"entries"}),
+    "Softmax": ({}, {}, {"table"}),
+}
+
+
+def read_network(data: dict[str, Any], arrays: dict[str, Ints], bits: int | None) -> Network:
+    """The integer network as it runs at `bits` activation bits (None: it has no such layers), checked."""
+    mapping(data, "network.json", {"format", "name", "inputs", "outputs", "values", "nodes"})
+    need(data["format"] == FORMAT, f"network.json: format {data['format']!r}")
+    text(data["name"], "network.json: name")
+    meanings, shapes = {}, {}
+    for entry in sequence(data["values"], "values"):
+        name = text(mapping(entry, "value", {"name", "shape", "scale", "zero", "range"})["name"], "value")
+        need(name not in shapes, f"{name}: two values of this name")
+        scales = tuple(rational(s, name) for s in sequence(entry["scale"], name))
+        low, high = integers(entry["range"], name, -(1 << 62), 1 << 62, 2)
+        need(scales and all(Fraction(1, 1 << 200) < s < 1 << 200 for s in scales), f"{name}: scales")
+        meanings[name] = Meaning(scales, integer(entry["zero"], name, -128, 127), low, high)
+        shapes[name] = shape_of(entry["shape"], name)
+    layers = [_layer(entry, arrays) for entry in sequence(data["nodes"], "nodes")]
+    held = {f"{layer.name}.{key}" for layer in layers for key in _FIELDS[layer.op][2]}
+    need(held == set(arrays), "network.npz: other arrays than network.json names")
+    ends = texts(data["inputs"], "inputs"), texts(data["outputs"], "outputs")
+    net = Network(*ends, layers, shapes, meanings)
+    pooled = [layer for layer in layers if layer.code == "pool64"]
+    need((bits is not None) == bool(pooled), f"bits {bits} for a network with {len(pooled)} pool layers")
+    _check_structure(net)
+    for layer in layers:
+        if layer.op in SUMS or layer.op in ("Requantise", "Table", "Softmax"):
+            _check_numbers(net, layer)
+    _check_ranges(net)  # at 8 bits, as the file describes it
+    for layer in pooled:
+        layer.fields["bits"] = bits
+    return net
+
+
+def _layer(entry: Any, arrays: dict[str, Ints]) -> Layer:
+    keys = {"name", "op", "inputs", "output", "origin", "code", "fields", "arrays"}
+    name = text(mapping(entry, "node", keys)["name"], "node")
+    op = text(entry["op"], name)
+    need(op in _FIELDS, f"{name}: op {op!r}")
+    scalars, tuples, named = _FIELDS[op]
+    more = {"total"} if op == "AveragePool" else set()
+    found = mapping(entry["fields"], name, set(scalars) | set(tuples) | more)
+    need(sorted(named) == entry["arrays"], f"{name}: arrays {entry['arrays']}")
+    need(not more or found["total"] is True, f"{name}: an average that is no total")
+    fields: dict[str, Any] = {k: integer(found[k], f"{name}.{k}", *ends) for k, ends in scalars.items()}
+    fields.update({k: integers(found[k], f"{name}.{k}", 0, 1 << 24, n) for k, n in tuples.items()})
+    for key in named:
+        need(f"{name}.{key}" in arrays, f"network.npz: no {name}.{key}")
+        fields[key] = arrays[f"{name}.{key}"]
+    if op in ("Conv", "Dense"):
+        need(fields["bits"] == 8, f"{name}: bits {fields['bits']} in the file")
+    code, origin = text(entry["code"], name), text(entry["origin"], name)
+    need(code in (("int8", "pot4", "pool64") if op in ("Conv", "Dense") else ("",)), f"{name}: code {code!r}")
+    return Layer(name, op, texts(entry["inputs"], name), text(entry["output"], name), fields, origin, code)
+
+
+def _check_structure(net: Network) -> None:
+    """Topological order, one producer per value, shapes, one Requantise behind every sum."""
+    need(net.inputs and net.outputs, "network.json: no inputs or no outputs")
+    need(
+        len(set(net.inputs)) == len(net.inputs) and len(set(net.outputs)) == len(net.outputs), "a name twice"
+    )
+    need(len({layer.name for layer in net.layers}) == len(net.layers), "two nodes of one name")
+    known, by_output = set(net.inputs), {layer.output: layer for layer in net.layers}
+    need(known <= set(net.shapes), "an input that is no value")
+    readers = Counter(name for layer in net.layers for name in layer.inputs)
+    for layer in net.layers:
+        need(set(layer.inputs) <= known, f"{layer.name}: reads what is not yet computed")
+        need(layer.output not in known and layer.output in net.shapes, f"{layer.name}: its output")
+        known.add(layer.output)
+        shape = output_shape(layer, [net.shapes[name] for name in layer.inputs])
+        need(shape == net.shapes[layer.output], f"{layer.name}: shape {shape} is not what its value says")
+        for name in layer.inputs:
+            summed = name in by_output and by_output[name].op in SUMS
+            need(
+                not summed or (layer.op == "Requantise" and readers[name] == 1), f"{layer.name}: reads a sum"
+            )
+            need(summed or len(net.meanings[name].scales) == 1, f"{name}: several scales")
+        need(
+            readers[layer.output] == 0 or layer.op != "Softmax", f"{layer.name}: a softmax inside the network"
+        )
+    need(known == set(net.shapes), "a value that is not computed")
+    need(set(net.outputs) <= known, "an output that is not computed")
+    need(not any(by_output[n].op in SUMS for n in net.outputs if n in by_output), "a sum as output")
+
+
+def _check_numbers(net: Network, layer: Layer) -> None:
+    """Scales, zero points and sizes of words of one layer."""
+    f, name, out = layer.fields, layer.name, net.meanings[layer.output]
+    ins = [net.meanings[n] for n in layer.inputs]
+    if layer.op == "Add":
+        need((f["za"], f["zb"]) == (ins[0].zero, ins[1].zero), f"{name}: zero points")
+    elif layer.op in SUMS:
+        need(f["zero"] == ins[0].zero, f"{name}: zero point")
+    if layer.op in SUMS:
+        need(out.zero == 0, f"{name}: a sum with a zero point")
+        need(len(out.scales) in (1, net.shapes[layer.output][0]), f"{name}: {len(out.scales)} scales")
+    else:
+        need(len(out.scales) == 1, f"{name}: several scales")
+    if layer.op in ("Conv", "Dense"):
+        w = f["weights"]
+        need(w.min() >= -128 and w.max() <= 127, f"{name}: weights beyond int8")
+        _check_code(layer)
+        mass = np.abs(w.reshape(len(w), -1)).sum(
+            axis=1
+        )  # zero points folded into the bias: |x| <= 384 a term
+        need(np.abs(f["bias"]).max() < 1 << 31, f"{name}: bias beyond int32")
+        need((np.abs(f["bias"]) + 384 * mass).max() < 1 << 31, f"{name}: the accumulator can leave int32")
+    elif layer.op == "Requantise":
+        m, s = f["multiplier"], f["shift"]
+        need(m.ndim == 1 and m.shape == s.shape, f"{name}: multipliers")
+        need(len(m) in (1, net.shapes[layer.output][0]), f"{name}: {len(m)} multipliers")
+        need(
+            m.min() > 0 and m.max() < 1 << 31 and s.min() >= 0 and s.max() <= 62,
+            f"{name}: multiplier or shift",
+        )
+        need(f["lo"] <= f["hi"], f"{name}: lo above hi")
+        need(f["zero"] == out.zero and f["zero_in"] == ins[0].zero, f"{name}: zero points")
+        reach = max(abs(ins[0].low - f["zero_in"]), abs(ins[0].high - f["zero_in"]))
+        need(
+            all(reach * int(a) + (1 << int(b) >> 1) < 1 << 63 for a, b in zip(m, s, strict=True)),
+            f"{name}: wide",
+        )
+        maker = next((x for x in net.layers if x.output == layer.inputs[0]), None)
+        if maker is not None and maker.op in SUMS:
+            exact = tuple(out.scales[0] * int(a) / (1 << int(b)) for a, b in zip(m, s, strict=True))
+            need(exact == ins[0].scales, f"{layer.inputs[0]}: scale is not S_out * m / 2^s")
+    elif layer.op == "Table":
+        entries = f["entries"]
+        need(entries.shape == (256,) and entries.min() >= -128 and entries.max() <= 127, f"{name}: entries")
+    elif layer.op == "Softmax":
+        need((out.scales[0], out.zero) == (Fraction(1, 256), -128), f"{name}: scale of probabilities")
+        exact_e = 2.0**15 * np.exp(-np.arange(256) * float(ins[0].scales[0]))
+        need(f["table"].shape == (256,), f"{name}: table")
+        need((np.abs(f["table"] - exact_e) <= 0.5 + 1e-9).all(), f"{name}: table is not exp")
+
+
+def _check_code(layer: Layer) -> None:
+    w = layer.fields["weights"]
+    if layer.code == "pot4":
+        need(np.isin(np.abs(w), [0, 1, 2, 4, 8, 16, 32, 64]).all(), f"{layer.name}: not powers of two")
+    if layer.code == "pool64":
+        need(
+            w.shape[1] >= 8 and layer.fields.get("groups", 1) == 1,
+            f"{layer.name}: too few channels for a pool",
+        )
+
+
+def _check_ranges(net: Network) -> None:
+    """Declared ranges equal derived ones; inputs are int8."""
+    for name in net.inputs:
+        need((net.meanings[name].low, net.meanings[name].high) == (-128, 127), f"{name}: input range")
+        need(len(net.meanings[name].scales) == 1, f"{name}: several scales")
+    for name, (low, high) in spans(net).items():
+        found = (int(low.min()), int(high.max()))
+        said = (net.meanings[name].low, net.meanings[name].high)
+        need(found == said, f"{name}: range {said}, derived {found}")
+
+
+def spans(net: Network, at: dict[str, Span] | None = None) -> dict[str, Span]:
+    """Exact ranges of every value, element by element, from those of the inputs (int8 by default). From equal
+    ends it is the network itself."""
+    full = {n: (np.full(net.shapes[n], -128), np.full(net.shapes[n], 127)) for n in net.inputs}
+    values: dict[str, Span] = dict(full if at is None else at)
+    for layer in net.layers:
+        values[layer.output] = _span(layer, [values[n] for n in layer.inputs], net.shapes[layer.output])
+    return values
+
+
+def _span(layer: Layer, xs: list[Span], shape: Shape) -> Span:
+    f, (low, high) = layer.fields, xs[0]
+    if layer.op == "Add":
+        factors = ((f["ma"], f["za"]), (f["mb"], f["zb"]))
+        parts = [[(end - z) * m for end in x] for x, (m, z) in zip(xs, factors, strict=True)]
+        return parts[0][0] + parts[1][0], parts[0][1] + parts[1][1]  # factors are positive
+    if layer.op in SUMS:
+        lost = (1 << (8 - f.get("bits", 8))) - 1
+        low, high = (low & ~lost) - f["zero"], (high & ~lost) - f["zero"]
+        pad = (f["zero"] & ~lost) - f["zero"]
+        if layer.op == "Dense":
+            rows, bias = f["weights"][None], f["bias"][None, :, None]
+            low, high = low.reshape(1, -1, 1), high.reshape(1, -1, 1)
+        else:
+            index, groups = f["index"], f.get("groups", len(f["index"]))
+            index = index.reshape(groups, -1, index.shape[2])
+            low, high = (
+                np.where(index >= 0, end.reshape(-1)[np.maximum(index, 0)], pad) for end in (low, high)
+            )
+            ones = np.ones((groups, 1, index.shape[1]), np.int64)
+            rows = f["weights"].reshape(groups, -1, index.shape[1]) if layer.op == "Conv" else ones
+            bias = f["bias"].reshape(groups, -1, 1) if layer.op == "Conv" else np.int64(0)
+        above, under = np.maximum(rows, 0.0), np.minimum(rows, 0.0)  # floats: sums are far below 2^53
+        low, high = low.astype(np.float64), high.astype(np.float64)
+        ends = above @ low + under @ high, above @ high + under @ low
+        need(max(np.abs(end).max() for end in ends) < 2.0**52, f"{layer.name}: sums beyond 2^52")
+        a, b = ((end.astype(np.int64) + bias).reshape(shape) for end in ends)
+        return a, b
+    if layer.op == "Requantise":
+        each = (-1, *(1,) * (low.ndim - 1))
+        m, s = f["multiplier"].reshape(each), f["shift"].reshape(each)
+        a, b = (np.clip(half_even(end - f["zero_in"], m, s) + f["zero"], f["lo"], f["hi"]) for end in xs[0])
+        return a, b
+    if layer.op == "MaxPool":
+        index = f["index"]
+        a, b = (
+            np.where(index >= 0, end.reshape(-1)[np.maximum(index, 0)], -(1 << 62)) for end in (low, high)
+        )
+        return a.max(axis=1).reshape(shape), b.max(axis=1).reshape(shape)
+    if layer.op == "Reshape":
+        return low.reshape(shape), high.reshape(shape)
+    if layer.op == "Transpose":
+        return low.transpose(f["perm"]), high.transpose(f["perm"])
+    if layer.op == "Table":
+        table = np.stack([f["entries"], f["entries"]])
+        reach = [table[0][a + 128 : b + 129] for a, b in zip(low.flat, high.flat, strict=True)]
+        ends_t = [np.array([pick(r) for r in reach]).reshape(shape) for pick in (np.min, np.max)]
+        return ends_t[0], ends_t[1]
+    if layer.op == "Softmax":
+        return _softmax(low, high, f["table"]), _softmax(high, low, f["table"])
+    raise Rejected(f"{layer.name}: op {layer.op}")
+
+
+def _softmax(own: Ints, others: Ints, table: Ints) -> Ints:
+    """q' of each element where it is at `own` and all others are at `others`."""
+    out = np.empty_like(own)
+    for i in range(own.size):
+        x = others.copy()
+        x[i] = own[i]
+        e = table[x.max() - x]
+        whole, rest = divmod(256 * int(e[i]), int(e.sum()))
+        twice = 2 * rest - int(e.sum())
+        out[i] = min(whole + (twice > 0 or (twice == 0 and whole % 2 == 1)), 255) - 128
+    return out

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both readers return: a network as a list of layers in topological order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from .files import MAX_ELEMENTS, need
+from .rounding import Ints
+
+Shape = tuple[int, ...]
+
+
+@dataclass
+class Layer:
+    """One operation; `fields` holds its parameters, arrays included, by the names of network.json."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    origin: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What an integer tensor stands for: real = scale[channel] * (q - zero); its declared range."""
+
+    scales: tuple[Fraction, ...]
+    zero: int
+    low: int
+    high: int
+
+
+@dataclass
+class Network:
+    """Layers with the shapes (no batch axis) of every value; `meanings` for the integer network only."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layers: list[Layer]
+    shapes: dict[str, Shape]
+    meanings: dict[str, Meaning] = field(default_factory=dict)
+
+
+def window(size: Shape, kernel: Shape, strides: Shape, dilations: Shape, pads: Shape) -> tuple[Ints, Shape]:
+    """Flat positions (C, taps, places) that a window reads in (C, H, W), -1 for padding; and (OH, OW)."""
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    extents = [size[1] + pads[0] + pads[2], size[2] + pads[1] + pads[3]]
+    out = tuple((n - span) // s + 1 for n, span, s in zip(extents, spans, strides, strict=True))
+    need(min(*out, *strides, *kernel, *dilations) > 0 and min(pads) >= 0, "a window that does not fit")
+    need(size[0] * kernel[0] * kernel[1] * out[0] * out[1] <= 8 * MAX_ELEMENTS, "a window that is too large")
+    u, v, i, j = np.ix_(*(np.arange(n) for n in (*kernel, *out)))
+    row, column = u * dilations[0] + i * strides[0] - pads[0], v * dilations[1] + j * strides[1] - pads[1]
+    inside = (row >= 0) & (row < size[1]) & (column >= 0) & (column < size[2])
+    plane = np.where(inside, row * size[2] + column, -1).reshape(1, kernel[0] * kernel[1], -1)
+    shift = np.arange(size[0]).reshape(-1, 1, 1) * (size[1] * size[2])
+    return np.where(plane < 0, -1, plane + shift), out
+
+
+def output_shape(layer: Layer, shapes: list[Shape]) -> Shape:
+    """Shape of a layer's result, after everything about its shapes has been checked."""
+    f, first = layer.fields, shapes[0]
+    need(len(shapes) == (2 if layer.op == "Add" else 1), f"{layer.name}: {len(shapes)} inputs")
+    if "size" in f:
+        need(tuple(f["size"]) == first, f"{layer.name}: size {f['size']} for an input of shape {first}")
+    if layer.op in ("Conv", "MaxPool", "AveragePool"):
+        need(len(first) == 3, f"{layer.name}: input of shape {first}")
+        if layer.op == "Conv":
+            w = f["weights"]
+            need(w.ndim == 4 and f["bias"].shape == w.shape[:1], f"{layer.name}: weights {w.shape}")
+            need(f["groups"] > 0 and w.shape[0] % f["groups"] == 0, f"{layer.name}: groups")
+            need(w.shape[1] * f["groups"] == first[0], f"{layer.name}: weights for other channels")
+            f["kernel"] = w.shape[2:]
+        dilations = f.get("dilations", (1, 1))
+        f["index"], out = window(first, f["kernel"], f["strides"], dilations, f["pads"])
+        if layer.op == "MaxPool":
+            need((f["index"] >= 0).any(axis=1).all(), f"{layer.name}: a window of padding only")
+        return (f["weights"].shape[0] if layer.op == "Conv" else first[0], *out)
+    if layer.op == "Dense":
+        w = f["weights"]
+        need(w.ndim == 2 and first == w.shape[1:], f"{layer.name}: weights {w.shape} for shape {first}")
+        need(f["bias"].shape == w.shape[:1], f"{layer.name}: bias of another size")
+        return (w.shape[0],)
+    if layer.op == "Reshape":
+        target = tuple(f["target"])
+        need(min(target, default=0) > 0 and np.prod(target) == np.prod(first), f"{layer.name}: reshape")
+        return target
+    if layer.op == "Transpose":
+        need(sorted(f["perm"]) == list(range(len(first))), f"{layer.name}: perm {f['perm']}")
+        return tuple(first[axis] for axis in f["perm"])
+    if layer.op == "Add":
+        need(shapes[0] == shapes[1], f"{layer.name}: shapes {shapes}")
+    if layer.op == "Softmax":
+        need(len(first) == 1, f"{layer.name}: softmax of shape {first}")
+    return first

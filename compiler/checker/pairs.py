@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs both networks, layer by layer, and derives the numbers that the analysis needs from exact scales."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .files import need
+from .layers import Layer, Meaning, Network
+from .rounding import Floats, Ints, above, below
+
+TWINS = {"Requantise": "Clip", "Table": "HardSigmoid"}
+GEOMETRY = ("size", "kernel", "strides", "dilations", "pads", "groups", "target", "perm")
+Limits = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Affine:
+    """xhat = W x + b, yhat = V y + c on x (G, K, P): W (G, M, K) and so on; E = V - W; read through `index`.
+
+    `lost`: the low bits cleared before (x has this `scale` and `zero`); `pad`: what padding then means.
+    """
+
+    w: Floats
+    v: Floats
+    e: Floats
+    b: Floats
+    c: Floats
+    offset: Floats
+    index: Ints
+    pad: Limits
+    lost: int
+    scale: Fraction
+    zero: int
+
+
+@dataclass(frozen=True)
+class Sum:
+    """xhat = a + b, yhat = factors[0] ya + factors[1] yb; excess = factors - 1."""
+
+    factors: tuple[float, float]
+    excess: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """q = clip(rhe(n m / 2^s) + zero, lo, hi) on n with y = step * n, beside x = clip(xhat, limits).
+    `gain` is S_out m / (2^s S_in) where the input is no sum, else None."""
+
+    m: Ints
+    s: Ints
+    step: Floats
+    zero: int
+    lo: int
+    hi: int
+    scale: Fraction
+    limits: Limits
+    gain: tuple[Floats, Floats] | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """y_out = entry of q beside f(x) = clip(alpha x + beta, 0, 1); `out` is rounded outward."""
+
+    out: tuple[Floats, Floats]
+    scale: Fraction
+    zero: int
+    alpha: float
+    beta: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """One pair of layers; `data` is an Affine, a Sum, a Rounding, a Table, or index and shape."""
+
+    layer: Layer
+    data: Any
+    shape: tuple[int, ...]
+
+
+def pair(real: Network, whole: Network) -> list[Step]:
+    """Steps in topological order, up to a final Softmax. Rejected when the structures differ."""
+    need(len(real.inputs) == len(whole.inputs), "other inputs than the float network")
+    need(len(real.outputs) == len(whole.outputs), "other outputs than the float network")
+    need(
+        len(real.layers) == len(whole.layers),
+        f"{len(whole.layers)} layers, {len(real.layers)} in the float network",
+    )
+    twin = dict(zip(whole.inputs, real.inputs, strict=True))
+    for mine, other in twin.items():
+        need(whole.shapes[mine] == real.shapes[other], f"{mine}: shape of an input")
+    steps = []
+    for q, f in zip(whole.layers, real.layers, strict=True):
+        need(q.origin == f.name, f"{q.name}: origin {q.origin!r} where the float network has {f.name!r}")
+        need(TWINS.get(q.op, q.op) == f.op, f"{q.name}: {q.op} beside {f.op}")
+        need(tuple(twin[n] for n in q.inputs) == f.inputs, f"{q.name}: other inputs than {f.name}")
+        for key in GEOMETRY:
+            same = tuple(np.ravel(q.fields.get(key, ()))) == tuple(np.ravel(f.fields.get(key, ())))
+            need(same, f"{q.name}: {key} differs from the float network's")
+        twin[q.output] = f.output
+        if q.op != "Softmax":
+            steps.append(Step(q, _data(q, f, whole), whole.shapes[q.output]))
+    for name, other in zip(whole.outputs, real.outputs, strict=True):
+        need(twin[name] == other, f"{name}: not the float network's output {other}")
+    return steps
+
+
+def _data(q: Layer, f: Layer, net: Network) -> Any:
+    shape, out = net.shapes[q.output], net.meanings[q.output]
+    ins = [net.meanings[n] for n in q.inputs]
+    if q.op in ("Conv", "Dense", "AveragePool"):
+        return _affine(q, f, ins[0], out, net)
+    if q.op == "Add":
+        exact = [out.scales[0] * q.fields[m] / a.scales[0] for m, a in zip(("ma", "mb"), ins, strict=True)]
+        a, b = exact
+        return Sum((float(a), float(b)), (float(a - 1), float(b - 1)))
+    if q.op == "Requantise":
+        return _rounding(q, f, ins[0], out, shape)
+    if q.op == "Table":
+        entries = q.fields["entries"] - out.zero
+        unit = float(out.scales[0])
+        low, high = (
+            entries * unit - abs(entries * unit) * 2.0**-50,
+            entries * unit + abs(entries * unit) * 2.0**-50,
+        )
+        return Table((low, high), ins[0].scales[0], ins[0].zero, f.fields["alpha"], f.fields["beta"])
+    if q.op == "Transpose":
+        size = net.shapes[q.inputs[0]]
+        return np.arange(prod(size)).reshape(size).transpose(q.fields["perm"])
+    if q.op == "MaxPool":  # a padded tap reads the first real tap of its window again
+        index = np.arange(w.shape[2]) if q.op == "Dense" else q.fields["index"]
+    index = index.reshape(w.shape[0], w.shape[2], -1)
+    pad = (below(moved), above(moved))
+    return Affine(
+        w,
+        v,
+        v - w,
+        b[..., None],
+        c[..., None],
+        (size + abs(c))[..., None],
+        index,
+        pad,
+        lost,
+        unit.scales[0],
+        unit.zero,
+    )
+
+
+def _rounding(q: Layer, f: Layer, unit: Meaning, out: Meaning, shape: tuple[int, ...]) -> Rounding:
+    def spread(values: Any, dtype: Any) -> Any:
+        return np.broadcast_to(np.array(values, dtype).reshape(-1, *(1,) * (len(shape) - 1)), shape)
+
+    m, s = q.fields["multiplier"], q.fields["shift"]
+    count = max(len(m), len(unit.scales))
+    need(len(m) in (1, count) and len(unit.scales) in (1, count), f"{q.name}: scales and multipliers")
+    units, wide = (
+        (unit.scales * count)[:count],
+        [(int(m[i % len(m)]), int(s[i % len(s)])) for i in range(count)],
+    )
+    gains = [out.scales[0] * a / (1 << b) / u for (a, b), u in zip(wide, units, strict=True)]
+    gain = None
+    if any(g != 1 for g in gains):
+        gain = (
+            spread([float(g) for g in gains], np.float64),
+            spread([float(g - 1) for g in gains], np.float64),
+        )
+    return Rounding(
+        spread(m, np.int64), spread(s, np.int64), spread([float(u) for u in unit.scales], np.float64),
+        q.fields["zero"], q.fields["lo"], q.fields["hi"], out.scales[0],
+        (f.fields["lo"], f.fields["hi"]), gain,
+    )  # fmt: skip

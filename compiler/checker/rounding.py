@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Outward rounding. u = 2^-53 is the unit roundoff; every bound moves outward by more than its own error."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .files import Rejected
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+U = 2.0**-53
+TINY = 2.0**-1000  # more than anything that underflows
+
+
+def up(v: Floats) -> Floats:
+    """Above the true value of what was computed with relative error 2u at most; 0 stays 0."""
+    return v + 4 * U * np.abs(v)
+
+
+def down(v: Floats) -> Floats:
+    """Below it."""
+    return v - 4 * U * np.abs(v)
+
+
+def slack(terms: int, magnitude: Floats) -> Floats:
+    """Error of an inner product whose `terms` absolute products sum to `magnitude`: summation, parameters
+    (up to 9u relative), the last additions; 1.01 pays for the rounding of `magnitude` itself."""
+    return (1.01 * (terms + 16) * U) * magnitude + TINY
+
+
+def total(rows: Floats) -> Floats:
+    """Sum of absolute values over axis 0, rounded up."""
+    return np.asarray(np.abs(rows).sum(axis=0) * (1 + 1.01 * (len(rows) + 16) * U))
+
+
+def below(v: Fraction) -> float:
+    """A float just below an exact rational, or equal."""
+    near = float(v)
+    return near if Fraction(near) <= v else float(np.nextafter(near, -np.inf))
+
+
+def above(v: Fraction) -> float:
+    """A float just above an exact rational, or equal."""
+    return -below(-v)
+
+
+def times(q: Ints, scale: Fraction) -> tuple[Floats, Floats]:
+    """scale * q, rounded down and up (|q| < 2^53)."""
+    product = q.astype(np.float64) * float(scale)
+    return down(product), up(product)
+
+
+def lattice(low: Floats, high: Floats, step: Floats) -> tuple[Ints, Ints]:
+    """First and last integer n with low <= step * n <= high, never too narrow (step is within u)."""
+    a, b = low / step, high / step
+    first, last = np.ceil(a - 8 * U * np.abs(a)), np.floor(b + 8 * U * np.abs(b))
+    if not max(np.abs(first).max(), np.abs(last).max()) < 2.0**52:
+        raise Rejected("an accumulator beyond 2^52")
+    return first.astype(np.int64), last.astype(np.int64)
+
+
+def half_even(n: Ints, m: Ints, s: Ints) -> Ints:
+    """round(n * m / 2^s), ties to even, exact, for 0 < m < 2^31, 0 <= s <= 62 and n of any size."""
+    narrow = int(np.abs(n).max(initial=0)) * int(m.max(initial=1)) < 1 << 62
+    kind = np.int64 if narrow else object
+    product = n.astype(kind) * m.astype(kind)
+    unit = np.left_shift(np.int64(1), s).astype(kind)
+    quotient = product // unit
+    rest = product - quotient * unit  # 0 <= rest < unit; compared with unit - rest: twice it could overflow
+    odd = (quotient % 2) == 1
+    more = (rest > unit - rest) | ((rest == unit - rest) & odd)
+    return np.asarray(quotient + more.astype(np.int64), np.int64)

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A table beside the function it stands for: f(x) = clip(alpha x + beta, 0, 1), HardSigmoid.
+
+With rho(q) = y_out(q) - f(y(q)) over the entries that y can read, d_out = rho + f(y) - f(x), and
+f(y) - f(x) = t d with t between the least and the greatest slope of f.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .forms import tighten
+from .pairs import Table
+from .rounding import Floats, down, lattice, up
+
+CELLS = 256
+
+
+class Pointwise:
+    """Ranges after the function; linear forms when they are asked for."""
+
+    def __init__(self, t: Table, box: Floats) -> None:
+        self.t, self.before, self.slopes = t, box, (min(t.alpha, 0.0), max(t.alpha, 0.0))
+        low, high = lattice(box[2], box[3], np.full(box[0].shape, float(t.scale)))
+        self.first, self.last = (np.clip(n + t.zero + 128, 0, 255) for n in (low, high))
+        at: Floats = np.arange(-128.0 - t.zero, 128.0 - t.zero) * np.float64(t.scale)
+        value = self.value(at)
+        error = _error(value, at) + 2.0**-50 * abs(t.alpha) * np.abs(at)
+        self.reals = at
+        rho = down(t.out[0] - value) - error, up(t.out[1] - value) + error
+        self.rho = self._over(rho)
+        ends = self.value(box[0]), self.value(box[1])
+        far = _error(np.maximum(np.abs(ends[0]), np.abs(ends[1])), np.maximum(np.abs(box[0]), np.abs(box[1])))
+        moves = [(down(s * end), up(s * end)) for s in self.slopes for end in (box[4], box[5])]
+        low_d = down(self.rho[0] + np.min([m[0] for m in moves], axis=0))
+        high_d = up(self.rho[1] + np.max([m[1] for m in moves], axis=0))
+        out = self._over(t.out)
+        self.box = tighten(np.stack([np.minimum(*ends) - far, np.maximum(*ends) + far, *out, low_d, high_d]))
+
+    def value(self, x: Floats) -> Floats:
+        """f in float64."""
+        return np.clip(self.t.alpha * x + self.t.beta, 0.0, 1.0)
+
+    def _over(self, ends: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+        """Least and greatest over first..last, per element."""
+        pairs, back = np.unique(
+            np.stack([self.first.ravel(), self.last.ravel()]), axis=1, return_inverse=True
+        )
+        low = np.array([ends[0][a : b + 1].min() for a, b in pairs.T])
+        high = np.array([ends[1][a : b + 1].max() for a, b in pairs.T])
+        return low[back].reshape(self.first.shape), high[back].reshape(self.first.shape)
+
+    def forms(self) -> tuple[Floats, Floats, Floats, list[Any]]:
+        """lam, mid, half of x_out = lam x + mid + half ex, and offers (p, q, s, spread)."""
+        box, (t0, t1) = self.before, self.slopes
+        zero, width = np.zeros_like(box[0]), box[1] - box[0]
+        rise = self.value(box[1]) - self.value(box[0])
+        lam = np.clip(np.divide(rise, width, out=zero.copy(), where=width > 0), t0, t1)
+        low, high = self._rest(lam)
+        mid = 0.5 * low + 0.5 * high
+        half = up(np.maximum(high - mid, mid - low))
+        far = up(0.5 * (t1 - t0) * np.maximum(np.abs(box[4]), np.abs(box[5])))
+        offers: list[Any] = [
+            (zero + 0.5 * (t0 + t1), zero, zero, (down(self.rho[0] - far), up(self.rho[1] + far)))
+        ]
+        for slope in (lam, zero):
+            low, high = self._against(slope)
+            offers.append((slope, slope - lam, zero - 1, (down(low - mid), up(high - mid))))
+        offers.append((zero, zero, zero, (self.box[4], self.box[5])))
+        return lam, mid, half, offers
+
+    def _rest(self, lam: Floats) -> tuple[Floats, Floats]:
+        """Range of f(x) - lam x over the range of x: cells, each by its middle and its steepest slope."""
+        lx, ux = self.before[0], self.before[1]
+        width, size = (ux - lx) / CELLS, np.maximum(np.abs(lx), np.abs(ux))
+        steep = np.maximum(np.abs(self.slopes[0] - lam), np.abs(self.slopes[1] - lam))
+        if not lam.any():
+            ends = self.value(lx), self.value(ux)
+            error = _error(np.maximum(np.abs(ends[0]), np.abs(ends[1])), size)
+            return np.minimum(*ends) - error, np.maximum(*ends) + error
+        low, high = np.full_like(lam, np.inf), np.full_like(lam, -np.inf)
+        for i in range(CELLS):
+            x = lx + (i + 0.5) * width
+            value = self.value(x) - lam * x
+            error = _error(value, size) + 2.0**-48 * (np.abs(lam) + steep) * size
+            far = 0.5000001 * steep * width + error
+            low, high = np.minimum(low, value - far), np.maximum(high, value + far)
+        return low, high
+
+    def _against(self, slope: Floats) -> tuple[Floats, Floats]:
+        """Range of y_out - slope y over the entries that y can read."""
+        low, high = np.full_like(slope, np.inf), np.full_like(slope, -np.inf)
+        for i in range(int(self.first.min()), int(self.last.max()) + 1):
+            here = (self.first <= i) & (i <= self.last)
+            line = slope * self.reals[i]
+            error = 2.0**-50 * np.abs(line)
+            low = np.where(here, np.minimum(low, down(self.t.out[0][i] - line) - error), low)
+            high = np.where(here, np.maximum(high, up(self.t.out[1][i] - line) + error), high)
+        return low, high
+
+
+def _error(value: Floats, x: Floats) -> Floats:
+    """Far more than the error of f in float64."""
+    return np.asarray(2.0**-44 * (1 + np.abs(value) + np.abs(x)))
