@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ranges and affine forms of (x, d), d = y - x: the state of the analysis.
 
-A box is an array (6, *shape): lx, ux, ly, uy, ld, ud. A form is x = cx + sum gx_i e_i + [-rx, rx], likewise d,
+A box is an array (6, *shape): lx, ux, ly, uy, ld, ud. A form is x = cx + sum gx_i e_i + [-rx, rx], and so d,
 with symbols e_i in [-1, 1] that all tensors share.
 """
 
@@ -35,7 +35,7 @@ def meet(a: Floats, b: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Form:
-    """c, r (2, *shape): centres and remainders of x and d; g (2, symbols, base), read through `at` (-1: 0)."""
+    """c, r (2, *shape): centres, remainders of x and d; g (2, symbols, base) read through `at` (-1: 0s)."""
 
     c: Floats
     r: Floats

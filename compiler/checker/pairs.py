@@ -133,7 +133,34 @@ def _data(q: Layer, f: Layer, net: Network) -> Any:
         size = net.shapes[q.inputs[0]]
         return np.arange(prod(size)).reshape(size).transpose(q.fields["perm"])
     if q.op == "MaxPool":  # a padded tap reads the first real tap of its window again
-        index = np.arange(w.shape[2]) if q.op == "Dense" else q.fields["index"]
+        index = q.fields["index"]
+        first = np.take_along_axis(index, (index >= 0).argmax(axis=1)[:, None, :], axis=1)
+        return np.where(index >= 0, index, first)
+    return None
+
+
+def _affine(q: Layer, f: Layer, unit: Meaning, out: Meaning, net: Network) -> Affine:
+    if q.op == "AveragePool":
+        channels, taps = net.shapes[q.inputs[0]][0], prod(q.fields["kernel"])
+        w, wq = np.full((channels, 1, taps), 1 / taps), np.ones((channels, 1, taps), np.int64)
+        b = np.zeros((channels, 1))
+        size, bq = b, b.astype(np.int64)
+    else:
+        groups, outputs = q.fields.get("groups", 1), len(q.fields["weights"])
+        need(f.fields["weights"].shape == q.fields["weights"].shape, f"{q.name}: weights of another shape")
+        w = f.fields["weights"].reshape(groups, outputs // groups, -1)
+        wq = q.fields["weights"].reshape(w.shape)
+        parts = (f.fields["bias"], q.fields["bias"], f.fields["bias_size"])
+        b, bq, size = (part.reshape(w.shape[:2]) for part in parts)
+    rows = w.shape[0] * w.shape[1]
+    acc = out.scales if len(out.scales) > 1 else out.scales * rows
+    need(len(acc) == rows, f"{q.name}: {len(acc)} scales")
+    ratio = np.array([float(s / unit.scales[0]) for s in acc]).reshape(b.shape)
+    v = ratio[..., None] * wq
+    c = np.array([float(s * int(n)) for s, n in zip(acc, bq.ravel(), strict=True)]).reshape(b.shape)
+    lost = (1 << (8 - q.fields.get("bits", 8))) - 1
+    moved = unit.scales[0] * ((unit.zero & ~lost) - unit.zero)  # what padding means with its bits cleared
+    index = np.arange(w.shape[2]) if q.op == "Dense" else q.fields["index"]
     index = index.reshape(w.shape[0], w.shape[2], -1)
     pad = (below(moved), above(moved))
     return Affine(
