@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds that the checker is tested on: the bundled models, and random small networks as ONNX files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from onnx_nets import Net
+
+from tinybound.boxes import Box
+from tinybound.build import Build
+from tinybound.build import compile as compile_model
+from tinybound.options import Options
+
+# name -> model, calibration, radius of the ball (None: the whole domain), further options, run-time bits
+BUNDLED = {
+    "controller2": ("controller2", None, None, {}, 8),
+    "controller4": ("controller4", None, None, {}, 8),
+    "digits_mlp": ("digits_mlp", "digits_mlp", 1 / 16, {}, 8),
+    "digits_cnn_64": ("digits_cnn", "digits_cnn", 1 / 64, {}, 8),
+    "digits_cnn_16": ("digits_cnn", "digits_cnn", 1 / 16, {}, 8),
+    "residual_cnn": ("residual_cnn", "residual_cnn", 1 / 64, {}, 8),
+    "softmax": ("digits_cnn_softmax", "digits_cnn", 1 / 64, {}, 8),
+    "qdq": ("digits_cnn_qdq", None, 1 / 64, {}, 8),
+    "qdq_u8": ("digits_cnn_qdq_u8", None, 1 / 64, {}, 8),
+    "residual_qdq": ("residual_cnn_qdq", None, 1 / 64, {}, 8),
+    "reference": ("digits_cnn_qdq", None, 1 / 64, {"reference": "digits_cnn"}, 8),
+    "pool64": ("digits_cnn", "digits_cnn", 1 / 64, {"weights": ("pool64",)}, 8),
+    "pot4": ("digits_cnn", "digits_cnn", 1 / 64, {"weights": ("pot4",)}, 8),
+    "pow2": ("digits_cnn", "digits_cnn", 1 / 64, {"scales": "pow2"}, 8),
+    "bits4": ("digits_cnn", "digits_cnn", 1 / 64, {"weights": ("pool64",)}, 4),
+}
+
+
+def bundled(name: str, examples: Path, folder: Path) -> tuple[Path, Build]:
+    """(certificate, build) of one of BUNDLED."""
+    model, calibration, radius, more, bits = BUNDLED[name]
+    if "reference" in more:
+        more = {**more, "reference": examples / f"{more['reference']}.onnx"}
+    npz = None if calibration is None else examples / f"{calibration}_calibration.npz"
+    box = str(examples / f"{model}_box.json") if radius is None else None
+    build = compile_model(examples / f"{model}.onnx", folder, Options(calibration=npz, domain=box, **more))
+    path = folder / "certificate.json"
+    if radius is not None:
+        source = build.graph.inputs[0]
+        x = np.load(examples / f"{calibration or 'digits_cnn'}_test.npz")["x"][0].astype(float)
+        x = x.reshape(build.graph.values[source].shape)
+        ends = ({source: np.clip(x + move, 0, 1)} for move in (-radius, radius))
+        made = build.certify(Box(*ends), bits=bits)
+        if bits != 8:
+            path = folder.with_suffix(".json")
+            path.write_bytes(made.dump())
+    return path, build
+
+
+def random_net(seed: int, folder: Path) -> Path:
+    """An ONNX file; every op appears in some of 8 seeds in a row."""
+    rng, kind = np.random.default_rng(seed), seed % 8
+    if kind in (0, 1):
+        net = Net(1, 2, seed=seed)
+        h = net.put("Relu", net.put("Gemm", "x", net.normal(2, 5), net.normal(5)))
+        if kind:
+            h = net.put("HardSigmoid", net.put("MatMul", h, net.normal(5, 4)), alpha=0.3)
+        else:
+            h = net.put("Clip", net.put("Gemm", h, net.normal(5, 4)), net.constant(-0.3), net.constant(0.4))
+        out = net.put("Add", net.put("MatMul", h, net.normal(4, 2)), net.normal(2))
+        return net.save(folder, out)
+    net = Net(1, 8 if kind == 6 else 2, 4, 4, seed=seed)
+    if kind == 2:  # batch norm twice behind a Conv, a third time alone
+        h = norm(net, norm(net, net.put("Conv", "x", net.normal(3, 2, 3, 3), pads=[1, 1, 1, 1]), 3), 3)
+        h = norm(net, net.put("MaxPool", net.put("Relu", h), kernel_shape=[2, 2], strides=[2, 2]), 3)
+    elif kind == 3:
+        h = net.put("Relu", net.put("Conv", "x", net.normal(3, 2, 2, 2), net.normal(3), strides=[2, 2]))
+        h = net.put("MaxPool", h, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    elif kind == 4:
+        h = net.put("Conv", "x", net.normal(2, 1, 3, 3), group=2, pads=[1, 1, 1, 1], dilations=[1, 1])
+        h = net.put("AveragePool", h, kernel_shape=[2, 2], strides=[2, 2])
+        h = net.put("Transpose", h, perm=[0, 2, 3, 1])
+    elif kind == 5:
+        a = net.put("Relu", net.put("Conv", "x", net.normal(2, 2, 3, 3), pads=[1, 1, 1, 1]))
+        b = net.put("Conv", a, net.normal(2, 2, 1, 1))
+        h = net.put("GlobalAveragePool", net.put("Add", a, b))
+    elif kind == 6:
+        h = net.put("Relu", net.put("Conv", "x", net.normal(8, 8, 3, 3), net.normal(8), pads=[1, 1, 1, 1]))
+        h = net.put("AveragePool", h, kernel_shape=[4, 4])
+    else:  # an activation of a value that is quantised already
+        h = net.put("Relu", net.put("Conv", "x", net.normal(3, 2, 3, 3), strides=[1, 1]))
+        h = net.put("Clip", net.put("MaxPool", h, kernel_shape=[2, 2]), net.constant(0.1), net.constant(0.5))
+    out = net.put("Gemm", net.put("Flatten", h), net.normal(int(rng.integers(1, 2)) * width(kind), 2))
+    return net.save(folder, out)
+
+
+def norm(net: Net, h: str, channels: int) -> str:
+    """A batch normalisation with random statistics."""
+    parts = [net.constant(net.rng.normal(0.5, 0.4, channels)) for _ in range(3)]
+    return net.put("BatchNormalization", h, *parts, net.constant(net.rng.uniform(0.2, 2, channels)))
+
+
+def width(kind: int) -> int:
+    """Elements before the last layer."""
+    return {2: 12, 3: 3, 4: 8, 5: 2, 6: 8, 7: 3}[kind]
+
+
+def random_build(seed: int, folder: Path) -> Build:
+    """A random network compiled over a random box, certified."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    low, wide = rng.uniform(-1, 0.5), float(rng.choice([0.02, 0.3, 1.5]))
+    codes = ("pool64",) if seed % 8 == 6 else ("int8", "pot4")[seed % 2 : seed % 2 + 1]
+    options = Options(
+        domain=f"{low:.6f},{low + wide:.6f}",
+        target="c",
+        weights=codes,
+        scales="pow2" if seed % 3 == 0 else "any",
+    )
+    return compile_model(random_net(seed, folder), folder / "build", options)

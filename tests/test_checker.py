@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The independent checker: it confirms what the prover claims, its own bounds hold, and it stands alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checker_nets import BUNDLED, bundled, random_build
+from pair_nets import Pair, violations
+
+import tinybound.checker
+from tinybound.certify.certificate import certify
+from tinybound.checker import check_certificate
+from tinybound.checker.analysis import Analysis, Entry
+from tinybound.checker.check import _domain
+from tinybound.checker.files import read_folder, read_npz, strict_json, tree_hash
+from tinybound.checker.float_net import read_float
+from tinybound.checker.integer_net import read_network
+from tinybound.checker.pairs import pair
+from tinybound.checker.rounding import half_even
+from tinybound.domains.pair_box import Box
+from tinybound.passes.run_time_bits import with_bits
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_it_confirms_the_prover(name, examples, tmp_path):
+    path, build = bundled(name, examples, tmp_path / name)
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"], answer["reason"]
+    document = json.loads(path.read_text())
+    claimed = {key: max(out["bound"]) for key, out in document["outputs"].items()}
+    print(f"{name}: prover {document['seconds']} s, checker {answer['seconds']} s, bound {claimed}")
+    for key, value in answer["bound"].items():
+        assert value <= claimed[key] <= value * (1 + 1e-8)
+    assert answer["seconds"] < 2 * document["seconds"] + 2  # a loaded machine may stall one of them
+
+
+def moved(folder: Path, where: Path) -> Path:
+    """A copy of a build."""
+    shutil.copytree(folder, where)
+    return where
+
+
+def test_a_tree_of_pieces(examples, tmp_path):
+    path, build = bundled("controller2", examples, tmp_path / "a")
+    box = build.domain
+    made = certify(build.float_graph, build.graph, box.lower, box.upper, hashes={}, pieces=7, budget=500)
+    path.write_bytes(made.with_hashes(json.loads(path.read_text())["hashes"]).dump())
+    for header in (build.folder / "c").glob("*.h"):  # the macros would belong to the whole box
+        header.unlink()
+    document = json.loads(path.read_text())
+    document["hashes"]["c"] = tree_of(build.folder / "c")
+    path.write_text(json.dumps(document))
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"], answer["reason"]
+    assert answer["leaves"] == 7
+
+
+def tree_of(folder: Path) -> str:
+    return tree_hash(read_folder(folder))
+
+
+def test_a_build_works_wherever_it_is_moved(examples, tmp_path):
+    path, build = bundled("controller2", examples, tmp_path / "a")
+    other = moved(build.folder, tmp_path / "else" / "where")
+    assert check_certificate(path, other)["accepted"]
+
+
+@pytest.mark.parametrize(
+    "seed", [*range(8), *(pytest.param(s, marks=pytest.mark.slow) for s in range(8, 80))]
+)
+def test_random_networks(seed, tmp_path):
+    """Accepted as proven; and every range of the checker holds the exact values of both networks."""
+    build = random_build(seed, tmp_path)
+    path = build.folder / "certificate.json"
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"], answer["reason"]
+    sound(build, json.loads(path.read_text()), 8 if seed % 8 == 6 else None, seed)
+    if seed % 8 == 6:
+        bits = 2 + seed // 8 % 6
+        made = build.certify(bits=bits)
+        path = tmp_path / "bits.json"
+        path.write_bytes(made.dump())
+        answer = check_certificate(path, build.folder)
+        assert answer["accepted"], answer["reason"]
+        sound(build, json.loads(path.read_text()), bits, seed)
+
+
+def sound(build, document, bits, seed):
+    files = {n: (build.folder / n).read_bytes() for n in ("float.onnx", "network.json", "network.npz")}
+    arrays = read_npz(files["network.npz"], "")
+    whole = read_network(strict_json(files["network.json"], ""), arrays, bits)
+    steps = pair(read_float(files["float.onnx"]), whole)
+    entries = _domain(document["domain"], whole)
+    boxes = {}
+    for intervals, zonotope in ((True, False), (False, True), (True, True)):
+        found = Analysis(intervals=intervals, zonotope=zonotope).run(steps, entries)
+        boxes[f"{intervals} {zonotope}"] = {name: Box(*box) for name, box in found}
+    domain = build.domain
+    graph = with_bits(build.graph, 8 if bits is None else bits)
+    both = Pair(build.float_graph, graph, domain.lower, domain.upper)
+    assert violations(both, boxes, seed, count=30) == set()
+
+
+def test_rounding_by_the_law():
+    rng = np.random.default_rng(0)
+    for reach in (100, 1 << 20, 1 << 45):
+        n, m = rng.integers(-reach, reach, 300), rng.integers(1, 1 << 31, 300)
+        s = rng.integers(0, 63, 300)
+        n[:50], m[:50] = 1 << 20, 1
+        s[:50] = rng.integers(19, 23, 50)
+        exact = [round(Fraction(int(a) * int(b), 1 << int(c))) for a, b, c in zip(n, m, s, strict=True)]
+        keep = [abs(v) < 1 << 62 for v in exact]
+        got = half_even(n[keep], m[keep], s[keep])
+        assert got.tolist() == [v for v, k in zip(exact, keep, strict=True) if k]
+
+
+def test_it_stands_alone(examples, tmp_path):
+    """The folder by itself, in a process where nothing of ours can be imported, accepts a certificate."""
+    path, build = bundled("digits_mlp", examples, tmp_path / "build")
+    shutil.copytree(Path(tinybound.checker.__file__).parent, tmp_path / "alone" / "checker")
+    code = f"""
+import sys
+sys.path = [p for p in sys.path if p] + [{str(tmp_path / "alone")!r}]
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tinybound", "compiler", "scipy", "onnxruntime"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Block())
+from checker import check_certificate
+answer = check_certificate({str(path)!r}, {str(build.folder)!r})
+assert answer["accepted"], answer
+assert not [n for n in sys.modules if n.split(".")[0] == "tinybound"]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"[" * 200_000,
+        b"\xff\xfe",
+        b'{"format": NaN}',
+        b'{"a": 1, "a": 2}',
+        b'{"a": ' + b"9" * 9000 + b"}",
+    ],
+    ids=range(9),
+)
+def test_malformed_certificates(text, examples, tmp_path):
+    _, build = bundled("controller2", examples, tmp_path / "build")
+    path = tmp_path / "certificate.json"
+    path.write_bytes(text)
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"] is False
+    assert answer["reason"]
+
+
+def test_missing_things(examples, tmp_path):
+    path, build = bundled("controller2", examples, tmp_path / "build")
+    assert not check_certificate(tmp_path / "nothing.json", build.folder)["accepted"]
+    assert not check_certificate(path, tmp_path / "nothing")["accepted"]
+    assert not check_certificate(build.folder, build.folder)["accepted"]
+
+
+def test_an_entry_beyond_its_integers():
+    """A box that the input's integers cannot hold: the quantiser saturates, and the ranges say so."""
+    entry = Entry((Fraction(0),), (Fraction(300),), Fraction(1), 0, (1,))
+    ((_, box),) = Analysis(intervals=True, zonotope=True).run([], {"x": entry})
+    assert box[3, 0] == pytest.approx(127)
+    assert box[4, 0] <= -173 + 1e-9
