@@ -18,7 +18,7 @@ except PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 if TYPE_CHECKING:
-    from .build import Build, Options, compile, load
+    from .build import Build, Options, compile, load  # noqa: A004 -- the verb
 
 __all__ = ["Build", "Options", "compile", "load"]
 

@@ -66,9 +66,7 @@ def main() -> int:
         with console.status(f"compiling {name}"):
             build = tinybound.compile(HERE / f"{name}.onnx", OUT / name, options)
         with console.status(f"running {name}") as status:
-            verdict = build.verify(
-                STAGES, inside(build, 100), lambda stage: status.update(f"running {name} on {stage}")
-            )
+            verdict = build.verify(STAGES, inside(build, 100), status.update)
             report = make_firmware(build, board_of("cortex-m4"))
             build.write_report(report, verdict)
         good = good and verdict.ok

@@ -32,9 +32,10 @@ class Interval:
     def affine(self, x: Box, weights: NDArray[Any], bias: NDArray[Any], zero: int) -> Box:
         lo, hi = x[0] - zero, x[1] - zero
         up, down = np.maximum(weights, 0), np.minimum(weights, 0)
+        none = np.zeros_like(bias)
         return (
-            np.matmul(up, lo) + np.matmul(down, hi) + bias[..., None],
-            np.matmul(up, hi) + np.matmul(down, lo) + bias[..., None],
+            _EXACT.affine(lo, up, bias, 0) + _EXACT.affine(hi, down, none, 0),
+            _EXACT.affine(hi, up, bias, 0) + _EXACT.affine(lo, down, none, 0),
         )
 
     def add(self, a: Box, b: Box, ma: int, mb: int, za: int, zb: int) -> Box:

@@ -16,6 +16,7 @@ from ..passes.run_time_bits import has_bits
 from .bounds import CertifiedError
 from .memory import Buffer, place
 from .names import identifier
+from .overlap import lag
 from .plan import Plan, Step, make_plan
 from .render import render
 
@@ -39,7 +40,9 @@ def plan_memory(plan: Plan) -> Memory:
     for step in plan.steps:
         if step.target not in outside:
             last = max((reader.index for reader in plan.readers(step.target)), default=step.index)
-            buffers.append(Buffer(step.target, plan.size[step.target], step.index, last))
+            behind = lag(step)
+            over = () if behind is None else tuple((source, behind) for source in step.sources)
+            buffers.append(Buffer(step.target, plan.size[step.target], step.index, last, over))
         if step.index in names:
             buffers.append(Buffer(names[step.index], scratch_bytes(step), step.index, step.index))
     offsets, total = place(buffers)
