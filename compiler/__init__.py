@@ -9,24 +9,27 @@ True
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
-
-try:
-    __version__ = version("tinybound")
-except PackageNotFoundError:  # a source tree that was never installed
-    __version__ = "0+unknown"
-
+TYPE_CHECKING = False  # typing's own costs an import, and the command should answer Ctrl-C from the start
 if TYPE_CHECKING:
     from .build import Build, Options, compile, load  # noqa: A004 -- the verb
+
+    __version__: str
 
 __all__ = ["Build", "Options", "compile", "load"]
 
 
-def __getattr__(name: str) -> Any:
-    """The public names, imported when first used: `tinybound --help` needs none of them."""
+def __getattr__(name: str) -> object:
+    """The public names and the version, found when first used: `tinybound --help` needs none of them."""
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("tinybound")
+        except PackageNotFoundError:  # a source tree that was never installed
+            return "0+unknown"
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import build
 
-    return getattr(build, name)
+    found: object = getattr(build, name)
+    return found

@@ -12,7 +12,6 @@ from typing import Any
 from .errors import CompileError
 
 TARGETS = ("c", "verilog", "all")
-OPTIMISE = ("speed", "size")
 
 
 @dataclass(frozen=True)
