@@ -54,14 +54,25 @@ def bundled(name: str, examples: Path, folder: Path) -> tuple[Path, Build]:
     return path, build
 
 
+FUNCTIONS = (
+    ("HardSigmoid", {"alpha": 0.3}),
+    ("Sigmoid", {}),
+    ("Tanh", {}),
+    ("LeakyRelu", {"alpha": 0.2}),
+    ("HardSwish", {}),
+    ("Gelu", {"approximate": "tanh"}),
+)
+
+
 def random_net(seed: int, folder: Path) -> Path:
     """An ONNX file; every op appears in some of 8 seeds in a row."""
     rng, kind = np.random.default_rng(seed), seed % 8
     if kind in (0, 1):
-        net = Net(1, 2, seed=seed)
+        net = Net(1, 2, seed=seed, opset=20)
         h = net.put("Relu", net.put("Gemm", "x", net.normal(2, 5), net.normal(5)))
         if kind:
-            h = net.put("HardSigmoid", net.put("MatMul", h, net.normal(5, 4)), alpha=0.3)
+            name, attributes = FUNCTIONS[seed // 8 % 6]
+            h = net.put(name, net.put("MatMul", h, net.normal(5, 4)), **attributes)
         else:
             h = net.put("Clip", net.put("Gemm", h, net.normal(5, 4)), net.constant(-0.3), net.constant(0.4))
         out = net.put("Add", net.put("MatMul", h, net.normal(4, 2)), net.normal(2))

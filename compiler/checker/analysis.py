@@ -233,7 +233,7 @@ class Analysis:
         return self._met(form, boxes)
 
     def _requantise(self, x: State, t: Rounding) -> State:
-        first, last = lattice(x.box[2], x.box[3], t.step)
+        first, last = lattice(x.box[2], x.box[3], t.step, t.span)
         q = [np.clip(half_even(n, t.m, t.s) + t.zero, t.lo, t.hi) - t.zero for n in (first, last)]
         half = above(t.scale / 2)
         env = Envelope(half, half, times(q[0], t.scale)[0], times(q[1], t.scale)[1])
@@ -256,7 +256,7 @@ class Analysis:
 
     def _truncate(self, x: State, t: Affine) -> State:
         scale, zero, lost = t.scale, t.zero, t.lost
-        first, last = lattice(x.box[2], x.box[3], np.full(x.box[0].shape, float(scale)))
+        first, last = lattice(x.box[2], x.box[3], np.full(x.box[0].shape, float(scale)), t.span)
         kl, ku = (times(((n + zero) & ~lost) - zero, scale)[i] for i, n in enumerate((first, last)))
         return self._step(x, Envelope(above(scale * lost), 0.0, kl, ku), FREE)
 

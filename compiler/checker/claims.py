@@ -96,7 +96,6 @@ def check_witness(claims: list[Claim], steps: list[Step], whole: Network, entrie
 
 def check_layers(said: Any, steps: list[Step], whole: Network, boxes: dict[str, Floats]) -> None:
     """Ranges of accumulators and the neurons that can saturate."""
-    derived = spans(whole)
     for step, entry in zip(steps, sequence(said, "layers", len(steps)), strict=True):
         layer, where = step.layer, f"layers: {step.layer.name}"
         more = {"range", "range_in_domain", "fits_int32"} if layer.op in SUMS else set()
@@ -104,14 +103,14 @@ def check_layers(said: Any, steps: list[Step], whole: Network, boxes: dict[str, 
         mapping(entry, where, {"node", "origin", "op"} | more)
         need((entry["node"], entry["origin"], entry["op"]) == (layer.name, layer.origin, layer.op), where)
         if layer.op in SUMS:
-            low, high = int(derived[layer.output][0].min()), int(derived[layer.output][1].max())
+            low, high = whole.hulls[layer.output]
             need(integers(entry["range"], where, -(1 << 62), 1 << 62, 2) == (low, high), f"{where}: range")
             need(entry["fits_int32"] is (low >= -(1 << 31) and high < 1 << 31), f"{where}: fits_int32")
             meaning, box = whole.meanings[layer.output], boxes[layer.output]
             units = np.array([float(s) for s in meaning.scales]).reshape(-1, *(1,) * (box.ndim - 2))
-            first, last = lattice(box[2], box[3], np.broadcast_to(units, box.shape[1:]))
+            first, last = lattice(box[2], box[3], np.broadcast_to(units, box.shape[1:]), (low, high))
             a, b = integers(entry["range_in_domain"], where, low, high, 2)
-            need(a <= max(low, first.min()) and min(high, last.max()) <= b, f"{where}: range_in_domain")
+            need(a <= first.min() and last.max() <= b, f"{where}: range_in_domain")
         elif layer.op == "Requantise":
             box = boxes[layer.inputs[0]]
             neurons = set(np.flatnonzero(_saturates(step.data, box)).tolist())
@@ -121,7 +120,7 @@ def check_layers(said: Any, steps: list[Step], whole: Network, boxes: dict[str, 
 
 def _saturates(t: Rounding, box: Floats) -> Any:
     """Neurons that lo or hi can cut, where that limit does not stand for the float activation's own."""
-    first, last = lattice(box[2], box[3], t.step)
+    first, last = lattice(box[2], box[3], t.step, t.span)
     ends: list[Ints] = [half_even(n, t.m, t.s) + t.zero for n in (first, last)]
     scale = float(t.scale)
     own = [

@@ -73,6 +73,7 @@ def read_network(data: dict[str, Any], arrays: dict[str, Ints], bits: int | None
     _check_ranges(net)  # at 8 bits, as the file describes it
     for layer in pooled:
         layer.fields["bits"] = bits
+    net.hulls = {name: (int(low.min()), int(high.max())) for name, (low, high) in spans(net).items()}
     return net
 
 

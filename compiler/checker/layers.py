@@ -40,13 +40,14 @@ class Meaning:
 
 @dataclass
 class Network:
-    """Layers with the shapes (no batch axis) of every value; `meanings` for the integer network only."""
+    """Layers with the shapes (no batch axis) of every value; `meanings` and `hulls` for the integer one."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     layers: list[Layer]
     shapes: dict[str, Shape]
     meanings: dict[str, Meaning] = field(default_factory=dict)
+    hulls: dict[str, tuple[int, int]] = field(default_factory=dict)  # derived ranges of the integers
 
 
 def window(size: Shape, kernel: Shape, strides: Shape, dilations: Shape, pads: Shape) -> tuple[Ints, Shape]:

@@ -37,6 +37,11 @@ _ALLOWED = {
     "Relu": set(),
     "Clip": {"min", "max"},
     "HardSigmoid": {"alpha", "beta"},
+    "Sigmoid": set(),
+    "Tanh": set(),
+    "LeakyRelu": {"alpha"},
+    "HardSwish": set(),
+    "Gelu": {"approximate"},
     "Flatten": {"axis"},
     "Reshape": {"allowzero"},
     "Transpose": {"perm"},
@@ -101,11 +106,6 @@ def _fields(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
                 need(given is None or given.size == 1, f"{where}: limits")
             need(ends[0] <= ends[1] and ends[0] < np.inf and ends[1] > -np.inf, f"{where}: limits {ends}")
             return "Clip", {"lo": float(ends[0]), "hi": float(ends[1])}
-        case "HardSigmoid":
-            return "HardSigmoid", {
-                "alpha": float(get("alpha", np.float32(0.2))),
-                "beta": float(get("beta", 0.5)),
-            }
         case "Conv":
             w, b = node.constant(1), node.constant(2)
             need(w is not None and w.ndim == 4, f"{where}: no constant 2-D weights")
@@ -125,7 +125,8 @@ def _fields(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
             need(w is not None and w.ndim == 2 and len(first) == 1, f"{where}: no constant matrix")
             assert w is not None
             factors = (get("transA", 0), get("alpha", 1.0), get("beta", 1.0))
-            need(factors == (0, 1.0, 1.0), f"{where}: transA, alpha or beta")
+            fit = factors == (0, 1.0, 1.0) and get("transB", 0) in (0, 1)
+            need(fit, f"{where}: transA, transB, alpha or beta")
             w = w if get("transB", 0) else w.T
             b = np.zeros(1) if b is None else b.ravel()
             need(b.size in (1, len(w)), f"{where}: bias of size {b.size}")
@@ -160,6 +161,15 @@ def _moves(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
     """Ops without a window or weights."""
     get, where = node.get, node.name
     match node.op:
+        case "HardSigmoid":
+            return "HardSigmoid", {"alpha": float(get("alpha", 0.2)), "beta": float(get("beta", 0.5))}
+        case "LeakyRelu":
+            return "LeakyRelu", {"alpha": float(get("alpha", 0.01))}
+        case "Gelu":
+            need(get("approximate", "none") in ("none", "tanh"), f"{where}: approximate")
+            return "Gelu", {"approximate": get("approximate", "none")}
+        case "Sigmoid" | "Tanh" | "HardSwish":
+            return node.op, {}
         case "BatchNormalization":
             return "ChannelAffine", _batch_norm(node)
         case "Flatten":

@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 
 from .files import need
+from .functions import NAMES, Function, function
 from .layers import Layer, Meaning, Network
 from .rounding import Floats, Ints, above, below
 
-TWINS = {"Requantise": "Clip", "Table": "HardSigmoid"}
 GEOMETRY = ("size", "kernel", "strides", "dilations", "pads", "groups", "target", "perm")
 Limits = tuple[float, float]
+Span = tuple[int, int]  # of integers less their zero point
 
 
 @dataclass(frozen=True)
 class Affine:
     """xhat = W x + b, yhat = V y + c on x (G, K, P): W (G, M, K) and so on; E = V - W; read through `index`.
 
-    `lost`: the low bits cleared before (x has this `scale` and `zero`); `pad`: what padding then means.
+    `lost`: the low bits cleared before (x has this scale, zero, span); `pad`: what padding then means.
     """
 
     w: Floats
@@ -37,6 +38,7 @@ class Affine:
     lost: int
     scale: Fraction
     zero: int
+    span: Span
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,18 @@ class Rounding:
     scale: Fraction
     limits: Limits
     gain: tuple[Floats, Floats] | None
+    span: Span
 
 
 @dataclass(frozen=True)
 class Table:
-    """y_out = entry of q beside f(x) = clip(alpha x + beta, 0, 1); `out` is rounded outward."""
+    """y_out = entry of q beside the function of the float layer; `out` is rounded outward."""
 
     out: tuple[Floats, Floats]
     scale: Fraction
     zero: int
-    alpha: float
-    beta: float
+    span: Span
+    function: Function
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ def pair(real: Network, whole: Network) -> list[Step]:
     steps = []
     for q, f in zip(whole.layers, real.layers, strict=True):
         need(q.origin == f.name, f"{q.name}: origin {q.origin!r} where the float network has {f.name!r}")
-        need(TWINS.get(q.op, q.op) == f.op, f"{q.name}: {q.op} beside {f.op}")
+        twins = {"Requantise": {"Clip"}, "Table": NAMES}.get(q.op, {q.op})
+        need(f.op in twins, f"{q.name}: {q.op} beside {f.op}")
         need(tuple(twin[n] for n in q.inputs) == f.inputs, f"{q.name}: other inputs than {f.name}")
         for key in GEOMETRY:
             same = tuple(np.ravel(q.fields.get(key, ()))) == tuple(np.ravel(f.fields.get(key, ())))
@@ -120,7 +124,7 @@ def _data(q: Layer, f: Layer, net: Network) -> Any:
         a, b = exact
         return Sum((float(a), float(b)), (float(a - 1), float(b - 1)))
     if q.op == "Requantise":
-        return _rounding(q, f, ins[0], out, shape)
+        return _rounding(q, f, ins[0], out, shape, _span(net, q))
     if q.op == "Table":
         entries = q.fields["entries"] - out.zero
         unit = float(out.scales[0])
@@ -128,7 +132,7 @@ def _data(q: Layer, f: Layer, net: Network) -> Any:
             entries * unit - abs(entries * unit) * 2.0**-50,
             entries * unit + abs(entries * unit) * 2.0**-50,
         )
-        return Table((low, high), ins[0].scales[0], ins[0].zero, f.fields["alpha"], f.fields["beta"])
+        return Table((low, high), ins[0].scales[0], ins[0].zero, _span(net, q), function(f))
     if q.op == "Transpose":
         size = net.shapes[q.inputs[0]]
         return np.arange(prod(size)).reshape(size).transpose(q.fields["perm"])
@@ -137,6 +141,13 @@ def _data(q: Layer, f: Layer, net: Network) -> Any:
         first = np.take_along_axis(index, (index >= 0).argmax(axis=1)[:, None, :], axis=1)
         return np.where(index >= 0, index, first)
     return None
+
+
+def _span(net: Network, layer: Layer) -> Span:
+    """What the integers that a layer reads, less their zero point, can be whatever the input."""
+    low, high = net.hulls[layer.inputs[0]]
+    zero = net.meanings[layer.inputs[0]].zero
+    return low - zero, high - zero
 
 
 def _affine(q: Layer, f: Layer, unit: Meaning, out: Meaning, net: Network) -> Affine:
@@ -175,10 +186,13 @@ def _affine(q: Layer, f: Layer, unit: Meaning, out: Meaning, net: Network) -> Af
         lost,
         unit.scales[0],
         unit.zero,
+        _span(net, q),
     )
 
 
-def _rounding(q: Layer, f: Layer, unit: Meaning, out: Meaning, shape: tuple[int, ...]) -> Rounding:
+def _rounding(
+    q: Layer, f: Layer, unit: Meaning, out: Meaning, shape: tuple[int, ...], span: Span
+) -> Rounding:
     def spread(values: Any, dtype: Any) -> Any:
         return np.broadcast_to(np.array(values, dtype).reshape(-1, *(1,) * (len(shape) - 1)), shape)
 
@@ -199,5 +213,5 @@ def _rounding(q: Layer, f: Layer, unit: Meaning, out: Meaning, shape: tuple[int,
     return Rounding(
         spread(m, np.int64), spread(s, np.int64), spread([float(u) for u in unit.scales], np.float64),
         q.fields["zero"], q.fields["lo"], q.fields["hi"], out.scales[0],
-        (f.fields["lo"], f.fields["hi"]), gain,
+        (f.fields["lo"], f.fields["hi"]), gain, span,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import Rejected
+from .files import need
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -54,13 +54,13 @@ def times(q: Ints, scale: Fraction) -> tuple[Floats, Floats]:
     return down(product), up(product)
 
 
-def lattice(low: Floats, high: Floats, step: Floats) -> tuple[Ints, Ints]:
-    """First and last integer n with low <= step * n <= high, never too narrow (step is within u)."""
+def lattice(low: Floats, high: Floats, step: Floats, span: tuple[int, int]) -> tuple[Ints, Ints]:
+    """First and last integer n of `span` with low <= step * n <= high, never too narrow; step within u."""
     a, b = low / step, high / step
     first, last = np.ceil(a - 8 * U * np.abs(a)), np.floor(b + 8 * U * np.abs(b))
-    if not max(np.abs(first).max(), np.abs(last).max()) < 2.0**52:
-        raise Rejected("an accumulator beyond 2^52")
-    return first.astype(np.int64), last.astype(np.int64)
+    need(np.isfinite(first).all() and np.isfinite(last).all(), "no finite bound on a sum")
+    need(max(-span[0], span[1]) < 1 << 52, "an accumulator beyond 2^52")
+    return np.clip(first, *span).astype(np.int64), np.clip(last, *span).astype(np.int64)
 
 
 def half_even(n: Ints, m: Ints, s: Ints) -> Ints:

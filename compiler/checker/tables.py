@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A table beside the function it stands for: f(x) = clip(alpha x + beta, 0, 1), HardSigmoid.
+"""A table beside the function f it stands for.
 
 With rho(q) = y_out(q) - f(y(q)) over the entries that y can read, d_out = rho + f(y) - f(x), and
 f(y) - f(x) = t d with t between the least and the greatest slope of f.
@@ -22,26 +22,25 @@ class Pointwise:
     """Ranges after the function; linear forms when they are asked for."""
 
     def __init__(self, t: Table, box: Floats) -> None:
-        self.t, self.before, self.slopes = t, box, (min(t.alpha, 0.0), max(t.alpha, 0.0))
-        low, high = lattice(box[2], box[3], np.full(box[0].shape, float(t.scale)))
+        self.t, self.before, self.slopes = t, box, t.function.slopes
+        low, high = lattice(box[2], box[3], np.full(box[0].shape, float(t.scale)), t.span)
         self.first, self.last = (np.clip(n + t.zero + 128, 0, 255) for n in (low, high))
         at: Floats = np.arange(-128.0 - t.zero, 128.0 - t.zero) * np.float64(t.scale)
-        value = self.value(at)
-        error = _error(value, at) + 2.0**-50 * abs(t.alpha) * np.abs(at)
+        value, steep = self.value(at), max(map(abs, self.slopes))
+        error = _error(value, at) + 2.0**-50 * steep * np.abs(at)
         self.reals = at
         rho = down(t.out[0] - value) - error, up(t.out[1] - value) + error
         self.rho = self._over(rho)
-        ends = self.value(box[0]), self.value(box[1])
-        far = _error(np.maximum(np.abs(ends[0]), np.abs(ends[1])), np.maximum(np.abs(box[0]), np.abs(box[1])))
+        xs = self._rest(np.zeros_like(box[0]))
         moves = [(down(s * end), up(s * end)) for s in self.slopes for end in (box[4], box[5])]
         low_d = down(self.rho[0] + np.min([m[0] for m in moves], axis=0))
         high_d = up(self.rho[1] + np.max([m[1] for m in moves], axis=0))
         out = self._over(t.out)
-        self.box = tighten(np.stack([np.minimum(*ends) - far, np.maximum(*ends) + far, *out, low_d, high_d]))
+        self.box = tighten(np.stack([*xs, *out, low_d, high_d]))
 
     def value(self, x: Floats) -> Floats:
         """f in float64."""
-        return np.clip(self.t.alpha * x + self.t.beta, 0.0, 1.0)
+        return self.t.function.value(x)
 
     def _over(self, ends: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
         """Least and greatest over first..last, per element."""
@@ -76,7 +75,7 @@ class Pointwise:
         lx, ux = self.before[0], self.before[1]
         width, size = (ux - lx) / CELLS, np.maximum(np.abs(lx), np.abs(ux))
         steep = np.maximum(np.abs(self.slopes[0] - lam), np.abs(self.slopes[1] - lam))
-        if not lam.any():
+        if not lam.any() and self.t.function.monotone:
             ends = self.value(lx), self.value(ux)
             error = _error(np.maximum(np.abs(ends[0]), np.abs(ends[1])), size)
             return np.minimum(*ends) - error, np.maximum(*ends) + error

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pointwise functions of the float network: values in float64, and the range of their slopes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import erf, pi, sqrt
+
+import numpy as np
+
+from .layers import Layer
+from .rounding import Floats
+
+NAMES = {"HardSigmoid", "Sigmoid", "Tanh", "LeakyRelu", "HardSwish", "Gelu"}
+
+
+@dataclass(frozen=True)
+class Function:
+    """value(x) to a few units in the last place; every difference quotient lies in `slopes`."""
+
+    value: Callable[[Floats], Floats]
+    slopes: tuple[float, float]
+
+    @property
+    def monotone(self) -> bool:
+        """Whether ends are taken at ends."""
+        return self.slopes[0] >= 0 or self.slopes[1] <= 0
+
+
+def function(layer: Layer) -> Function:
+    """The function of a float layer. Slopes: sigmoid at most 1/4; swish in [-1/2, 3/2]; gelu within 1.13."""
+    f = layer.fields
+    match layer.op:
+        case "HardSigmoid":
+            a, b = f["alpha"], f["beta"]
+            return Function(lambda x: np.clip(a * x + b, 0.0, 1.0), (min(a, 0.0), max(a, 0.0)))
+        case "Sigmoid":
+            return Function(lambda x: 0.5 + 0.5 * np.tanh(0.5 * x), (0.0, 0.25))
+        case "Tanh":
+            return Function(np.tanh, (0.0, 1.0))
+        case "LeakyRelu":
+            a = f["alpha"]
+            steep = max(1.0, abs(a))
+            return Function(lambda x: np.where(x >= 0, x, a * x), (-steep, steep))
+        case "HardSwish":
+            return Function(lambda x: x * np.clip(x / 6 + 0.5, 0.0, 1.0), (-1.5, 1.5))
+        case _:
+            return Function(_gelu_tanh if f["approximate"] == "tanh" else _gelu, (-1.13, 1.13))
+
+
+def _gelu(x: Floats) -> Floats:
+    return np.asarray(
+        0.5 * x * (1 + np.array([erf(v / sqrt(2)) for v in x.ravel().tolist()]).reshape(x.shape))
+    )
+
+
+def _gelu_tanh(x: Floats) -> Floats:
+    return np.asarray(0.5 * x * (1 + np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))))

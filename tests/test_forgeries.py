@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forged certificates are rejected: mutations of every field, hashes written again where the mathematics must
+find the change (tests/forger.py makes them)."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+
+import forger
+import numpy as np
+import pytest
+from checker_nets import bundled, random_build
+
+from tinybound.certify.branch import bounds
+from tinybound.certify.certificate import certify
+from tinybound.certify.lockstep import entries, lockstep
+from tinybound.checker import check_certificate
+from tinybound.domains.pair_interval import PairInterval
+from tinybound.domains.pair_product import PairProduct
+from tinybound.domains.pair_zonotope import PairZonotope
+from tinybound.frontends import load_onnx
+from tinybound.network_file import from_json
+from tinybound.passes.match import match_reference
+
+# The certificate says less than it could, all of it true.
+WEAKER = {
+    "attack lowered",  # a lower bound that is lower
+    "bound raised",  # of an element that is not the largest, which bound_e9 repeats
+    "domains raised",  # what each domain alone proves
+    "range_in_domain widened",  # still inside the range that is derived without the box
+    "saturates lengthened",  # a neuron listed that cannot saturate
+    "seconds changed",  # nobody can know
+    "code to int8",  # how weights are stored; the integers stay the same, and every code's rules are checked
+    "code to pot4",
+}
+# A changed network, with new hashes: its bound is computed anew and is still not above the claim, so the
+# certificate is true of the files it names. The test has the prover confirm every one of them.
+STILL_TRUE = {
+    "weights changed",
+    "weights changed by 1",
+    "bias changed",
+    "bias changed by 1",
+    "entries changed",
+    "Requantise.lo changed",  # a limit that no neuron reaches
+    "Requantise.hi changed",
+    "float parameter moved",
+    "float parameter moved a little",
+    "float attribute changed",
+}
+
+
+def pieces(examples: Path, folder: Path) -> Path:
+    """The controller, its box in five pieces; the header's macro says the same."""
+    path, build = bundled("controller2", examples, folder)
+    box = build.domain
+    made = certify(build.float_graph, build.graph, box.lower, box.upper, hashes={}, pieces=5, budget=500)
+    path.write_bytes(made.with_hashes({"float": "", "network": "", "network_arrays": ""}).dump())
+    for header in (folder / "c").glob("*.h"):
+        text = re.sub(r"(_CERTIFIED_ERROR_E9) \d+", rf"\g<1> {made.error_e9}", header.read_text())
+        header.write_text(text)
+    start = forger.load(path, folder)
+    document = {**start.document, "hashes": forger.hashes_of(start.raw, start.sources)}
+    path.write_text(json.dumps(document))
+    return path
+
+
+def made(name: str, examples: Path, folder: Path) -> Path:
+    if name == "pieces":
+        return pieces(examples, folder)
+    if name == "table":
+        return random_build(1, folder).folder / "certificate.json"
+    return bundled(name, examples, folder)[0]
+
+
+def still_true(path: Path) -> bool:
+    """The prover's own bound of the forged networks, in the certificate's box, is not above the claim."""
+    folder, document = path.parent, json.loads(path.read_text())
+    with np.load(folder / "network.npz") as archive:
+        graph = from_json(json.loads((folder / "network.json").read_text()), dict(archive))
+    real = match_reference(load_onnx(folder / "float.onnx").graph, graph)[0]
+    ends = [
+        {
+            name: np.array([float(Fraction(v)) for v in end[side]]).reshape(graph.values[name].shape)
+            for name, end in document["domain"].items()
+        }
+        for side in ("lower", "upper")
+    ]
+    both = lockstep(real, graph)
+    at = entries(both, graph, *ends)
+    names = [out["value"] for out in document["outputs"].values()]
+    found = [bounds(both, make, at, names) for make in (PairInterval, PairZonotope, PairProduct)]
+    whole = len(document["tree"]) == 1  # with pieces the claim may be below what one pass proves
+    return not whole or all(
+        (np.min([f[out["value"]] for f in found], axis=0).ravel() <= out["bound"]).all()
+        for out in document["outputs"].values()
+    )
+
+
+def forge(name, examples, tmp_path, first, step):
+    """Every step-th mutation from `first` on."""
+    path = made(name, examples, tmp_path / "build")
+    answer = check_certificate(path, path.parent)
+    assert answer["accepted"], answer["reason"]
+    start, accepted, count, wrong = forger.load(path, path.parent), Counter(), Counter(), []
+    for kind, what, change, hashes in list(forger.mutations(start))[first::step]:
+        forged = forger.write(start, change, tmp_path / "forged", hashes=hashes)
+        answer = check_certificate(forged, forged.parent)
+        count[kind] += 1
+        if not answer["accepted"]:
+            assert answer["reason"]
+            continue
+        accepted[kind] += 1
+        harmless = kind in WEAKER or (kind in STILL_TRUE and still_true(forged))
+        if not harmless:
+            wrong.append((kind, what))
+    rejected = count.total() - accepted.total()
+    print(f"{name}: {count.total()} forgeries of {len(count)} classes, {rejected} rejected;")
+    print("  harmless: " + ", ".join(f"{kind} {n} of {count[kind]}" for kind, n in accepted.items()))
+    assert wrong == []
+    return count
+
+
+@pytest.mark.parametrize("name, step", [("pieces", 8), ("residual_qdq", 60)])
+def test_forgeries(name, step, examples, tmp_path):
+    assert forge(name, examples, tmp_path, 3, step).total() > 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, step", [("pieces", 1), ("table", 1), ("softmax", 3), ("pool64", 9), ("residual_qdq", 9)]
+)
+def test_all_forgeries(name, step, examples, tmp_path):
+    forge(name, examples, tmp_path, 0, step)
+
+
+def test_an_unchanged_copy_is_accepted(examples, tmp_path):
+    """The forger's own writing is not what is rejected."""
+    path = made("controller2", examples, tmp_path / "build")
+    start = forger.load(path, path.parent)
+    forged = forger.write(start, lambda _: None, tmp_path / "forged", hashes=True)
+    assert check_certificate(forged, forged.parent)["accepted"]
+    note = forger.write(start, lambda f: f.network.update(name="other"), tmp_path / "forged", hashes=True)
+    assert check_certificate(note, note.parent)["accepted"]  # a name means nothing
+
+
+HOSTILE = {
+    "a zip bomb": ("network.npz", lambda d: bomb()),
+    "no zip": ("network.npz", lambda d: b"PK" + d[:100]),
+    "a cut zip": ("network.npz", lambda d: d[: len(d) // 2]),
+    "no protobuf": ("float.onnx", lambda d: b"\xff" * 500),
+    "a cut model": ("float.onnx", lambda d: d[: len(d) // 2]),
+    "an empty model": ("float.onnx", lambda d: b""),
+    "deep json": ("network.json", lambda d: b"[" * 100_000 + b"]" * 100_000),
+    "a huge number": ("network.json", lambda d: d.replace(b'"zero": -1', b'"zero": ' + b"9" * 5000)),
+    "a huge shape": (
+        "network.json",
+        lambda d: re.sub(rb'"shape": \[\s*16\s*\]', b'"shape": [16, 1000000000]', d),
+    ),
+    "a NaN": ("network.json", lambda d: d.replace(b'"zero": -1', b'"zero": NaN')),
+}
+
+
+def bomb() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("dense1.bias.npy", b"\0" * (1 << 29))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_files(kind, examples, tmp_path):
+    name, edit = HOSTILE[kind]
+    path = made("controller2", examples, tmp_path / "build")
+    (path.parent / name).write_bytes(edit((path.parent / name).read_bytes()))
+    document = json.loads(path.read_text())
+    texts = {n: (path.parent / n).read_bytes() for n in ("float.onnx", "network.json", "network.npz")}
+    sources = {
+        p.relative_to(path.parent).as_posix(): p.read_bytes()
+        for key in ("c", "verilog")
+        for p in (path.parent / key).rglob("*")
+        if p.is_file()
+    }
+    path.write_text(json.dumps({**document, "hashes": forger.hashes_of(texts, sources)}))
+    answer = check_certificate(path, path.parent)
+    assert answer["accepted"] is False
+    assert "changed since" not in answer["reason"]  # not the hash found it
+    assert answer["seconds"] < 20
