@@ -22,7 +22,9 @@ from tinybound.checker.analysis import Analysis, Entry
 from tinybound.checker.check import _domain
 from tinybound.checker.files import read_folder, read_npz, strict_json, tree_hash
 from tinybound.checker.float_net import read_float
+from tinybound.checker.functions import NAMES, function
 from tinybound.checker.integer_net import read_network
+from tinybound.checker.layers import Layer
 from tinybound.checker.pairs import pair
 from tinybound.checker.rounding import half_even
 from tinybound.domains.pair_box import Box
@@ -120,6 +122,18 @@ def test_rounding_by_the_law():
         keep = [abs(v) < 1 << 62 for v in exact]
         got = half_even(n[keep], m[keep], s[keep])
         assert got.tolist() == [v for v, k in zip(exact, keep, strict=True) if k]
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+@pytest.mark.parametrize("fields", [{"alpha": 0.2, "beta": 0.5}, {"alpha": -0.7, "beta": 0.1}])
+@pytest.mark.parametrize("form", ["none", "tanh"])
+def test_slopes_of_functions(name, fields, form):
+    """Every difference quotient lies between the slopes."""
+    fn = function(Layer("f", name, (), "", {**fields, "approximate": form}))
+    x = np.concatenate([np.linspace(-9, 9, 40_001), np.linspace(-1.6, 1.6, 4_001)])
+    slope = np.diff(fn.value(x)) / np.diff(x)
+    assert fn.slopes[0] - 1e-9 <= slope.min()
+    assert slope.max() <= fn.slopes[1] + 1e-9
 
 
 def test_it_stands_alone(examples, tmp_path):

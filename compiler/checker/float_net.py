@@ -84,7 +84,7 @@ def _readers(net: Network, name: str) -> list[Layer]:
 def _fold(net: Network) -> None:
     """Factors and offsets go into the layer before, in exact arithmetic; every parameter is rounded once."""
     kept: list[Layer] = []
-    waiting: dict[int, tuple[list[Fraction], list[Fraction], list[Fraction]]] = {}
+    waiting: dict[int, tuple[list[Fraction], list[Fraction]]] = {}
     for layer in net.layers:
         if layer.op != "ChannelAffine":
             kept.append(layer)
@@ -98,12 +98,11 @@ def _fold(net: Network) -> None:
         else:
             before.output = layer.output
         f, o = layer.fields["factor"], layer.fields["offset"]
-        none = [Fraction(1)] * len(f), [Fraction(0)] * len(f), [Fraction(0)] * len(f)
-        a, b, size = waiting.get(id(before), none)
+        none = [Fraction(1)] * len(f), [Fraction(0)] * len(f)
+        a, b = waiting.get(id(before), none)
         waiting[id(before)] = (
             [x * y for x, y in zip(a, f, strict=True)],
             [x * y + z for x, y, z in zip(b, f, o, strict=True)],
-            [x * abs(y) + abs(z) for x, y, z in zip(size, f, o, strict=True)],
         )
     for layer in kept:
         if id(layer) in waiting:
@@ -114,7 +113,7 @@ def _fold(net: Network) -> None:
 def _alone(layer: Layer, shape: Shape) -> Layer:
     """A factor per channel that follows no weights: a depthwise 1 x 1 Conv, or a diagonal Dense."""
     n, zero = shape[0], np.zeros(shape[0])
-    fields: dict[str, Any] = {"bias": zero, "bias_size": zero}
+    fields: dict[str, Any] = {"bias": zero}
     if len(shape) == 3:
         geometry = {"size": shape, "strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0), "groups": n}
         fields |= {"weights": np.ones((n, 1, 1, 1)), **geometry}
@@ -123,16 +122,14 @@ def _alone(layer: Layer, shape: Shape) -> Layer:
     return Layer(layer.name, "Dense", layer.inputs, layer.output, {**fields, "weights": np.eye(n)})
 
 
-def _scale(layer: Layer, factor: list[Fraction], offset: list[Fraction], size: list[Fraction]) -> None:
-    """weights, bias -> factor * weights, factor * bias + offset; errors of a bias scale with `bias_size`."""
+def _scale(layer: Layer, factor: list[Fraction], offset: list[Fraction]) -> None:
+    """weights, bias -> factor * weights, factor * bias + offset, each rounded once."""
     f = layer.fields
     rows = f["weights"].reshape(len(factor), -1)
     out = [[float(a * w) for w in exact(row)] if a != 1 else row for a, row in zip(factor, rows, strict=True)]
     bias = exact(f["bias"])
     f["weights"] = np.array(out).reshape(f["weights"].shape)
     f["bias"] = np.array([float(a * b + o) for a, b, o in zip(factor, bias, offset, strict=True)])
-    sizes = zip(factor, bias, size, strict=True)
-    f["bias_size"] = np.array([float(abs(a) * abs(b) + s) for a, b, s in sizes])
 
 
 def _activate(net: Network, known: dict[str, Scaled]) -> None:

@@ -153,6 +153,10 @@ class Reader:
             centred = q.astype(np.int64) - zero.astype(np.int64).reshape(
                 shape if zero.size > 1 else [1] * q.ndim
             )
+            exact = q.size == 0 or (
+                np.abs(centred).max() < 1 << 29 and (scale.astype(np.float32) == scale).all()
+            )
+            need(exact, f"{name}: products that a double does not hold")
             self.constants[out] = np.asarray(scale.reshape(shape) * centred)
             return
         scale_here = self._activation(name, inputs, self.kinds.get(source, np.uint8))

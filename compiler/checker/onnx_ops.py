@@ -71,9 +71,7 @@ class Node:
             given = i < len(self.shapes) and self.shapes[i] is not None
             need(not given, f"{self.name}: input {i} is not constant")
             return None
-        need(
-            found.dtype.kind in "fiu" and found.dtype.itemsize <= 8, f"{self.name}: {found.dtype} parameters"
-        )
+        need(found.dtype.kind == "f" and found.dtype.itemsize <= 8, f"{self.name}: {found.dtype} parameters")
         array = found.astype(np.float64)
         need(np.isfinite(array).all() or self.op == "Clip", f"{self.name}: NaN or infinite parameters")
         return array
@@ -116,7 +114,6 @@ def _fields(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
             return "Conv", {
                 "weights": w,
                 "bias": b,
-                "bias_size": np.abs(b),
                 "groups": int(get("group", 1)),
                 **more,
             }
@@ -131,7 +128,7 @@ def _fields(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
             b = np.zeros(1) if b is None else b.ravel()
             need(b.size in (1, len(w)), f"{where}: bias of size {b.size}")
             b = np.broadcast_to(b, len(w)).copy()
-            return "Dense", {"weights": np.ascontiguousarray(w), "bias": b, "bias_size": np.abs(b)}
+            return "Dense", {"weights": np.ascontiguousarray(w), "bias": b}
         case "MaxPool" | "AveragePool":
             need(
                 not get("ceil_mode", 0) and not get("storage_order", 0),
@@ -234,8 +231,8 @@ def exact(array: Array) -> list[Fraction]:
 
 
 def _root(value: Fraction) -> Fraction:
-    """Square root, 2^-100 off at most (absolute)."""
-    return Fraction(isqrt((value.numerator << 200) // value.denominator), 1 << 100)
+    """Square root, 2^-300 off at most (absolute)."""
+    return Fraction(isqrt((value.numerator << 600) // value.denominator), 1 << 300)
 
 
 def _batch_norm(node: Node) -> dict[str, Any]:

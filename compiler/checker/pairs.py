@@ -155,14 +155,13 @@ def _affine(q: Layer, f: Layer, unit: Meaning, out: Meaning, net: Network) -> Af
         channels, taps = net.shapes[q.inputs[0]][0], prod(q.fields["kernel"])
         w, wq = np.full((channels, 1, taps), 1 / taps), np.ones((channels, 1, taps), np.int64)
         b = np.zeros((channels, 1))
-        size, bq = b, b.astype(np.int64)
+        bq = b.astype(np.int64)
     else:
         groups, outputs = q.fields.get("groups", 1), len(q.fields["weights"])
         need(f.fields["weights"].shape == q.fields["weights"].shape, f"{q.name}: weights of another shape")
         w = f.fields["weights"].reshape(groups, outputs // groups, -1)
         wq = q.fields["weights"].reshape(w.shape)
-        parts = (f.fields["bias"], q.fields["bias"], f.fields["bias_size"])
-        b, bq, size = (part.reshape(w.shape[:2]) for part in parts)
+        b, bq = (layer.fields["bias"].reshape(w.shape[:2]) for layer in (f, q))
     rows = w.shape[0] * w.shape[1]
     acc = out.scales if len(out.scales) > 1 else out.scales * rows
     need(len(acc) == rows, f"{q.name}: {len(acc)} scales")
@@ -180,7 +179,7 @@ def _affine(q: Layer, f: Layer, unit: Meaning, out: Meaning, net: Network) -> Af
         v - w,
         b[..., None],
         c[..., None],
-        (size + abs(c))[..., None],
+        (abs(b) + abs(c))[..., None],
         index,
         pad,
         lost,
