@@ -60,16 +60,13 @@ class Forms:
 
     def rows(self, first: int = 0, last: int | None = None) -> tuple[Floats, Floats]:
         """Generators first..last of every element: two arrays (g, *shape)."""
-        at = self.index.reshape(-1)
-        if at.size == self.gx.shape[1] and np.array_equal(at, np.arange(at.size)):
-            wide = self.gx[first:last], self.gd[first:last]
-        else:
-            inside, at = at >= 0, np.maximum(at, 0)
-            wide = (
-                np.where(inside, self.gx[first:last, at], 0.0),
-                np.where(inside, self.gd[first:last, at], 0.0),
-            )
-        return wide[0].reshape(len(wide[0]), *self.shape), wide[1].reshape(len(wide[1]), *self.shape)
+        at, parts = self.index.reshape(-1), (self.gx[first:last], self.gd[first:last])
+        if at.size != self.gx.shape[1] or not np.array_equal(at, np.arange(at.size)):
+            parts = np.take(parts[0], at, axis=1, mode="clip"), np.take(parts[1], at, axis=1, mode="clip")
+            outside = at < 0
+            if outside.any():
+                parts[0][:, outside] = parts[1][:, outside] = 0.0
+        return parts[0].reshape(len(parts[0]), *self.shape), parts[1].reshape(len(parts[1]), *self.shape)
 
     def sizes(self) -> tuple[Floats, Floats]:
         """Upper bounds of |x - cx| and |d - cd|."""
@@ -80,10 +77,10 @@ class Forms:
 
     def width(self, p: Floats, q: Floats) -> Floats:
         """Radius of P * d + Q * x, symbols shared: a score only, not a proof."""
-        rest = np.abs(p) * self.rd + np.abs(q) * self.rx
         gx, gd = self.rows()
-        mixed = p * gd + q * gx if q.any() else p * gd
-        return np.asarray(np.abs(mixed, out=mixed).sum(axis=0) + rest)
+        mixed = p * gd
+        mixed += q * gx
+        return np.asarray(np.abs(mixed, out=mixed).sum(axis=0) + np.abs(p) * self.rd + np.abs(q) * self.rx)
 
     def concretise(self) -> Box:
         """Ranges of x, y = x + d and d that the forms imply, met with the known ones."""

@@ -19,6 +19,7 @@ class Best:
 
     def __init__(self, x: Forms, half: Floats) -> None:
         self._flat, self._half = x.reshape((x.cx.size,)), half
+        self._carried = x.sizes()[1]
         self._score = np.full(x.shape, np.inf)
         self._parts: list[Floats] = [np.zeros(x.shape)] * 5
 
@@ -27,10 +28,13 @@ class Best:
         m = 0.5 * spread[0] + 0.5 * spread[1]
         e = up(np.maximum(spread[1] - m, m - spread[0]))
         score = e + OLD * np.abs(slopes.s) * self._half
-        left = np.flatnonzero((score < BETTER * self._score).ravel())  # the others have lost already
-        if left.size:
-            part = self._flat.gather(left)
-            score.reshape(-1)[left] += OLD * part.width(slopes.p.ravel()[left], slopes.q.ravel()[left])
+        if slopes.q.any():
+            left = np.flatnonzero((score < BETTER * self._score).ravel())  # the others have lost already
+            part = self._flat if left.size == score.size else self._flat.gather(left)
+            if left.size:
+                score.reshape(-1)[left] += OLD * part.width(slopes.p.ravel()[left], slopes.q.ravel()[left])
+        else:
+            score += OLD * np.abs(slopes.p) * self._carried
         wins = score < BETTER * self._score
         self._score = np.where(wins, score, self._score)
         offered = (slopes.p, slopes.q, slopes.s, m, e)
