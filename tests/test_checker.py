@@ -26,7 +26,8 @@ from tinybound.checker.functions import NAMES, function
 from tinybound.checker.integer_net import read_network
 from tinybound.checker.layers import Layer
 from tinybound.checker.pairs import pair
-from tinybound.checker.rounding import half_even
+from tinybound.checker.relax import Envelope, chord
+from tinybound.checker.rounding import half_even, lattice
 from tinybound.domains.pair_box import Box
 from tinybound.passes.run_time_bits import with_bits
 
@@ -109,6 +110,47 @@ def sound(build, document, bits, seed):
     graph = with_bits(build.graph, 8 if bits is None else bits)
     both = Pair(build.float_graph, graph, domain.lower, domain.upper)
     assert violations(both, boxes, seed, count=30) == set()
+
+
+def _no_rounding(lower, upper, kl, ku):
+    return Envelope(0.0, 0.0, kl, ku)
+
+
+def _floor(n, m, s):
+    return (n * m) >> s
+
+
+def _narrow(low, high, step, span):
+    first, last = lattice(low, high, step, span)
+    return first + (last - first) // 4, last - (last - first) // 4
+
+
+PLANTED = {  # place in the checker -> a wrong rule
+    "rounding costs nothing": ("analysis.Envelope", _no_rounding),
+    "rounding down": ("analysis.half_even", _floor),
+    "lattice too narrow": ("analysis.lattice", _narrow),
+    "sums lose their remainders": ("analysis.up", lambda v: v * 0.5),
+    "chord through the ends only": ("relax.chord", lambda box, limits: (*chord(box, limits)[:2], 0 * box[0])),
+    "wrong way to tighten": ("forms.meet", lambda a, b: np.concatenate([a[:4], 0.5 * a[4:]])),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_is_noticed(name, tmp_path, monkeypatch):
+    """A wrong rule in the checker: some exact value of a small network leaves its ranges."""
+    build = random_build(0, tmp_path)
+    document = json.loads((build.folder / "certificate.json").read_text())
+    sound(build, document, None, 0)
+    place, wrong = PLANTED[name]
+    module, attribute = place.split(".")
+    for each in (module, "analysis", "forms", "relax"):  # wherever the name is imported
+        target = f"tinybound.checker.{each}.{attribute}"
+        monkeypatch.setattr(target, wrong, raising=False)
+    try:
+        with pytest.raises(AssertionError):
+            sound(build, document, None, 0)
+    finally:
+        monkeypatch.undo()
 
 
 def test_rounding_by_the_law():
