@@ -169,7 +169,7 @@ def _bounded(whole: Graph) -> tuple[dict[str, str], dict[str, float]]:
             values[name] = node.inputs[0]
             error = getattr(node.op, "error", None)
             if error is not None:
-                errors[name] = float(error)
+                errors[name] = error(whole.values[name].size)
     return values, errors
 
 
