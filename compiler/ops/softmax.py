@@ -44,7 +44,7 @@ class Softmax(Op):
         return cls()
 
     def error(self, count: int) -> float:
-        """Largest distance of an integer probability from the real softmax of the same logits, `count` of them.
+        """Largest distance of an integer probability from the real softmax of the same `count` logits.
 
         The last rounding and the cut at 255 cost at most 1/256; entries of the table are off by at most half,
         the largest by nothing, so quotients of them by at most 0.5 * count / 2^15.
