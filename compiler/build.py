@@ -29,12 +29,15 @@ from .options import Options
 from .passes.match import match_reference
 from .passes.run_time_bits import has_bits, with_bits
 from .pipeline import build_networks
+from .quantise.calibrate import samples_of_box
 from .report.html import render_report
 from .report.summary import budget, keep_counts, summarise
 from .simulate.compare import Comparison, compare
 from .simulate.executors import ALL, Artefact, against_golden, folder_of, machine_of, outputs_of
 from .simulate.golden import Ints, dequantise, golden, quantise
 from .simulate.verify import Verdict, bound_seen
+
+DOMAIN_SAMPLES = 128
 
 
 def compile(model: Path | str, output: Path | str, options: Options | None = None) -> Build:  # noqa: A001 -- the verb
@@ -101,9 +104,11 @@ class Build:
     @property
     def artefact(self) -> Artefact:
         """The integer network with the folders of its generated sources."""
-        _ = self.files
-        c, verilog = self.folder / "c", self.folder / "verilog"
-        return Artefact(self.graph, c if c.is_dir() else None, verilog if verilog.is_dir() else None)
+
+        def folder(name: str) -> Path | None:  # what a user put there does not make it ours
+            return self.folder / name if any(f.startswith(f"{name}/") for f in self.files) else None
+
+        return Artefact(self.graph, folder("c"), folder("verilog"))
 
     @property
     def certificate(self) -> dict[str, Any] | None:
@@ -195,13 +200,29 @@ class Build:
                     stages[name] = self._stored(vectors)
                 else:
                     stages[name] = against_golden(artefact, name, vectors, Path(work))
-        real = {
-            n: np.asarray(inputs[n], np.float64)
-            for n in self.graph.inputs
-            if inputs is not None and n in inputs and f"{n}__q" not in inputs
-        }
-        seen = bound_seen(self.float_graph, self.graph, self.domain, self.certificate, vectors, real)
+        real = self._domain_samples()
+        if inputs is not None:
+            real = {n: np.asarray(x, np.float64) for n, x in inputs.items() if "__q" not in n}
+        seen = bound_seen(
+            self.float_graph,
+            self.graph,
+            self.domain,
+            self.certificate,
+            vectors if inputs is not None else self.quantise(real),
+            real,
+        )
         return Verdict(len(next(iter(vectors.values()))), stages, seen)
+
+    def _domain_samples(self) -> dict[str, NDArray[np.float64]]:
+        """Real inputs in the domain, N x shape: its sides, its inside, and the certificate's witnesses."""
+        box, found = self.domain, {}
+        witnesses = [entry["witness"] for entry in (self.certificate or {"outputs": {}})["outputs"].values()]
+        for name in self.graph.inputs:
+            rows = samples_of_box(box.lower[name], box.upper[name], DOMAIN_SAMPLES, seed=1)
+            shape = self.graph.values[name].shape
+            known = [np.reshape(witness[name], (1, *shape)) for witness in witnesses]
+            found[name] = np.concatenate([rows, *known])
+        return found
 
     def _stored(self, vectors: dict[str, Ints]) -> Comparison:
         """The golden outputs kept in the build, against the golden model of this version."""
@@ -285,7 +306,7 @@ def _within_budget(certificate: Certificate, options: Options) -> None:
             "--max-error",
             f"certified error {worst:.9g}",
             f"at most {float(limit):.9g}",
-            "more activation bits, a smaller --domain, or another code (--weights int8)",
+            "a smaller --domain, or another code (--weights int8)",
         )
 
 

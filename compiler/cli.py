@@ -171,7 +171,13 @@ def check(
     """Re-check a certificate with the independent checker."""
     from .checker import check_certificate
 
-    verdict = check_certificate(certificate, build or certificate.parent)
+    folder = build or certificate.parent
+    for path in (certificate, folder):
+        if not path.exists():
+            raise CompileError(
+                str(path), "no such file", "a certificate in its build", "tinybound certify BUILD"
+            )
+    verdict = check_certificate(certificate, folder)
     terminal.show_mapping(verdict, as_json)
     if not verdict["accepted"]:
         raise PromiseError(str(certificate), f"rejected: {verdict['reason']}", "a certificate that holds")

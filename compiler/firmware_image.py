@@ -30,14 +30,21 @@ def board_of(name: str) -> Board:
     return found
 
 
+def largest_bound(output: Mapping[str, Any]) -> float:
+    """Of an output in a certificate: its probabilities where it is a Softmax, else its largest element."""
+    return float(output.get("probability_bound", max(output["bound"])))
+
+
 def check_budget(build: Build, max_error: Fraction | None) -> list[str]:
     """Macros that make the generated header check the budget too; PromiseError when it does not hold."""
     if max_error is None:
         return []
+    if max_error <= 0:
+        raise CompileError("--max-error", f"{float(max_error)}", "a positive number")
     certificate = build.certificate
     if certificate is None:
         raise PromiseError("--max-error", "no certificate in this build", "one", "tinybound certify BUILD")
-    worst = max(Fraction(bound) for output in certificate["outputs"].values() for bound in output["bound"])
+    worst = max(Fraction(largest_bound(output)) for output in certificate["outputs"].values())
     if worst > max_error:
         raise PromiseError(
             "--max-error",

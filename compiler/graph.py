@@ -157,5 +157,5 @@ def _check_integers(graph: Graph) -> None:
                 node.name,
                 f"accumulator range [{span.lo}, {span.hi}] needs {span.bits} bits",
                 "at most 32",
-                "fewer inputs per output, or narrower weights (--weights int4)",
+                "fewer inputs per output",
             )

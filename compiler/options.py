@@ -31,6 +31,15 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("calibration", "reference"):
+            path: Path | str | None = getattr(self, name)
+            object.__setattr__(self, name, None if path is None else Path(path))
+        if self.seed < 0:
+            raise CompileError("--seed", f"{self.seed}", "0 or more")
+        for name in ("max_flash", "max_ram"):
+            limit = getattr(self, name)
+            if limit is not None and limit <= 0:
+                raise CompileError(f"--{name.replace('_', '-')}", f"{limit}", "a positive number of bytes")
         if self.target not in TARGETS:
             raise CompileError("--target", f"{self.target!r}", f"one of {', '.join(TARGETS)}")
         if self.scales not in ("any", "pow2"):

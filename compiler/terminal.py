@@ -137,9 +137,12 @@ def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
 def _bounds(name: str, ends: Mapping[str, Any]) -> None:
     top, least = max(ends["bound"]), max(ends["attack"])
     ratio = f", ratio {top / least:.2f}" if least > 0 else ""
+    what = escape(name)
+    if "probability_bound" in ends:
+        out.print(f"{what}: certified at most {ends['probability_bound']:.6g} from the float network")
+        what = f"logits of {what}"
     out.print(
-        f"{escape(name)}: certified at most {top:.6g} from the float network, "
-        f"found at least {least:.6g}{ratio}"
+        f"{what}: certified at most {top:.6g} from the float network, found at least {least:.6g}{ratio}"
     )
 
 

@@ -110,11 +110,6 @@ def test_an_accumulator_that_overflows(refused, tmp_path):
     refused(2, *words, model=path, options=("--calibration", tmp_path / "x.npz"))
 
 
-def test_a_bias_that_overflows(refused, tmp_path):
-    path = save(dense_model(np.full((2, 1), 1e-9), [100.0]), tmp_path / "model.onnx")
-    refused(2, "product", model=path)
-
-
 def test_everything_unsupported_at_once(refused, tmp_path):
     model = dense_model(np.ones((3, 2)))
     del model.graph.node[1]

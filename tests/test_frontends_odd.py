@@ -4,12 +4,14 @@
 import time
 
 import numpy as np
+import onnx
 import pytest
 from onnx_nets import Net
 from pipeline import pipeline, refused
 
 from tinybound.domains.exact import run
 from tinybound.errors import CompileError
+from tinybound.frontends import load_onnx
 
 MAP = (1, 4, 9, 8)
 
@@ -98,3 +100,31 @@ def test_flipped_bytes(seed, tmp_path):
 def test_the_fuzzed_model_itself_compiles(tmp_path):
     graph = pipeline(_seed_model(tmp_path))
     assert run(graph, {"x": np.zeros((2, 4, 4), np.int64)})[graph.outputs[0]].shape == (3,)
+
+
+def test_arithmetic_on_real_constants_is_refused(tmp_path):
+    """It would be rounded to float32 at import, and the certificate speaks of real arithmetic."""
+    nodes = [
+        onnx.helper.make_node("Mul", ["a", "b"], ["w"], "product"),
+        onnx.helper.make_node("Gemm", ["x", "w"], ["y"], "dense"),
+    ]
+    constants = [
+        onnx.numpy_helper.from_array(np.array([[value]], np.float32), name)
+        for name, value in (("a", 1.1), ("b", 1.3))
+    ]
+    ports = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [1, 1]) for n in "xy"]
+    graph = onnx.helper.make_graph(nodes, "fold", ports[:1], ports[1:], constants)
+    path = tmp_path / "fold.onnx"
+    opset = [onnx.helper.make_opsetid("", 13)]
+    onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=opset), path)
+
+    with pytest.raises(CompileError, match="product: Mul of real constants"):
+        load_onnx(path)
+
+
+def test_a_falling_hard_sigmoid_is_refused(tmp_path):
+    net = Net(1, 6)
+    y = net.put("HardSigmoid", "x", name="falls", alpha=-0.5)
+
+    with pytest.raises(CompileError, match=r"falls: alpha = -0\.5"):
+        load_onnx(net.save(tmp_path, y))

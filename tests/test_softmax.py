@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 import tinybound
+from tinybound.checker import check_certificate
 from tinybound.domains.exact import Exact, run
+from tinybound.errors import PromiseError
+from tinybound.firmware_image import check_budget
 from tinybound.ops import Softmax
 from tinybound.ops.softmax import exponentials
 
@@ -44,3 +47,19 @@ def test_the_certificate_bounds_probabilities(examples, tmp_path):
     for one, probabilities in zip(x, found, strict=True):
         single = run(build.float_graph, {name: one})[build.float_graph.outputs[0]]
         assert np.abs(single - probabilities).max() <= entry["probability_bound"]
+
+
+def test_budgets_and_the_header_speak_of_probabilities(examples, tmp_path):
+    """Not of the logits, whose bound can be far smaller than the rounding of a probability."""
+    data = examples / "digits_cnn_calibration.npz"
+    options = tinybound.Options(target="c", calibration=data, domain="0.4,0.4")
+    build = tinybound.compile(examples / "digits_cnn_softmax.onnx", tmp_path / "B", options)
+    (entry,) = build.certificate["outputs"].values()
+    header = (build.folder / "c" / "digits_cnn_softmax.h").read_text()
+
+    assert entry["bound_e9"] >= entry["probability_bound"] * 1e9
+    assert f"_CERTIFIED_ERROR_E9 {entry['bound_e9']}\n" in header
+    with pytest.raises(PromiseError, match="certified error"):
+        check_budget(build, Fraction(entry["probability_bound"]) - Fraction(1, 10**6))
+    assert check_budget(build, Fraction(entry["bound_e9"], 10**9))
+    assert check_certificate(build.folder / "certificate.json", build.folder)["accepted"]

@@ -44,13 +44,16 @@ class Certificate:
 
     @property
     def largest(self) -> float:
-        """The largest bound of any output element."""
-        return max(float(bound.max()) for bound in self.bound.values())
+        """The largest bound of any output element; of a Softmax its probabilities, not the logits."""
+        return max(self._largest(name) for name in self.values)
 
     @property
     def error_e9(self) -> int:
         """The largest bound in units of 1e-9, rounded up: what generated headers carry."""
-        return max(bound_e9(bound) for bound in self.bound.values())
+        return bound_e9(np.array([self.largest]))
+
+    def _largest(self, name: str) -> float:
+        return self.probability.get(name, float(self.bound[self.values[name]].max()))
 
     def with_hashes(self, hashes: Mapping[str, str]) -> Certificate:
         """The same certificate, tied to these files."""
@@ -66,7 +69,7 @@ class Certificate:
                 "value": value,
                 "bound": self.bound[value].ravel().tolist(),
                 "attack": gaps.ravel().tolist(),
-                "bound_e9": bound_e9(self.bound[value]),
+                "bound_e9": bound_e9(np.array([self._largest(name)])),
                 "witness": {key: x.ravel().tolist() for key, x in witness.items()},
                 "domains": {kind: each[value].ravel().tolist() for kind, each in self.alone.items()},
             }

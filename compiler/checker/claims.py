@@ -37,7 +37,7 @@ def read_claims(said: Any, whole: Network) -> list[Claim]:
         maker, keys = makers.get(name), {"value", "bound", "attack", "bound_e9", "witness", "domains"}
         softmax = maker is not None and maker.op == "Softmax"
         value = maker.inputs[0] if softmax and maker is not None else name
-        more = {"softmax"} | ({"probability_bound"} & set(entry)) if softmax else set()
+        more = {"softmax", "probability_bound"} if softmax else set()
         mapping(entry, f"output {name}", keys | more)
         need(entry["value"] == value, f"{name}: bounds {entry['value']!r}, expected {value!r}")
         need(not softmax or entry["softmax"] == "the bound is on the logits", f"{name}: softmax")
@@ -45,15 +45,16 @@ def read_claims(said: Any, whole: Network) -> list[Claim]:
         bound, attack = (floats(entry[key], f"{name}: {key}", size) for key in ("bound", "attack"))
         need((attack >= 0).all() and (bound >= 0).all(), f"{name}: a negative bound or attack")
         need((attack <= bound).all(), f"{name}: an attack above the bound")
-        e9 = -int(-Fraction(float(bound.max())) * 10**9 // 1)
+        largest = float(bound.max())
+        if softmax:
+            least = 0.5 * largest + _softmax_error(size)
+            (largest,) = floats([entry["probability_bound"]], f"{name}: probability_bound", 1).tolist()
+            need(largest >= least, f"{name}: probability_bound below {least}")
+        e9 = -int(-Fraction(largest) * 10**9 // 1)
         need(
             integer(entry["bound_e9"], f"{name}: bound_e9", 0, 1 << 1100) == e9,
             f"{name}: bound_e9 is not {e9}",
         )
-        if "probability_bound" in more:
-            least = 0.5 * float(bound.max()) + _softmax_error(size)
-            (chance,) = floats([entry["probability_bound"]], f"{name}: probability_bound", 1)
-            need(chance >= least, f"{name}: probability_bound below {least}")
         witness = {
             key: [Fraction(v) for v in floats(x, "witness", int(np.prod(whole.shapes[key]))).tolist()]
             for key, x in mapping(entry["witness"], f"{name}: witness", set(whole.inputs)).items()

@@ -134,6 +134,8 @@ class _Walk:
             self._dequantise(proto)
         elif proto.op_type in PASS_THROUGH and proto.input[0] in self.alias:
             self.alias[proto.output[0]] = self.alias[proto.input[0]]
+            if proto.input[0] in self.scales:
+                self.scales[proto.output[0]] = self.scales[proto.input[0]]
         elif all(i in self.constants or not i for i in proto.input) or proto.op_type == "Shape":
             shapes = {i: (1, *self.values[v].shape) for i, v in self.alias.items()}
             self.constants.update(fold(proto, self.constants, shapes, self.opset))

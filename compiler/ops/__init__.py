@@ -30,13 +30,17 @@ OPS: tuple[type[Op], ...] = (
     Clip,
     Conv,
     Dense,
-    HardSigmoid,
     Gelu,
+    HardSigmoid,
+    HardSwish,
+    LeakyRelu,
     MaxPool,
     Requantise,
     Reshape,
+    Sigmoid,
     Softmax,
     Table,
+    Tanh,
     Transpose,
 )
 BY_NAME = {op.__name__: op for op in OPS}

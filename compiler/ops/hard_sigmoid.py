@@ -11,13 +11,13 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .base import OnnxNode, Sample, Scaled
+from .base import OnnxNode, Sample, Scaled, Unsupported
 from .function import Function
 
 
 @dataclass(frozen=True, eq=False)
 class HardSigmoid(Function):
-    """max(0, min(1, alpha * x + beta)); by table as integers."""
+    """max(0, min(1, alpha * x + beta)), alpha >= 0; by table as integers."""
 
     alpha: float = 0.2
     beta: float = 0.5
@@ -27,7 +27,10 @@ class HardSigmoid(Function):
 
     @classmethod
     def parse(cls, node: OnnxNode) -> HardSigmoid:
-        return cls(float(node.get("alpha", 0.2)), float(node.get("beta", 0.5)))
+        alpha, beta = float(node.get("alpha", 0.2)), float(node.get("beta", 0.5))
+        if not alpha >= 0:
+            raise Unsupported(f"alpha = {alpha}", "alpha >= 0")
+        return cls(alpha, beta)
 
     @property
     def lipschitz(self) -> float:

@@ -18,6 +18,7 @@ from ..ops.function import Function, Table
 from ..ops.softmax import exponentials
 from ..passes.derive_ranges import derive_ranges
 from .requantise import multiplier
+from .room import make_room
 
 INT32 = (1 << 31) - 1
 
@@ -82,6 +83,8 @@ def _accumulate(
     op: Any = node.op
     if isinstance(op, Conv | Dense):
         chosen = weights[node.name]
+        if chosen.bias is None:
+            chosen = make_room(op, chosen, inputs[0].scale)
         unit = tuple(inputs[0].scale * s for s in chosen.scales)
         bias = chosen.bias
         if bias is None:
@@ -112,7 +115,7 @@ def _reach(where: str, chosen: IntegerWeights, bias: Any) -> int:
             where,
             f"sums up to {worst} do not fit the 32-bit accumulator",
             f"at most {INT32}",
-            "a larger weight scale (one weight or bias dwarfs the rest), or fewer inputs per output",
+            "another quantisation (the bias dwarfs the weights), or fewer inputs per output",
         )
     return worst
 

@@ -54,10 +54,12 @@ def share(
     """
     first = [per_channel(rows, 127) for rows in layers]
     units = [divide(rows, scale).reshape(-1, WIDTH) for rows, scale in zip(layers, first, strict=True)]
-    pool = np.unique(np.rint(k_means(np.concatenate(units), SIZE)), axis=0)
+    vectors = np.concatenate(units)
+    zero = np.zeros((int(not vectors.any(axis=1).all()), WIDTH))  # pruned weights stay pruned
+    pool = np.unique(np.concatenate([np.rint(k_means(vectors, SIZE - len(zero))), zero]), axis=0)
     shared = []
-    for rows, scales, vectors in zip(layers, first, units, strict=True):
-        integers = pool[assign(vectors, pool)].reshape(rows.shape)
+    for rows, scales, parts in zip(layers, first, units, strict=True):
+        integers = pool[assign(parts, pool)].reshape(rows.shape)
         fitted = []
         for row, whole, scale in zip(rows, integers, scales, strict=True):
             energy = float(whole @ whole)

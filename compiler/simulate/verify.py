@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ..boxes import Box
 from ..domains.exact import run
 from ..graph import Graph
-from ..ops import Softmax
 from .compare import Comparison
 from .golden import Ints, dequantise, golden
 
@@ -74,7 +73,7 @@ def bound_seen(
     }
     held = np.logical_and.reduce([domain.holds(name, reals[name]) for name in graph.inputs])
     shown = golden(graph, vectors)
-    pairs = list(zip(bounded_values(graph), bounded_values(float_graph), strict=True))
+    pairs = list(zip(graph.outputs, float_graph.outputs, strict=True))
     limits = {} if certificate is None else {w: _limits(certificate, w, shown[w].shape[1:]) for w, _ in pairs}
     largest, violations = 0.0, 0
     for i in np.flatnonzero(held):
@@ -86,15 +85,9 @@ def bound_seen(
     return BoundSeen(worst, largest, int(held.sum()), int((~held).sum()), violations)
 
 
-def bounded_values(graph: Graph) -> list[str]:
-    """The values that a certificate bounds: each output, or the logits before a Softmax."""
-    found = []
-    for name in graph.outputs:
-        last = graph.producer(name)
-        found.append(last.inputs[0] if last is not None and isinstance(last.op, Softmax) else name)
-    return found
-
-
 def _limits(certificate: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    entry = next(entry for entry in certificate["outputs"].values() if entry["value"] == name)
+    """The bound of every element of an output; of a Softmax that of its probabilities."""
+    entry = certificate["outputs"][name]
+    if "probability_bound" in entry:
+        return np.full(shape, entry["probability_bound"])
     return np.asarray(entry["bound"], np.float64).reshape(shape)
