@@ -50,7 +50,7 @@ def check_budget(build: Build, max_error: Fraction | None) -> list[str]:
             "--max-error",
             f"certified error {float(worst):.9g}",
             f"at most {float(max_error):.9g}",
-            "a smaller --domain, or tinybound certify BUILD",
+            "tinybound certify BUILD --domain with a smaller box",
         )
     # Rounded up like the certified error, so that the header refuses nothing that was accepted here.
     return [f"{build.artefact.name}_MAX_ERROR_E9={ceil(max_error * 10**9)}"]
