@@ -84,22 +84,42 @@ def still_true(path: Path) -> bool:
     with np.load(folder / "network.npz") as archive:
         graph = from_json(json.loads((folder / "network.json").read_text()), dict(archive))
     real = match_reference(load_onnx(folder / "float.onnx").graph, graph)[0]
-    ends = [
-        {
-            name: np.array([float(Fraction(v)) for v in end[side]]).reshape(graph.values[name].shape)
-            for name, end in document["domain"].items()
-        }
-        for side in ("lower", "upper")
-    ]
-    both = lockstep(real, graph)
-    at = entries(both, graph, *ends)
-    names = [out["value"] for out in document["outputs"].values()]
-    found = [bounds(both, make, at, names) for make in (PairInterval, PairZonotope, PairProduct)]
-    whole = len(document["tree"]) == 1  # with pieces the claim may be below what one pass proves
-    return not whole or all(
-        (np.min([f[out["value"]] for f in found], axis=0).ravel() <= out["bound"]).all()
-        for out in document["outputs"].values()
+    both, values = lockstep(real, graph), [out["value"] for out in document["outputs"].values()]
+    box = {
+        name: [[Fraction(v) for v in end[side]] for side in ("lower", "upper")]
+        for name, end in document["domain"].items()
+    }
+
+    def proven(box, makes):
+        ends = ({n: exact(x[i], graph.values[n].shape) for n, x in box.items()} for i in (0, 1))
+        at = entries(both, graph, *ends)
+        found = [bounds(both, make, at, values) for make in makes]
+        return {value: np.min([f[value] for f in found], axis=0) for value in values}
+
+    whole = proven(box, (PairInterval, PairZonotope, PairProduct))
+    parts = [proven(leaf, (PairProduct,)) for leaf in leaves(iter(document["tree"]), box)]
+    return all(
+        (np.minimum(whole[v], np.max([p[v] for p in parts], axis=0)).ravel() <= out["bound"]).all()
+        for v, out in zip(values, document["outputs"].values(), strict=True)
     )
+
+
+def exact(ends, shape):
+    """Fractions as an array of objects."""
+    return np.array([*ends, None], object)[:-1].reshape(shape)
+
+
+def leaves(tree, box):
+    """The pieces that a tree in prefix order cuts a box into."""
+    cut = next(tree)
+    if cut is None:
+        return [box]
+    name, i, place = cut
+    lower, upper = box[name]
+    below = [*upper[:i], Fraction(place), *upper[i + 1 :]]
+    above = [*lower[:i], Fraction(place), *lower[i + 1 :]]
+    first = leaves(tree, {**box, name: [lower, below]})
+    return first + leaves(tree, {**box, name: [above, upper]})
 
 
 def forge(name, examples, tmp_path, first, step):
