@@ -103,6 +103,9 @@ class Reader:
             flags = [self.constants.get(i) for i in inputs[2:] if i]
             need(all(f is not None and not f.any() for f in flags), f"{name}: a dropout in training mode")
             self.alias[out] = self.alias[inputs[0]]
+            for held in (self.marks, self.kinds):
+                if inputs[0] in held:
+                    held[out] = held[inputs[0]]
         elif not live or op == "Shape":
             need(op in _MOVES | {"Identity"}, f"{name}: the checker computes no {op} of constants")
             self.constants[out] = self._constant(name, op, inputs, attributes)
