@@ -10,14 +10,13 @@ import samples
 from tinybound.domains.exact import Exact, run
 from tinybound.domains.interval import Interval
 from tinybound.errors import CompileError
-from tinybound.graph import Graph, Node, Value, check
+from tinybound.graph import Graph, Node, Value
 from tinybound.ops import ChannelAffine, Clip, Conv, Dense, MaxPool, Requantise, Reshape, Transpose
 from tinybound.ops.base import Scaled
 from tinybound.passes.activations import add_activations
 from tinybound.passes.fold_channel_affine import fold_channel_affine
 from tinybound.passes.layout import channels_last, columns, movement, orders
 from tinybound.passes.rewrite import fresh
-from tinybound.passes.run_time_bits import has_bits, with_bits
 from tinybound.quantise.lower import lower
 from tinybound.quantise.weights import choose_weights
 
@@ -221,19 +220,6 @@ def test_movements_are_the_ops_meaning(shape, op):
 
 
 # -- run-time bits and ranges -----------------------------------------------------------------------
-
-
-def test_bits_reach_pool_layers_only():
-    graph = samples.build("all", samples.all_samples(), relu=False)[1]
-    assert has_bits(graph)
-    assert with_bits(graph, 8) is graph
-    for bits in range(2, 8):
-        cut = check(with_bits(graph, bits), integer=True)
-        for node in cut.nodes:
-            assert getattr(node.op, "bits", 8) == (bits if node.code == "pool64" else 8)
-    plain = samples.build("plain", [s for s in samples.all_samples() if s[1].code != "pool64"], relu=False)[1]
-    assert not has_bits(plain)
-    assert has_bits(graph) != has_bits(plain)
 
 
 def residual(rng):
