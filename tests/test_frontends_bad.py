@@ -117,13 +117,7 @@ def test_weights_that_overflow_the_accumulator(tmp_path):
     b = net.weights(np.array([2**31 - 1, 0, 0]), np.float32(0.1) * np.float32(0.1), dtype=np.int32)
     y = net.quantised(net.put("Gemm", x, w, b, transB=1, name="large"), 0.1, 0, np.int8)
     text = refused(net.save(tmp_path, y), r"^large: sums up to \d+ do not fit the 32-bit accumulator")
-    assert "; try a larger weight scale" in text
-
-
-def test_a_bias_that_dwarfs_its_weights(tmp_path):
-    net = Net(*VECTOR)
-    y = net.put("Gemm", "x", net.normal(10, 3, scale=1e-9), net.constant([1e6, 0, 0]), name="odd")
-    refused(net.save(tmp_path, y), "^odd: sums up to")
+    assert "; try another quantisation" in text
 
 
 @pytest.mark.parametrize(

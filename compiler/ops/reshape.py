@@ -27,6 +27,8 @@ class Reshape(Op):
             if node.get("axis", 1) not in (1, -len(node.shapes[0])):
                 raise Unsupported(f"axis {node.get('axis', 1)}", "axis = 1")
             return cls((count,))
+        if node.get("allowzero", 0):
+            raise Unsupported("allowzero = 1", "a shape without zeros")
         target = node.constants[1]
         if target is None:
             raise Unsupported("a shape that is not constant", "a constant shape")

@@ -25,19 +25,42 @@ MAX_DIAGONAL = 4096
 
 def fold_channel_affine(graph: Graph) -> Graph:
     """A float graph without ChannelAffine nodes."""
+    graph = rebuild(graph, _chained(graph))
     nodes: list[Node] = []
     for node in graph.nodes:
         if not isinstance(node.op, ChannelAffine):
             nodes.append(node)
             continue
         source = node.inputs[0]
-        at = next((i for i, n in enumerate(nodes) if n.output == source), None)
-        alone = len(graph.consumers(source)) == 1 and source not in graph.outputs
-        if at is not None and alone and isinstance(nodes[at].op, Conv | Dense):
+        at = _foldable(graph, nodes, source)
+        if at is not None and isinstance(nodes[at].op, Conv | Dense):
             nodes[at] = replace(nodes[at], op=_scaled(node.name, nodes[at].op, node.op), output=node.output)
         else:
             nodes.append(replace(node, op=_alone(node, graph.values[source].shape)))
     return rebuild(graph, nodes)
+
+
+def _foldable(graph: Graph, nodes: list[Node], value: str) -> int | None:
+    """Place of the node that computes a value which only one node reads."""
+    alone = len(graph.consumers(value)) == 1 and value not in graph.outputs
+    return next((i for i, n in enumerate(nodes) if n.output == value and alone), None)
+
+
+def _chained(graph: Graph) -> list[Node]:
+    """The nodes with ChannelAffines that follow each other made one, exactly: only the result is rounded."""
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        at = _foldable(graph, nodes, node.inputs[0])
+        before = None if at is None else nodes[at].op
+        if at is not None and isinstance(node.op, ChannelAffine) and isinstance(before, ChannelAffine):
+            factor = tuple(f * g for f, g in zip(node.op.factor, before.factor, strict=True))
+            offset = tuple(
+                f * o + p for f, o, p in zip(node.op.factor, before.offset, node.op.offset, strict=True)
+            )
+            nodes[at] = replace(nodes[at], op=ChannelAffine(factor, offset), output=node.output)
+        else:
+            nodes.append(node)
+    return nodes
 
 
 def _scaled(where: str, op: Any, by: ChannelAffine) -> Any:
