@@ -112,7 +112,7 @@ HOSTILE = {
     "h": "*" + "*/" + "/\n#error newline\n",
     "y": "out' ; endmodule\n\\",
     "product": "/* " + "*" + "*/" + "/ \"quoted\" 'x' ??/\n#error hostile\n// ünïcode \u2028 " + "long" * 300,
-    "relu": "\x1b[31m%s%n$(touch /tmp/x)`<b>&[/bold]\\",
+    "relu": "\x1b[31m%s%n$(touch x)`<b>&[/bold]\\",
 }
 
 
