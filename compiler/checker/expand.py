@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes of the reference that stand for several simpler ones. Names follow the rules of docs/certificate.md."""
+"""Nodes of the reference that stand for several simpler ones. Names are the compiler's."""
 
 from __future__ import annotations
 
