@@ -99,9 +99,7 @@ class Reader:
             self._quantise(name, inputs, out, attributes)
         elif op == "DequantizeLinear":
             self._dequantise(name, inputs, out, attributes)
-        elif op in ("Identity", "Dropout") and live:
-            flags = [self.constants.get(i) for i in inputs[2:] if i]
-            need(all(f is not None and not f.any() for f in flags), f"{name}: a dropout in training mode")
+        elif op == "Identity" and live:
             self.alias[out] = self.alias[inputs[0]]
             for held in (self.marks, self.kinds):
                 if inputs[0] in held:

@@ -24,7 +24,6 @@ from .expansions import EXPANSIONS, Site
 from .model_file import initial_constants, input_specs, opset_of, read_model
 from .qdq import Quantised, activation_scale, quantised_type, weight_of
 
-PASS_THROUGH = ("Identity", "Dropout")
 ELEMENTWISE_CONSTANT = ("Add", "Sub", "Mul")
 SUPPORTED = tuple(sorted({*BY_ONNX, *(op for domain, op in EXPANSIONS if not domain)}))
 
@@ -140,7 +139,7 @@ class _Walk:
             self._quantise(proto)
         elif proto.op_type == "DequantizeLinear":
             self._dequantise(proto)
-        elif proto.op_type in PASS_THROUGH and proto.input[0] in self.alias:
+        elif proto.op_type == "Identity" and proto.input[0] in self.alias:
             self.alias[proto.output[0]] = self.alias[proto.input[0]]
             if proto.input[0] in self.scales:
                 self.scales[proto.output[0]] = self.scales[proto.input[0]]
@@ -250,6 +249,9 @@ class _Walk:
         lost = [name for name in entries if name not in self.alias]
         if lost:
             raise CompileError(lost[0], "output is not computed from an input")
+        bare = sorted(self.integer_inputs - set(self.activations))
+        if bare:
+            raise CompileError(bare[0], "an integer input without a scale", "a DequantizeLinear behind it")
         computed = {n.output for n in self.nodes}
         owner: dict[str, str] = {}  # value -> the output that gives it its name, its own if there is one
         for name in sorted(entries, key=lambda name: self.alias[name] != name):
