@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -19,10 +20,11 @@ from ..ops.base import MAX_ELEMENTS, IntegerWeights, OnnxNode, Op, Scaled, Unsup
 from ..passes.activations import add_activations
 from ..passes.fold_channel_affine import fold_channel_affine
 from ..passes.rewrite import fresh, rebuild
+from .annotations import Annotations, Mark
 from .constants import fold
 from .expansions import EXPANSIONS, Site
 from .model_file import initial_constants, input_specs, opset_of, read_model
-from .qdq import Quantised, activation_scale, quantised_type, weight_of
+from .qdq import Quantised
 
 PASS_THROUGH = ("Identity", "Dropout")
 ELEMENTWISE_CONSTANT = ("Add", "Sub", "Mul")
@@ -88,25 +90,23 @@ class _Walk:
     def __init__(self, model: onnx.ModelProto, path: Path) -> None:
         self.model, self.path, self.opset = model, path, opset_of(model)
         self.constants: dict[str, NDArray[Any]] = initial_constants(model)
-        self.from_integers: dict[str, Quantised] = {}  # dequantised constants
         self.values: dict[str, Value] = {}
         self.alias: dict[str, str] = {}  # ONNX tensor -> value of the graph
-        self.scales: dict[str, Scaled] = {}  # ONNX quantised tensor -> its scale
-        self.activations: dict[str, Scaled] = {}
         self.sources: dict[str, tuple[Quantised | None, Quantised | None]] = {}
         self.nodes: list[Node] = []
         self.problems: list[Problem] = []
         self.lost: set[str] = set()  # outputs of unsupported nodes
-        self.kinds: dict[str, Any] = {}  # integer tensor -> its numpy type
-        self.integer_inputs: set[str] = set()
-        self.names = {t for n in model.graph.node for t in n.output} | {e.name for e in model.graph.input}
         self.inputs = tuple(spec.name for spec in input_specs(model))
+        readers = Counter(
+            [*(i for n in model.graph.node for i in n.input), *(e.name for e in model.graph.output)]
+        )
+        self.quantised = Annotations(self.constants, self.alias, self.inputs, readers, self._again)
+        self.names = {t for n in model.graph.node for t in n.output} | {e.name for e in model.graph.input}
         for spec in input_specs(model):
             self.values[spec.name] = Value(spec.name, spec.shape)
             self.alias[spec.name] = spec.name
             if spec.integer is not None:
-                self.integer_inputs.add(spec.name)
-                self.kinds[spec.name] = spec.integer
+                self.quantised.marks[spec.name] = Mark(spec.integer, None, spec.name)
 
     def take(self, proto: onnx.NodeProto) -> None:
         """One ONNX node in topological order; problems are collected, not raised."""
@@ -136,14 +136,17 @@ class _Walk:
             raise Unsupported(
                 f"op {proto.domain}.{proto.op_type}", "an export in standard ONNX ops (QDQ form)"
             )
+        held = self.quantised
         if proto.op_type == "QuantizeLinear" and proto.input[0] in self.alias:
-            self._quantise(proto)
+            held.quantise(proto)
         elif proto.op_type == "DequantizeLinear":
-            self._dequantise(proto)
+            held.dequantise(proto)
+        elif proto.op_type == "Clip" and proto.input[0] in held.marks:
+            held.clip(proto)
         elif proto.op_type in PASS_THROUGH and proto.input[0] in self.alias:
             self.alias[proto.output[0]] = self.alias[proto.input[0]]
-            if proto.input[0] in self.scales:
-                self.scales[proto.output[0]] = self.scales[proto.input[0]]
+            if proto.input[0] in held.marks:
+                held.marks[proto.output[0]] = held.marks[proto.input[0]]
         elif all(i in self.constants or not i for i in proto.input) or proto.op_type == "Shape":
             shapes = {i: (1, *self.values[v].shape) for i, v in self.alias.items()}
             self.constants.update(fold(proto, self.constants, shapes, self.opset))
@@ -159,35 +162,11 @@ class _Walk:
         site = Site(proto, name, _attributes(proto), shapes, self.constants, self.opset, self.names)
         return site.parts if expansion(site) else None
 
-    def _quantise(self, proto: onnx.NodeProto) -> None:
-        value = self.alias[proto.input[0]]
-        kind = quantised_type(proto, self.constants)
-        scale = activation_scale(proto, self.constants, kind)
-        if self.activations.setdefault(value, scale) != scale:  # a second, different quantisation
-            again = fresh(f"{value}.{proto.output[0]}", self.names)
-            self._append(Node(f"{proto.output[0]}.again", Clip(), (value,), again))
-            self.activations[again] = scale
-            value = again
-        out = proto.output[0]
-        self.alias[out], self.scales[out], self.kinds[out] = value, scale, kind
-
-    def _dequantise(self, proto: onnx.NodeProto) -> None:
-        source, out = proto.input[0], proto.output[0]
-        if source in self.constants:
-            quantised = weight_of(proto, self.constants)
-            self.constants[out], self.from_integers[out] = quantised.real, quantised
-            return
-        if source not in self.alias:
-            raise Unsupported(f"dequantises {source!r}, which is not computed")
-        scale = activation_scale(proto, self.constants, self.kinds.get(source, np.uint8))
-        value = self.alias[source]
-        if value in self.integer_inputs:
-            self.activations[value] = scale
-        elif self.scales.get(source) != scale:
-            raise Unsupported(
-                "a scale that differs from its QuantizeLinear's", "equal scales around a tensor"
-            )
-        self.alias[out] = value
+    def _again(self, value: str, out: str) -> str:
+        """An identity behind a value, for a second, different quantisation."""
+        copy = fresh(f"{value}.{out}", self.names)
+        self._append(Node(f"{out}.again", Clip(), (value,), copy))
+        return copy
 
     def _op(self, proto: onnx.NodeProto, name: str) -> None:
         op_type = proto.op_type
@@ -211,6 +190,7 @@ class _Walk:
         shapes: list[Any] = [
             self.values[self.alias[i]].shape if i in self.alias else None for i in proto.input
         ]
+        self.quantised.carry(op_type, proto.input, proto.output[0])
         name = fresh(name, {n.name for n in self.nodes})
         op = parser.parse(OnnxNode(name, op_type, attributes, shapes, constants, self.opset))
         if isinstance(op, Conv | Dense):
@@ -221,7 +201,7 @@ class _Walk:
 
     def _weights(self, op: Any, proto: onnx.NodeProto, name: str, attributes: dict[str, Any]) -> Op:
         def found(i: int) -> Quantised | None:
-            return self.from_integers.get(proto.input[i]) if len(proto.input) > i else None
+            return self.quantised.weights.get(proto.input[i]) if len(proto.input) > i else None
 
         weight = found(1)
         if weight is not None and isinstance(op, Dense) and not attributes.get("transB", 0):
@@ -259,8 +239,8 @@ class _Walk:
             value = self.alias[name]
             if owner[value] != name or value not in computed:
                 self._append(Node(f"{name}.copy", Clip(), (value,), name))
-                if value in self.activations:
-                    self.activations[name] = self.activations[value]
+                if value in self.quantised.activations:
+                    self.quantised.activations[name] = self.quantised.activations[value]
             elif value != name:
                 renamed[value] = name
         outputs = entries
@@ -270,7 +250,7 @@ class _Walk:
             )
             for n in self.nodes
         ]
-        known = {renamed.get(name, name): scale for name, scale in self.activations.items()}
+        known = {renamed.get(name, name): scale for name, scale in self.quantised.activations.items()}
         name = self.path.stem
         raw = Graph(name, self.inputs, tuple(outputs), tuple(nodes), self.values)
         graph = rebuild(raw, _live(nodes, outputs))
