@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from .expand import EXPANSIONS, Place
+from .expand_quantised import QUANTISED
 from .files import MAX_ELEMENTS, Rejected, need
 from .layers import Layer, Network, Shape, fresh, output_shape
 from .onnx_ops import Node, parse
@@ -94,7 +95,8 @@ class Reader:
         missing = [i for i in inputs if i and i not in self.alias and i not in self.constants]
         need(not missing, f"{name}: reads {missing[:1]}, which is not computed")
         live = [i for i in inputs if i in self.alias]
-        expansion = EXPANSIONS.get((proto.domain.removeprefix("ai.onnx"), op)) if live else None
+        key = (proto.domain.removeprefix("ai.onnx"), op)
+        expansion = (EXPANSIONS.get(key) or QUANTISED.get(key)) if live else None
         if expansion is not None:
             shapes = {i: self.net.shapes[value] for i, value in self.alias.items()}
             place = Place(name, op, inputs, out, attributes, shapes, self.constants, self.values)

@@ -12,9 +12,10 @@ import onnx
 from numpy.typing import NDArray
 
 from ..ops.base import Scaled, Unsupported
-from .qdq import Quantised, activation_scale, quantised_type, weight_of
+from .qdq import Move, Quantised, activation_scale, quantised_type, weight_of
 
 MOVES_INTEGERS = ("MaxPool", "Reshape", "Flatten", "Transpose")  # on integers as on what they stand for
+MOVES_CONSTANTS = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 REMEDY = "DequantizeLinear in front of it and QuantizeLinear behind"
 
 
@@ -114,6 +115,11 @@ class Annotations:
             given.append(int(self.constants[name].ravel()[0]) - shift if name else None)
         lo, hi = (end if n is None else n for n, end in zip(given, (scale.lo, scale.hi), strict=True))
         return max(lo, scale.lo), min(hi, scale.hi)
+
+    def move_constant(self, proto: onnx.NodeProto, move: Move) -> None:
+        """Integers of a dequantised constant go where the constant goes."""
+        if proto.op_type in MOVES_CONSTANTS and proto.input[0] in self.weights:
+            self.weights[proto.output[0]] = self.weights[proto.input[0]].moved(move)
 
     def carry(self, op_type: str, inputs: Iterable[str], out: str) -> None:
         """Mark the result of an op on integer tensors; Unsupported where it computes with them."""

@@ -22,13 +22,13 @@ from ..passes.fold_channel_affine import fold_channel_affine
 from ..passes.rewrite import fresh, rebuild
 from .annotations import Annotations, Mark
 from .constants import fold
-from .expansions import EXPANSIONS, Site
+from .expansions import EXPANSIONS, REMEDIES, Site
 from .model_file import initial_constants, input_specs, opset_of, read_model
-from .qdq import Quantised
+from .qdq import Quantised, integer_weights
 
 PASS_THROUGH = ("Identity", "Dropout")
 ELEMENTWISE_CONSTANT = ("Add", "Sub", "Mul")
-SUPPORTED = tuple(sorted({*BY_ONNX, *(op for domain, op in EXPANSIONS if not domain)}))
+SUPPORTED = tuple(sorted({*BY_ONNX, *(op for _, op in EXPANSIONS)}))
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,10 @@ class _Walk:
                 for part in parts:
                     self._take(part, part.name)
                 return
-        if proto.domain not in ("", "ai.onnx"):
+        domain = proto.domain.removeprefix("ai.onnx")
+        if (domain, proto.op_type) in REMEDIES:
+            raise Unsupported(f"op {proto.op_type}", REMEDIES[domain, proto.op_type])
+        if domain:
             raise Unsupported(
                 f"op {proto.domain}.{proto.op_type}", "an export in standard ONNX ops (QDQ form)"
             )
@@ -150,6 +153,12 @@ class _Walk:
         elif all(i in self.constants or not i for i in proto.input) or proto.op_type == "Shape":
             shapes = {i: (1, *self.values[v].shape) for i, v in self.alias.items()}
             self.constants.update(fold(proto, self.constants, shapes, self.opset))
+            held.move_constant(
+                proto,
+                lambda array: fold(proto, {**self.constants, proto.input[0]: array}, {}, self.opset)[
+                    proto.output[0]
+                ],
+            )
         else:
             self._op(proto, name)
 
@@ -205,7 +214,7 @@ class _Walk:
 
         weight = found(1)
         if weight is not None and isinstance(op, Dense) and not attributes.get("transB", 0):
-            weight = weight.transposed()
+            weight = weight.moved(np.transpose)
         self.sources[name] = (weight, found(2))
         exact: Op = replace(
             op, weights=np.asarray(op.weights, np.float64), bias=np.asarray(op.bias, np.float64)
@@ -259,29 +268,10 @@ class _Walk:
         weights = {
             node.name: integers
             for node in graph.nodes
-            if node.name in self.sources and (integers := self._integers(node, known)) is not None
+            if node.name in self.sources
+            and (integers := integer_weights(node.op, *self.sources[node.name], known.get(node.inputs[0])))
         }
         return Imported(check(graph, integer=False), known, weights)
-
-    def _integers(self, node: Node, known: dict[str, Scaled]) -> IntegerWeights | None:
-        """The file's own integers for a layer, unless a fold changed the layer or a scale is missing."""
-        weight, bias = self.sources[node.name]
-        source = known.get(node.inputs[0])
-        op: Any = node.op
-        if (
-            weight is None
-            or source is None
-            or not weight.symmetric
-            or not np.array_equal(weight.real.reshape(op.weights.shape), op.weights)
-        ):
-            return None
-        scales = weight.per_channel(op.weights.shape[0])
-        integers = weight.integers.reshape(op.weights.shape)
-        if bias is not None and np.array_equal(bias.real, op.bias):
-            units = bias.per_channel(len(op.bias))
-            if all(abs(u / (source.scale * s) - 1) < 1e-6 for u, s in zip(units, scales, strict=True)):
-                return IntegerWeights(integers, scales, bias=bias.integers.ravel())
-        return IntegerWeights(integers, scales)
 
 
 def _live(nodes: list[Node], outputs: list[str]) -> list[Node]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .moves import squeeze
 from .pools import global_max_pool, reduce_mean
+from .qoperator import QOPERATOR, REMEDIES
 from .site import Expansion, Site
 
 EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
@@ -16,6 +17,7 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "ReduceMean"): reduce_mean,
     ("", "Squeeze"): squeeze,
     ("", "Unsqueeze"): squeeze,
+    **QOPERATOR,
 }
 
-__all__ = ["EXPANSIONS", "Site"]
+__all__ = ["EXPANSIONS", "REMEDIES", "Site"]
