@@ -30,10 +30,10 @@ def domain(shape, tmp_path):
     return str(tmp_path / "box.npz")
 
 
-def differences(path, shape, count=20, kind=None):
+def differences(path, shape, count=20, kind=None, reference=None):
     """Of the outputs, in steps of the output's scale: (how many differ, how many compared, the largest)."""
     imported, graph = integer_graph(path)
-    reference, rng = session(path), np.random.default_rng(0)
+    reference, rng = reference or session(path), np.random.default_rng(0)
     differing = compared = 0
     worst = 0.0
     for i in range(count):

@@ -20,7 +20,7 @@ _FORMS: dict[str, tuple[str, tuple[tuple[str, int, int | None], ...], int | None
     "QLinearMul": ("Mul", (("a", 0, None), ("b", 3, None)), None, 6),
     **{
         f"QLinear{op}": (op, (("x", 0, None),), None, 3)
-        for op in ("AveragePool", "GlobalAveragePool", "LeakyRelu", "ReduceMean", "Sigmoid", "Softmax")
+        for op in ("AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Softmax")
     },
 }
 

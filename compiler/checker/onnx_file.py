@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from .expand import EXPANSIONS, Place
+from .expand_qonnx import QONNX
 from .expand_quantised import QUANTISED
 from .files import MAX_ELEMENTS, Rejected, need
 from .layers import Layer, Network, Shape, fresh, output_shape
@@ -27,6 +28,8 @@ _MOVES = {"Constant", "Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Cast
 
 
 _CARRY = {"MaxPool", "Reshape", "Flatten", "Transpose"}  # move integers as they move reals
+
+_ALL = EXPANSIONS | QUANTISED | QONNX
 
 
 class Reader:
@@ -96,7 +99,7 @@ class Reader:
         need(not missing, f"{name}: reads {missing[:1]}, which is not computed")
         live = [i for i in inputs if i in self.alias]
         key = (proto.domain.removeprefix("ai.onnx"), op)
-        expansion = (EXPANSIONS.get(key) or QUANTISED.get(key)) if live else None
+        expansion = _ALL.get(key) if live or key[0] else None
         if expansion is not None:
             shapes = {i: self.net.shapes[value] for i, value in self.alias.items()}
             place = Place(name, op, inputs, out, attributes, shapes, self.constants, self.values)

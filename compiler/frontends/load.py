@@ -126,7 +126,7 @@ class _Walk:
             self.lost.update(proto.output)
 
     def _take(self, proto: onnx.NodeProto, name: str) -> None:
-        if any(i in self.alias for i in proto.input):
+        if any(i in self.alias for i in proto.input) or proto.domain not in ("", "ai.onnx"):
             parts = self._expand(proto, name)
             if parts is not None:
                 for part in parts:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from .moves import squeeze
 from .pools import global_max_pool, reduce_mean
-from .qoperator import QOPERATOR, REMEDIES
+from .qonnx import QONNX, QONNX_REMEDIES
+from .qoperator import QOPERATOR, QOPERATOR_REMEDIES
 from .site import Expansion, Site
 
 EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
@@ -18,6 +19,8 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "Squeeze"): squeeze,
     ("", "Unsqueeze"): squeeze,
     **QOPERATOR,
+    **QONNX,
 }
+REMEDIES = QOPERATOR_REMEDIES | QONNX_REMEDIES  # ops that have no such form
 
 __all__ = ["EXPANSIONS", "REMEDIES", "Site"]

@@ -125,11 +125,11 @@ QOPERATOR |= {
         "QLinearMul": two("Mul"),
         **{
             f"QLinear{op}": one(op)
-            for op in ("AveragePool", "GlobalAveragePool", "LeakyRelu", "ReduceMean", "Sigmoid", "Softmax")
+            for op in ("AveragePool", "GlobalAveragePool", "LeakyRelu", "Sigmoid", "Softmax")
         },
     }.items()
 }
-REMEDIES = {  # integer ops that have no static form here
+QOPERATOR_REMEDIES = {  # integer ops that have no static form here
     ("", "ConvInteger"): f"QLinearConv or QDQ by {STATIC}",
     ("", "MatMulInteger"): f"QLinearMatMul or QDQ by {STATIC}",
     ("", "DynamicQuantizeLinear"): STATIC,
