@@ -50,6 +50,7 @@ def test_the_checker_expands_in_its_own_way(form, tmp_path):
         (lambda n: n.put("Unsqueeze", "x", n.constant([2, 2], np.int64)), "axes that leave the batch"),
         (lambda n: n.put("ReduceMean", "x", n.constant([1], np.int64)), "mean over axes"),
         (lambda n: n.put("ReduceMean", "x", n.put("Shape", "x")), "leave the batch axis alone"),
+        (lambda n: n.put("Dropout", "x", "", n.constant(True, bool)), "a Dropout in training mode"),
     ],
 )
 def test_what_an_expansion_refuses(write, message, tmp_path):

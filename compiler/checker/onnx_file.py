@@ -114,9 +114,7 @@ class Reader:
             self._dequantise(name, inputs, out, attributes)
         elif op == "Clip" and inputs[0] in self.kinds:
             self._narrow(name, inputs, out, attributes)
-        elif op in ("Identity", "Dropout") and live:
-            flags = [self.constants.get(i) for i in inputs[2:] if i]
-            need(all(f is not None and not f.any() for f in flags), f"{name}: a dropout in training mode")
+        elif op == "Identity" and live:
             self.alias[out] = self.alias[inputs[0]]
             self._carry(inputs[0], out)
         elif not live or op == "Shape":

@@ -26,7 +26,6 @@ from .expansions import EXPANSIONS, REMEDIES, Site
 from .model_file import initial_constants, input_specs, opset_of, read_model
 from .qdq import Quantised, integer_weights
 
-PASS_THROUGH = ("Identity", "Dropout")
 ELEMENTWISE_CONSTANT = ("Add", "Sub", "Mul")
 SUPPORTED = tuple(sorted({*BY_ONNX, *(op for _, op in EXPANSIONS)}))
 
@@ -146,7 +145,7 @@ class _Walk:
             held.dequantise(proto)
         elif proto.op_type == "Clip" and proto.input[0] in held.marks:
             held.clip(proto)
-        elif proto.op_type in PASS_THROUGH and proto.input[0] in self.alias:
+        elif proto.op_type == "Identity" and proto.input[0] in self.alias:
             self.alias[proto.output[0]] = self.alias[proto.input[0]]
             if proto.input[0] in held.marks:
                 held.marks[proto.output[0]] = held.marks[proto.input[0]]
@@ -239,6 +238,10 @@ class _Walk:
         lost = [name for name in entries if name not in self.alias]
         if lost:
             raise CompileError(lost[0], "output is not computed from an input")
+        sources = {mark.source for mark in self.quantised.marks.values()} - {""}
+        bare = sorted(sources - set(self.quantised.activations))
+        if bare:
+            raise CompileError(bare[0], "an integer input without a scale", "a DequantizeLinear behind it")
         computed = {n.output for n in self.nodes}
         owner: dict[str, str] = {}  # value -> the output that gives it its name, its own if there is one
         for name in sorted(entries, key=lambda name: self.alias[name] != name):

@@ -7,13 +7,14 @@ puts may be expanded again. To add one: one function in a file of its subject, o
 
 from __future__ import annotations
 
-from .moves import squeeze
+from .moves import dropout, squeeze
 from .pools import global_max_pool, reduce_mean
 from .qonnx import QONNX, QONNX_REMEDIES
 from .qoperator import QOPERATOR, QOPERATOR_REMEDIES
 from .site import Expansion, Site
 
 EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
+    ("", "Dropout"): dropout,
     ("", "GlobalMaxPool"): global_max_pool,
     ("", "ReduceMean"): reduce_mean,
     ("", "Squeeze"): squeeze,
