@@ -6,6 +6,7 @@ Only what tinybound compiles is understood; anything else, an unknown attribute 
 
 from __future__ import annotations
 
+from collections import Counter
 from fractions import Fraction
 from typing import Any
 
@@ -15,13 +16,20 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from .expand import EXPANSIONS, Place
+from .expand_qonnx import QONNX
+from .expand_quantised import QUANTISED
 from .files import MAX_ELEMENTS, Rejected, need
 from .layers import Layer, Network, Shape, fresh, output_shape
 from .onnx_ops import Node, parse
 
 Array = NDArray[Any]
-Scaled = tuple[Fraction, int]  # scale and zero point of an activation, uint8 taken as q - 128
+Scaled = tuple[Fraction, int, int, int]  # scale, zero point, lowest and highest integer; uint8 as q - 128
 _MOVES = {"Constant", "Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Cast", "Transpose", "Reshape"}
+
+
+_CARRY = {"MaxPool", "Reshape", "Flatten", "Transpose"}  # move integers as they move reals
+
+_ALL = EXPANSIONS | QUANTISED | QONNX
 
 
 class Reader:
@@ -41,6 +49,10 @@ class Reader:
         self.known: dict[str, Scaled] = {}
         self.marks: dict[str, Scaled] = {}  # integer tensor -> its quantisation
         self.kinds: dict[str, Any] = {}
+        self.moved: dict[str, str] = {}  # integer tensor -> the graph input that it only moves
+        self.reads = Counter(
+            [i for n in self.graph.node for i in n.input] + [e.name for e in self.graph.output]
+        )
         self.values: set[str] = {t for n in self.graph.node for t in n.output}
         self.values |= {entry.name for entry in self.graph.input}
         entries = [e for e in self.graph.input if e.name not in self.constants]
@@ -69,7 +81,7 @@ class Reader:
         whole = {types.INT8: np.int8, types.UINT8: np.uint8}
         need(tensor.elem_type in kinds or tensor.elem_type in whole, f"{entry.name}: type of the input")
         if tensor.elem_type in whole:
-            self.kinds[entry.name] = whole[tensor.elem_type]
+            self.kinds[entry.name], self.moved[entry.name] = whole[tensor.elem_type], entry.name
         sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in tensor.shape.dim]
         need(all(n > 0 for n in sizes[1:]), f"{entry.name}: a dynamic shape")
         need(np.prod([float(n) for n in sizes[1:]]) <= MAX_ELEMENTS, f"{entry.name}: too large")
@@ -86,7 +98,8 @@ class Reader:
         missing = [i for i in inputs if i and i not in self.alias and i not in self.constants]
         need(not missing, f"{name}: reads {missing[:1]}, which is not computed")
         live = [i for i in inputs if i in self.alias]
-        expansion = EXPANSIONS.get((proto.domain.removeprefix("ai.onnx"), op)) if live else None
+        key = (proto.domain.removeprefix("ai.onnx"), op)
+        expansion = _ALL.get(key) if live or key[0] else None
         if expansion is not None:
             shapes = {i: self.net.shapes[value] for i, value in self.alias.items()}
             place = Place(name, op, inputs, out, attributes, shapes, self.constants, self.values)
@@ -99,11 +112,11 @@ class Reader:
             self._quantise(name, inputs, out, attributes)
         elif op == "DequantizeLinear":
             self._dequantise(name, inputs, out, attributes)
+        elif op == "Clip" and inputs[0] in self.kinds:
+            self._narrow(name, inputs, out, attributes)
         elif op == "Identity" and live:
             self.alias[out] = self.alias[inputs[0]]
-            for held in (self.marks, self.kinds):
-                if inputs[0] in held:
-                    held[out] = held[inputs[0]]
+            self._carry(inputs[0], out)
         elif not live or op == "Shape":
             need(op in _MOVES | {"Identity"}, f"{name}: the checker computes no {op} of constants")
             self.constants[out] = self._constant(name, op, inputs, attributes)
@@ -124,7 +137,7 @@ class Reader:
         scale, zero = self._parameters(name, inputs, kind)
         need(scale.size == 1 and zero.dtype in (np.int8, np.uint8), f"{name}: not int8 or uint8 per tensor")
         shift = 128 if zero.dtype == np.uint8 else 0
-        return Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift
+        return Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, -128, 127
 
     def _quantise(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
         need(set(attributes) <= {"axis", "saturate", "output_dtype"}, f"{name}: attributes")
@@ -134,11 +147,43 @@ class Reader:
         elif attributes.get("output_dtype"):
             kind = onnx.helper.tensor_dtype_to_np_dtype(attributes["output_dtype"])
         scale = self._activation(name, inputs, kind)
-        if self.known.setdefault(value, scale) != scale:  # quantised again, otherwise: an activation between
-            again = fresh(f"{value}.{out}", self.values)
-            self._append(Layer(f"{out}.again", "Clip", (value,), again, {"lo": -np.inf, "hi": np.inf}))
-            self.known[again], value = scale, again
-        self.alias[out], self.marks[out], self.kinds[out] = value, scale, kind
+        self.alias[out], self.marks[out], self.kinds[out] = self._known(value, scale, out), scale, kind
+
+    def _known(self, value: str, scale: Scaled, out: str) -> str:
+        """The value that has this quantisation: where `value` has another, an activation behind it."""
+        if self.known.setdefault(value, scale) == scale:
+            return value
+        again = fresh(f"{value}.{out}", self.values)
+        self._append(Layer(f"{out}.again", "Clip", (value,), again, {"lo": -np.inf, "hi": np.inf}))
+        self.known[again] = scale
+        return again
+
+    def _carry(self, source: str, out: str) -> None:
+        holders: tuple[dict[str, Any], ...] = (self.marks, self.kinds, self.moved)
+        for held in holders:
+            if source in held:
+                held[out] = held[source]
+
+    def _narrow(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
+        """A Clip of integers limits what is stored."""
+        source, value = inputs[0], self.alias[inputs[0]]
+        need(source in self.marks and not attributes, f"{name}: computes with integers")
+        scale, zero, *ends = self.marks[source]
+        for i, given in enumerate(inputs[1:3]):
+            if given:
+                limit = self.constants.get(given)
+                need(limit is not None and limit.size == 1, f"{name}: a limit that is not constant")
+                assert limit is not None
+                end = int(limit.ravel()[0]) - (128 if self.kinds[source] == np.uint8 else 0)
+                ends[i] = min(ends[i], end) if i else max(ends[i], end)
+        need(ends[0] < ends[1], f"{name}: limits")
+        narrow = (scale, zero, ends[0], ends[1])
+        shared = [t for t in self.kinds if t != source and self.alias[t] == value]
+        alone = not shared and self.reads[source] <= 1 and value not in self.net.inputs
+        if alone and self.known.get(value) == self.marks[source]:
+            self.known[value] = narrow
+        value = self._known(value, narrow, out)
+        self.alias[out], self.marks[out], self.kinds[out] = value, narrow, self.kinds[source]
 
     def _dequantise(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
         need(set(attributes) <= {"axis"} or not attributes.get("block_size"), f"{name}: attributes")
@@ -162,10 +207,12 @@ class Reader:
             return
         scale_here = self._activation(name, inputs, self.kinds.get(source, np.uint8))
         value = self.alias[source]
-        if source in self.net.inputs and source in self.kinds:
-            self.known[value] = scale_here
+        if source in self.moved:
+            known = self.known.setdefault(self.moved[source], scale_here)
         else:
-            need(self.marks.get(source) == scale_here, f"{name}: another scale than its QuantizeLinear")
+            need(source in self.marks, f"{name}: dequantises what is not integer")
+            known = self.marks[source]
+        need(known[:2] == scale_here[:2], f"{name}: another scale than its QuantizeLinear")
         self.alias[out] = value
 
     def _constant(self, name: str, op: str, inputs: list[str], attributes: dict[str, Any]) -> Array:
@@ -208,8 +255,10 @@ class Reader:
     def _layer(self, node: Node, inputs: list[str], out: str) -> None:
         node.constants = [self.constants.get(i) if i else None for i in inputs]
         node.shapes = [self.net.shapes[self.alias[i]] if i in self.alias else None for i in inputs]
-        kinds = {self.alias[i]: self.kinds[i] for i in inputs if i in self.kinds}
-        need(not kinds, f"{node.name}: computes with integers")
+        whole = [i for i in inputs if i in self.kinds]
+        need(not whole or node.op in _CARRY, f"{node.name}: computes with integers")
+        if whole:
+            self._carry(whole[0], out)
         layer = parse(node)
         layer.name = fresh(node.name, {x.name for x in self.net.layers})
         layer.inputs, layer.output = tuple(self.alias[i] for i in inputs if i in self.alias), out

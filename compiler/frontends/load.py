@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -19,13 +20,14 @@ from ..ops.base import MAX_ELEMENTS, IntegerWeights, OnnxNode, Op, Scaled, Unsup
 from ..passes.activations import add_activations
 from ..passes.fold_channel_affine import fold_channel_affine
 from ..passes.rewrite import fresh, rebuild
+from .annotations import Annotations, Mark
 from .constants import fold
-from .expansions import EXPANSIONS, Site
+from .expansions import EXPANSIONS, REMEDIES, Site
 from .model_file import initial_constants, input_specs, opset_of, read_model
-from .qdq import Quantised, activation_scale, quantised_type, weight_of
+from .qdq import Quantised, integer_weights
 
 ELEMENTWISE_CONSTANT = ("Add", "Sub", "Mul")
-SUPPORTED = tuple(sorted({*BY_ONNX, *(op for domain, op in EXPANSIONS if not domain)}))
+SUPPORTED = tuple(sorted({*BY_ONNX, *(op for _, op in EXPANSIONS)}))
 
 
 @dataclass(frozen=True)
@@ -87,25 +89,23 @@ class _Walk:
     def __init__(self, model: onnx.ModelProto, path: Path) -> None:
         self.model, self.path, self.opset = model, path, opset_of(model)
         self.constants: dict[str, NDArray[Any]] = initial_constants(model)
-        self.from_integers: dict[str, Quantised] = {}  # dequantised constants
         self.values: dict[str, Value] = {}
         self.alias: dict[str, str] = {}  # ONNX tensor -> value of the graph
-        self.scales: dict[str, Scaled] = {}  # ONNX quantised tensor -> its scale
-        self.activations: dict[str, Scaled] = {}
         self.sources: dict[str, tuple[Quantised | None, Quantised | None]] = {}
         self.nodes: list[Node] = []
         self.problems: list[Problem] = []
         self.lost: set[str] = set()  # outputs of unsupported nodes
-        self.kinds: dict[str, Any] = {}  # integer tensor -> its numpy type
-        self.integer_inputs: set[str] = set()
-        self.names = {t for n in model.graph.node for t in n.output} | {e.name for e in model.graph.input}
         self.inputs = tuple(spec.name for spec in input_specs(model))
+        readers = Counter(
+            [*(i for n in model.graph.node for i in n.input), *(e.name for e in model.graph.output)]
+        )
+        self.quantised = Annotations(self.constants, self.alias, self.inputs, readers, self._again)
+        self.names = {t for n in model.graph.node for t in n.output} | {e.name for e in model.graph.input}
         for spec in input_specs(model):
             self.values[spec.name] = Value(spec.name, spec.shape)
             self.alias[spec.name] = spec.name
             if spec.integer is not None:
-                self.integer_inputs.add(spec.name)
-                self.kinds[spec.name] = spec.integer
+                self.quantised.marks[spec.name] = Mark(spec.integer, None, spec.name)
 
     def take(self, proto: onnx.NodeProto) -> None:
         """One ONNX node in topological order; problems are collected, not raised."""
@@ -125,27 +125,39 @@ class _Walk:
             self.lost.update(proto.output)
 
     def _take(self, proto: onnx.NodeProto, name: str) -> None:
-        if any(i in self.alias for i in proto.input):
+        if any(i in self.alias for i in proto.input) or proto.domain not in ("", "ai.onnx"):
             parts = self._expand(proto, name)
             if parts is not None:
                 for part in parts:
                     self._take(part, part.name)
                 return
-        if proto.domain not in ("", "ai.onnx"):
+        domain = proto.domain.removeprefix("ai.onnx")
+        if (domain, proto.op_type) in REMEDIES:
+            raise Unsupported(f"op {proto.op_type}", REMEDIES[domain, proto.op_type])
+        if domain:
             raise Unsupported(
                 f"op {proto.domain}.{proto.op_type}", "an export in standard ONNX ops (QDQ form)"
             )
+        held = self.quantised
         if proto.op_type == "QuantizeLinear" and proto.input[0] in self.alias:
-            self._quantise(proto)
+            held.quantise(proto)
         elif proto.op_type == "DequantizeLinear":
-            self._dequantise(proto)
+            held.dequantise(proto)
+        elif proto.op_type == "Clip" and proto.input[0] in held.marks:
+            held.clip(proto)
         elif proto.op_type == "Identity" and proto.input[0] in self.alias:
             self.alias[proto.output[0]] = self.alias[proto.input[0]]
-            if proto.input[0] in self.scales:
-                self.scales[proto.output[0]] = self.scales[proto.input[0]]
+            if proto.input[0] in held.marks:
+                held.marks[proto.output[0]] = held.marks[proto.input[0]]
         elif all(i in self.constants or not i for i in proto.input) or proto.op_type == "Shape":
             shapes = {i: (1, *self.values[v].shape) for i, v in self.alias.items()}
             self.constants.update(fold(proto, self.constants, shapes, self.opset))
+            held.move_constant(
+                proto,
+                lambda array: fold(proto, {**self.constants, proto.input[0]: array}, {}, self.opset)[
+                    proto.output[0]
+                ],
+            )
         else:
             self._op(proto, name)
 
@@ -158,35 +170,11 @@ class _Walk:
         site = Site(proto, name, _attributes(proto), shapes, self.constants, self.opset, self.names)
         return site.parts if expansion(site) else None
 
-    def _quantise(self, proto: onnx.NodeProto) -> None:
-        value = self.alias[proto.input[0]]
-        kind = quantised_type(proto, self.constants)
-        scale = activation_scale(proto, self.constants, kind)
-        if self.activations.setdefault(value, scale) != scale:  # a second, different quantisation
-            again = fresh(f"{value}.{proto.output[0]}", self.names)
-            self._append(Node(f"{proto.output[0]}.again", Clip(), (value,), again))
-            self.activations[again] = scale
-            value = again
-        out = proto.output[0]
-        self.alias[out], self.scales[out], self.kinds[out] = value, scale, kind
-
-    def _dequantise(self, proto: onnx.NodeProto) -> None:
-        source, out = proto.input[0], proto.output[0]
-        if source in self.constants:
-            quantised = weight_of(proto, self.constants)
-            self.constants[out], self.from_integers[out] = quantised.real, quantised
-            return
-        if source not in self.alias:
-            raise Unsupported(f"dequantises {source!r}, which is not computed")
-        scale = activation_scale(proto, self.constants, self.kinds.get(source, np.uint8))
-        value = self.alias[source]
-        if value in self.integer_inputs:
-            self.activations[value] = scale
-        elif self.scales.get(source) != scale:
-            raise Unsupported(
-                "a scale that differs from its QuantizeLinear's", "equal scales around a tensor"
-            )
-        self.alias[out] = value
+    def _again(self, value: str, out: str) -> str:
+        """An identity behind a value, for a second, different quantisation."""
+        copy = fresh(f"{value}.{out}", self.names)
+        self._append(Node(f"{out}.again", Clip(), (value,), copy))
+        return copy
 
     def _op(self, proto: onnx.NodeProto, name: str) -> None:
         op_type = proto.op_type
@@ -210,6 +198,7 @@ class _Walk:
         shapes: list[Any] = [
             self.values[self.alias[i]].shape if i in self.alias else None for i in proto.input
         ]
+        self.quantised.carry(op_type, proto.input, proto.output[0])
         name = fresh(name, {n.name for n in self.nodes})
         op = parser.parse(OnnxNode(name, op_type, attributes, shapes, constants, self.opset))
         if isinstance(op, Conv | Dense):
@@ -220,11 +209,11 @@ class _Walk:
 
     def _weights(self, op: Any, proto: onnx.NodeProto, name: str, attributes: dict[str, Any]) -> Op:
         def found(i: int) -> Quantised | None:
-            return self.from_integers.get(proto.input[i]) if len(proto.input) > i else None
+            return self.quantised.weights.get(proto.input[i]) if len(proto.input) > i else None
 
         weight = found(1)
         if weight is not None and isinstance(op, Dense) and not attributes.get("transB", 0):
-            weight = weight.transposed()
+            weight = weight.moved(np.transpose)
         self.sources[name] = (weight, found(2))
         exact: Op = replace(
             op, weights=np.asarray(op.weights, np.float64), bias=np.asarray(op.bias, np.float64)
@@ -249,7 +238,8 @@ class _Walk:
         lost = [name for name in entries if name not in self.alias]
         if lost:
             raise CompileError(lost[0], "output is not computed from an input")
-        bare = sorted(self.integer_inputs - set(self.activations))
+        sources = {mark.source for mark in self.quantised.marks.values()} - {""}
+        bare = sorted(sources - set(self.quantised.activations))
         if bare:
             raise CompileError(bare[0], "an integer input without a scale", "a DequantizeLinear behind it")
         computed = {n.output for n in self.nodes}
@@ -261,8 +251,8 @@ class _Walk:
             value = self.alias[name]
             if owner[value] != name or value not in computed:
                 self._append(Node(f"{name}.copy", Clip(), (value,), name))
-                if value in self.activations:
-                    self.activations[name] = self.activations[value]
+                if value in self.quantised.activations:
+                    self.quantised.activations[name] = self.quantised.activations[value]
             elif value != name:
                 renamed[value] = name
         outputs = entries
@@ -272,7 +262,7 @@ class _Walk:
             )
             for n in self.nodes
         ]
-        known = {renamed.get(name, name): scale for name, scale in self.activations.items()}
+        known = {renamed.get(name, name): scale for name, scale in self.quantised.activations.items()}
         name = self.path.stem
         raw = Graph(name, self.inputs, tuple(outputs), tuple(nodes), self.values)
         graph = rebuild(raw, _live(nodes, outputs))
@@ -281,29 +271,10 @@ class _Walk:
         weights = {
             node.name: integers
             for node in graph.nodes
-            if node.name in self.sources and (integers := self._integers(node, known)) is not None
+            if node.name in self.sources
+            and (integers := integer_weights(node.op, *self.sources[node.name], known.get(node.inputs[0])))
         }
         return Imported(check(graph, integer=False), known, weights)
-
-    def _integers(self, node: Node, known: dict[str, Scaled]) -> IntegerWeights | None:
-        """The file's own integers for a layer, unless a fold changed the layer or a scale is missing."""
-        weight, bias = self.sources[node.name]
-        source = known.get(node.inputs[0])
-        op: Any = node.op
-        if (
-            weight is None
-            or source is None
-            or not weight.symmetric
-            or not np.array_equal(weight.real.reshape(op.weights.shape), op.weights)
-        ):
-            return None
-        scales = weight.per_channel(op.weights.shape[0])
-        integers = weight.integers.reshape(op.weights.shape)
-        if bias is not None and np.array_equal(bias.real, op.bias):
-            units = bias.per_channel(len(op.bias))
-            if all(abs(u / (source.scale * s) - 1) < 1e-6 for u, s in zip(units, scales, strict=True)):
-                return IntegerWeights(integers, scales, bias=bias.integers.ravel())
-        return IntegerWeights(integers, scales)
 
 
 def _live(nodes: list[Node], outputs: list[str]) -> list[Node]:

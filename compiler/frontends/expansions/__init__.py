@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from .moves import dropout, squeeze
 from .pools import global_max_pool, reduce_mean
+from .qonnx import QONNX, QONNX_REMEDIES
+from .qoperator import QOPERATOR, QOPERATOR_REMEDIES
 from .site import Expansion, Site
 
 EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
@@ -17,6 +19,9 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "ReduceMean"): reduce_mean,
     ("", "Squeeze"): squeeze,
     ("", "Unsqueeze"): squeeze,
+    **QOPERATOR,
+    **QONNX,
 }
+REMEDIES = QOPERATOR_REMEDIES | QONNX_REMEDIES  # ops that have no such form
 
-__all__ = ["EXPANSIONS", "Site"]
+__all__ = ["EXPANSIONS", "REMEDIES", "Site"]
