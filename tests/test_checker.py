@@ -27,7 +27,7 @@ from tinybound.checker.integer_net import read_network
 from tinybound.checker.layers import Layer
 from tinybound.checker.pairs import pair
 from tinybound.checker.relax import Envelope, chord
-from tinybound.checker.rounding import half_even, lattice
+from tinybound.checker.rounding import lattice, rounded
 from tinybound.domains.pair_box import Box
 from tinybound.passes.run_time_bits import with_bits
 
@@ -116,7 +116,7 @@ def _no_rounding(lower, upper, kl, ku):
     return Envelope(0.0, 0.0, kl, ku)
 
 
-def _floor(n, m, s):
+def _floor(n, m, s, mode):
     return (n * m) >> s
 
 
@@ -127,7 +127,7 @@ def _narrow(low, high, step, span):
 
 PLANTED = {  # place in the checker -> a wrong rule
     "rounding costs nothing": ("analysis.Envelope", _no_rounding),
-    "rounding down": ("analysis.half_even", _floor),
+    "rounding down": ("analysis.rounded", _floor),
     "lattice too narrow": ("analysis.lattice", _narrow),
     "sums lose their remainders": ("analysis.up", lambda v: v * 0.5),
     "chord through the ends only": ("relax.chord", lambda box, limits: (*chord(box, limits)[:2], 0 * box[0])),
@@ -162,7 +162,7 @@ def test_rounding_by_the_law():
         s[:50] = rng.integers(19, 23, 50)
         exact = [round(Fraction(int(a) * int(b), 1 << int(c))) for a, b, c in zip(n, m, s, strict=True)]
         keep = [abs(v) < 1 << 62 for v in exact]
-        got = half_even(n[keep], m[keep], s[keep])
+        got = rounded(n[keep], m[keep], s[keep], "half-even")
         assert got.tolist() == [v for v, k in zip(exact, keep, strict=True) if k]
 
 

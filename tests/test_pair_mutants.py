@@ -93,14 +93,14 @@ def no_input_rounding(m):
 def no_saturation(m):
     def ends(self, box):
         span = self.unit.integers(box)
-        return tuple(pair.half_even(n, self.m, self.s) + self.zero for n in span)
+        return tuple(pair.rounded(n, self.m, self.s, self.mode) + self.zero for n in span)
 
     m.setattr(pair.Rounding, "ends", ends)
     return nets(*range(10)), BOTH
 
 
 def half_up(m):
-    m.setattr(pair, "half_even", lambda n, m, s: (n * m + ((np.int64(1) << s) >> 1)) >> s)
+    m.setattr(pair, "rounded", lambda n, m, s, mode: (n * m + ((np.int64(1) << s) >> 1)) >> s)
     return [(seed, on_borders(seed)) for seed in range(24)], BOTH
 
 
