@@ -110,8 +110,10 @@ module tb_requantise #(
             assign nudge = unit >> 1;
         end else begin : twice
             localparam signed [S_W-1:0] CARRY = {{(S_W-31){1'b0}}, 31'h40000000};
-            wire signed [S_W-1:0] carry = (wide < -CARRY) ? -CARRY : CARRY;
-            assign nudge = (unit >> 1) + ((s2 > 6'd31) ? carry : {S_W{1'b0}});
+            localparam [S_W-1:0] ABOVE = {{(S_W-30){1'b1}}, 30'b0};
+            wire [S_W-1:0] half = unit >> 1;            // for s > 31 one bit, and above CARRY
+            wire [S_W-1:0] less = ((unit - 1'b1) >> 1) & ABOVE; // half - CARRY
+            assign nudge = (s2 <= 6'd31) ? half : (wide < -CARRY) ? less : half | CARRY;
         end
     endgenerate
 

@@ -32,15 +32,15 @@ MUTANTS = {
     "no saturation": ("tb_requantise.v", "(q > HI_WIDE)", "1'b0", requantise_samples, "unit5"),
     "the first rounding lost": (
         "tb_requantise.v",
-        "(s2 > 6'd31) ? carry",
-        "(s2 > 6'd62) ? carry",
+        "(s2 <= 6'd31) ? half",
+        "(s2 <= 6'd62) ? half",
         requantise_samples,
         "tflite2-near",
     ),
-    "ties up twice": (
+    "ties towards 0": (
         "tb_requantise.v",
-        "(wide < -CARRY) ? -CARRY : CARRY",
-        "CARRY",
+        "(wide < -CARRY) ? less",
+        "(wide > CARRY) ? less",
         requantise_samples,
         "tflite2-tie",
     ),
