@@ -17,7 +17,7 @@ from .bounds import CertifiedError
 from .memory import Buffer, place
 from .names import identifier
 from .overlap import lag
-from .plan import Plan, Step, make_plan
+from .plan import ROUNDINGS, Plan, Step, make_plan
 from .render import render
 
 KERNELS = "tb_kernels.h"
@@ -101,6 +101,7 @@ def scaling(requantise: Requantise) -> dict[str, Any]:
         "zero": requantise.zero,
         "lo": requantise.lo,
         "hi": requantise.hi,
+        "roundings": ROUNDINGS[requantise.mode],
     }
 
 
@@ -123,6 +124,7 @@ def generate_c(graph: Graph, certified: CertifiedError | None = None) -> dict[st
         "scaling": scaling,
         "certified": certified,
         "shifts_only": all((s.requantise.multiplier == 1).all() for s in plan.steps if s.requantise),
+        "tflite": any(s.requantise.mode != "half-even" for s in plan.steps if s.requantise),
         "inputs": [graph.values[n] for n in graph.inputs],
         "outputs": [graph.values[n] for n in graph.outputs],
         "pool": None if plan.pool is None else np.ravel(plan.pool.table()),
