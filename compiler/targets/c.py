@@ -14,7 +14,7 @@ from ..ops import Requantise
 from ..passes.rewrite import fresh
 from ..passes.run_time_bits import has_bits
 from .bounds import CertifiedError
-from .memory import Buffer, place
+from .memory import Buffer, occupied, place
 from .names import identifier
 from .overlap import lag
 from .plan import Plan, Step, make_plan
@@ -25,11 +25,15 @@ KERNELS = "tb_kernels.h"
 
 @dataclass(frozen=True)
 class Memory:
-    """Arena layout: offsets by storage name, scratch offset by step index, bytes."""
+    """Arena layout: offsets by storage name, scratch (offset, bytes) by step index, bytes in all and in use.
+
+    live[i]: bytes that hold something while step i runs.
+    """
 
     offsets: dict[str, int]
     scratch: dict[int, tuple[int, int]]
     arena: int
+    live: tuple[int, ...]
 
 
 def plan_memory(plan: Plan) -> Memory:
@@ -46,8 +50,9 @@ def plan_memory(plan: Plan) -> Memory:
         if step.index in names:
             buffers.append(Buffer(names[step.index], scratch_bytes(step), step.index, step.index))
     offsets, total = place(buffers)
+    live = tuple(occupied(buffers, offsets, step.index) for step in plan.steps)
     scratch = {i: (offsets.pop(name), scratch_bytes(plan.steps[i])) for i, name in names.items()}
-    return Memory(offsets, scratch, total)
+    return Memory(offsets, scratch, total, live)
 
 
 def scratch_bytes(step: Step) -> int:
