@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from .files import need
-from .layers import Layer, Network, Shape
-from .onnx_file import Reader, Scaled, fresh, result_shape
+from .layers import Layer, Network, Shape, fresh
+from .onnx_file import Reader, Scaled, result_shape
 from .onnx_ops import exact
 
 SUMS = ("Conv", "Dense", "Add", "AveragePool")

@@ -50,6 +50,15 @@ class Network:
     hulls: dict[str, tuple[int, int]] = field(default_factory=dict)  # derived ranges of the integers
 
 
+def fresh(wanted: str, taken: set[str]) -> str:
+    """`wanted`, or the first of wanted_2, wanted_3 ... that is free."""
+    name, count = wanted, 1
+    while name in taken:
+        count += 1
+        name = f"{wanted}_{count}"
+    return name
+
+
 def window(size: Shape, kernel: Shape, strides: Shape, dilations: Shape, pads: Shape) -> tuple[Ints, Shape]:
     """Flat positions (C, taps, places) that a window reads in (C, H, W), -1 for padding; and (OH, OW)."""
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]

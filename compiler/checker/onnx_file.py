@@ -14,22 +14,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from .expand import EXPANSIONS, Place
 from .files import MAX_ELEMENTS, Rejected, need
-from .layers import Layer, Network, Shape, output_shape
+from .layers import Layer, Network, Shape, fresh, output_shape
 from .onnx_ops import Node, parse
 
 Array = NDArray[Any]
 Scaled = tuple[Fraction, int]  # scale and zero point of an activation, uint8 taken as q - 128
 _MOVES = {"Constant", "Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Cast", "Transpose", "Reshape"}
-
-
-def fresh(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or the first of wanted_2, wanted_3 ... that is free."""
-    name, count = wanted, 1
-    while name in taken:
-        count += 1
-        name = f"{wanted}_{count}"
-    return name
 
 
 class Reader:
@@ -88,13 +80,21 @@ class Reader:
 
     def _take(self, proto: Any) -> None:
         name, op = proto.name or f"{proto.op_type}_{proto.output[0]}", proto.op_type
-        need(proto.domain in ("", "ai.onnx"), f"{name}: domain {proto.domain!r}")
         inputs, out = list(proto.input), proto.output[0]
         attributes = {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in proto.attribute}
         need(len(attributes) == len(proto.attribute), f"{name}: an attribute twice")
         missing = [i for i in inputs if i and i not in self.alias and i not in self.constants]
         need(not missing, f"{name}: reads {missing[:1]}, which is not computed")
         live = [i for i in inputs if i in self.alias]
+        expansion = EXPANSIONS.get((proto.domain.removeprefix("ai.onnx"), op)) if live else None
+        if expansion is not None:
+            shapes = {i: self.net.shapes[value] for i, value in self.alias.items()}
+            place = Place(name, op, inputs, out, attributes, shapes, self.constants, self.values)
+            if expansion(place):
+                for part in place.parts:
+                    self._take(part)
+                return
+        need(proto.domain in ("", "ai.onnx"), f"{name}: domain {proto.domain!r}")
         if op == "QuantizeLinear" and live:
             self._quantise(name, inputs, out, attributes)
         elif op == "DequantizeLinear":

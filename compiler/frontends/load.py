@@ -20,11 +20,13 @@ from ..passes.activations import add_activations
 from ..passes.fold_channel_affine import fold_channel_affine
 from ..passes.rewrite import fresh, rebuild
 from .constants import fold
+from .expansions import EXPANSIONS, Site
 from .model_file import initial_constants, input_specs, opset_of, read_model
 from .qdq import Quantised, activation_scale, quantised_type, weight_of
 
 PASS_THROUGH = ("Identity", "Dropout")
 ELEMENTWISE_CONSTANT = ("Add", "Sub", "Mul")
+SUPPORTED = tuple(sorted({*BY_ONNX, *(op for domain, op in EXPANSIONS if not domain)}))
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class UnsupportedModel(CompileError):
             path,
             f"{len(problems)} unsupported node(s): {listed}",
             "supported ops only",
-            f"tinybound inspect; supported are {', '.join(sorted(BY_ONNX))}",
+            f"tinybound inspect; supported are {', '.join(SUPPORTED)}",
         )
 
 
@@ -124,6 +126,12 @@ class _Walk:
             self.lost.update(proto.output)
 
     def _take(self, proto: onnx.NodeProto, name: str) -> None:
+        if any(i in self.alias for i in proto.input):
+            parts = self._expand(proto, name)
+            if parts is not None:
+                for part in parts:
+                    self._take(part, part.name)
+                return
         if proto.domain not in ("", "ai.onnx"):
             raise Unsupported(
                 f"op {proto.domain}.{proto.op_type}", "an export in standard ONNX ops (QDQ form)"
@@ -141,6 +149,15 @@ class _Walk:
             self.constants.update(fold(proto, self.constants, shapes, self.opset))
         else:
             self._op(proto, name)
+
+    def _expand(self, proto: onnx.NodeProto, name: str) -> list[onnx.NodeProto] | None:
+        """The nodes that stand for this one, or None when it stands for itself."""
+        expansion = EXPANSIONS.get((proto.domain.removeprefix("ai.onnx"), proto.op_type))
+        if expansion is None:
+            return None
+        shapes = {tensor: self.values[value].shape for tensor, value in self.alias.items()}
+        site = Site(proto, name, _attributes(proto), shapes, self.constants, self.opset, self.names)
+        return site.parts if expansion(site) else None
 
     def _quantise(self, proto: onnx.NodeProto) -> None:
         value = self.alias[proto.input[0]]
@@ -177,7 +194,7 @@ class _Walk:
         parser = BY_ONNX.get("Add" if op_type in ELEMENTWISE_CONSTANT else op_type)
         if parser is None:
             raise Unsupported(f"op {op_type}")
-        attributes = {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in proto.attribute}
+        attributes = _attributes(proto)
         constants = [self.constants.get(i) if i else None for i in proto.input]
         if op_type == "Sub" and constants[1] is not None:
             constants[1] = -constants[1]
@@ -302,6 +319,10 @@ def _check_softmax(graph: Graph) -> None:
     for node in graph.nodes:
         if isinstance(node.op, Softmax) and graph.consumers(node.output):
             raise CompileError(node.name, "a softmax inside the network", "softmax as the last op only")
+
+
+def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:
+    return {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in proto.attribute}
 
 
 def _plain(value: Any) -> Any:

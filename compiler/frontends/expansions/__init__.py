@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX nodes that are written as several simpler ones before the ops parse themselves.
+
+An expansion gets a Site, puts nodes and returns True, or returns False: the node stands as it is. What it
+puts may be expanded again. To add one: one function in a file of its subject, one line here.
+"""
+
+from __future__ import annotations
+
+from .moves import squeeze
+from .pools import global_max_pool, reduce_mean
+from .site import Expansion, Site
+
+EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
+    ("", "GlobalMaxPool"): global_max_pool,
+    ("", "ReduceMean"): reduce_mean,
+    ("", "Squeeze"): squeeze,
+    ("", "Unsqueeze"): squeeze,
+}
+
+__all__ = ["EXPANSIONS", "Site"]

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an expansion sees of the node it rewrites, and how it writes the simpler nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from ...ops.base import Shape, Unsupported
+from ...passes.rewrite import fresh
+
+
+@dataclass
+class Site:
+    """One ONNX node, the shapes of computed tensors (without batch axis) and the constants so far.
+
+    `put` collects the nodes that replace it. Added names are NAME.suffix and OUTPUT.suffix, made free.
+    """
+
+    proto: onnx.NodeProto
+    name: str
+    attributes: Mapping[str, Any]
+    shapes: Mapping[str, Shape]
+    constants: dict[str, NDArray[Any]]
+    opset: int
+    names: set[str]
+    parts: list[onnx.NodeProto] = field(default_factory=list)
+
+    @property
+    def inputs(self) -> Sequence[str]:
+        """Names of the input tensors."""
+        return list(self.proto.input)
+
+    @property
+    def first(self) -> Shape:
+        """Shape of the first input; Unsupported when it is a constant."""
+        if self.inputs[0] not in self.shapes:
+            raise Unsupported(f"{self.proto.op_type} of a constant first input")
+        return self.shapes[self.inputs[0]]
+
+    def get(self, name: str, default: Any) -> Any:
+        """Attribute or its default."""
+        return self.attributes.get(name, default)
+
+    def given(self, i: int) -> NDArray[Any] | None:
+        """Constant input i, None where it is left out; Unsupported when it is computed."""
+        name = self.inputs[i] if i < len(self.inputs) else ""
+        if name and name not in self.constants:
+            raise Unsupported(f"input {i} that is not constant", "a constant")
+        return self.constants[name] if name else None
+
+    def integers(self, i: int, attribute: str) -> tuple[int, ...] | None:
+        """A list of integers: an attribute in old opsets, constant input i in new ones."""
+        found = self.given(i)
+        listed = self.get(attribute, None) if found is None else found.ravel().tolist()
+        return None if listed is None else tuple(int(n) for n in listed)
+
+    def constant(self, suffix: str, array: Any, kind: Any = np.int64) -> str:
+        """Name of a new constant."""
+        name = self._fresh(suffix)
+        self.constants[name] = np.asarray(array, kind)
+        return name
+
+    def put(self, op_type: str, inputs: Sequence[str], suffix: str = "", **attributes: Any) -> str:
+        """One node more; without a suffix it has the name and the output of the node it stands for."""
+        out = self._fresh(suffix) if suffix else self.proto.output[0]
+        name = f"{self.name}.{suffix}" if suffix else self.name
+        self.parts.append(onnx.helper.make_node(op_type, list(inputs), [out], name=name, **attributes))
+        return out
+
+    def reshape(self, source: str, shape: Shape, suffix: str = "") -> str:
+        """`source` under another shape (given without batch axis)."""
+        target = self.constant(f"{suffix or 'target'}.shape", (1, *shape))
+        return self.put("Reshape", [source, target], suffix)
+
+    def _fresh(self, suffix: str) -> str:
+        name = fresh(f"{self.proto.output[0]}.{suffix}", self.names)
+        self.names.add(name)
+        return name
+
+
+Expansion = Callable[[Site], bool]
