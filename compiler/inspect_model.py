@@ -15,8 +15,9 @@ from .pipeline import build_networks
 from .report.summary import planned
 from .simulate.boards import BOARDS
 from .simulate.footprint import footprint
-from .targets.c import generate_c
+from .targets.c import generate_c, plan_memory
 from .targets.names import identifier
+from .targets.plan import make_plan
 
 DEFAULT_BOX = "-1,1"  # of a model without scales: sizes do not depend on it, only requantisations do
 SAMPLES = 2
@@ -72,6 +73,7 @@ def _plan(path: Path, imported: Imported) -> dict[str, Any]:
     return {
         "estimated": not known,
         **planned(graph, texts[f"{name}.c"]),
+        "ram_buffers_arena_bytes": plan_memory(make_plan(graph), "arena").arena,
         "boards": _boards(texts, name),
     }
 

@@ -12,6 +12,7 @@ from typing import Any
 from .errors import CompileError
 
 TARGETS = ("c", "verilog", "all")
+BUFFERS = ("caller", "arena")  # whose memory the network's inputs and outputs are
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Options:
     core: str = "cortex-m4"
     weights: tuple[str, ...] = ("int8",)
     scales: str = "any"
+    buffers: str = "caller"
     calibration: Path | None = None
     domain: str | None = None
     reference: Path | None = None
@@ -42,6 +44,8 @@ class Options:
                 raise CompileError(f"--{name.replace('_', '-')}", f"{limit}", "a positive number of bytes")
         if self.target not in TARGETS:
             raise CompileError("--target", f"{self.target!r}", f"one of {', '.join(TARGETS)}")
+        if self.buffers not in BUFFERS:
+            raise CompileError("--buffers", f"{self.buffers!r}", " or ".join(BUFFERS))
         if self.scales not in ("any", "pow2"):
             raise CompileError("--scales", f"{self.scales!r}", "any or pow2")
         if self.max_error is not None and self.max_error <= 0:

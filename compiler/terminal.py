@@ -105,7 +105,8 @@ def show_inspection(found: Mapping[str, Any], as_json: bool) -> None:
         right=3,
     )
     out.print(
-        f"RAM {found['ram_bytes']} B, with input and output {found['ram_total_bytes']} B; "
+        f"RAM {found['ram_bytes']} B, with input and output {found['ram_total_bytes']} B, "
+        f"with --buffers arena {found['ram_buffers_arena_bytes']} B; "
         f"weights {found['weight_bytes']} B"
     )
     for name, key in (

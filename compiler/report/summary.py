@@ -23,7 +23,11 @@ UNKNOWN: dict[str, Any] = {"flash_bytes": None, "code_bytes": None, "stack_bytes
 
 
 def summarise(
-    graph: Graph, files: Mapping[str, bytes], core: str, certificate: Certificate | None
+    graph: Graph,
+    files: Mapping[str, bytes],
+    core: str,
+    certificate: Certificate | None,
+    buffers: str = "caller",
 ) -> dict[str, Any]:
     """The report of a build whose files are given; flash and stack need the core's compiler."""
     if core not in BOARDS:
@@ -35,7 +39,7 @@ def summarise(
     report: dict[str, Any] = {
         "name": graph.name,
         "core": core,
-        **planned(graph, text),
+        **planned(graph, text, buffers),
         "instructions": {},
         **sizes,
     }
@@ -62,23 +66,24 @@ def _sizes(graph: Graph, sources: Mapping[str, bytes], core: str) -> dict[str, A
     }
 
 
-def planned(graph: Graph, text: str) -> dict[str, Any]:
+def planned(graph: Graph, text: str, buffers: str = "caller") -> dict[str, Any]:
     """What needs no compiler: RAM, constant data and MACs, of the network and per layer.
 
     text: the generated NAME.c, whose constants are counted.
     """
     plan = make_plan(graph)
-    memory = plan_memory(plan)
+    memory = plan_memory(plan, buffers)
     stored, weights = weight_bytes(text)
     layers = [_layer(plan, memory, step, stored.get(step.index, 0)) for step in plan.steps]
     parameters = sum(layer["parameters"] for layer in layers)
     inputs, outputs = (sum(graph.values[n].size for n in names) for names in (graph.inputs, graph.outputs))
     activations = inputs + sum(layer["activation_bytes"] for layer in layers)
-    total = memory.arena + inputs + outputs
+    total = memory.arena + (inputs + outputs if buffers == "caller" else 0)
     return {
         "ram_bytes": memory.arena,
         "input_bytes": inputs,
         "output_bytes": outputs,
+        "buffers": buffers,
         "ram_total_bytes": total,
         "weight_bytes": weights,
         "macs": sum(layer["macs"] for layer in layers),
