@@ -53,12 +53,17 @@ def domain_file(box: Box) -> bytes:
 
 
 def with_certificate(
-    files: dict[str, bytes], graph: Graph, box: Box, certificate: Certificate | None, target: str
+    files: dict[str, bytes],
+    graph: Graph,
+    box: Box,
+    certificate: Certificate | None,
+    target: str,
+    buffers: str,
 ) -> dict[str, bytes]:
     """The files with c/ and verilog/ rendered for this certificate, which is tied to all of them."""
     kept = {k: v for k, v in files.items() if not k.startswith(("c/", "verilog/")) and k != CERTIFICATE}
     claim = None if certificate is None else certified_error(certificate, box)
-    c = generate_c(graph, claim) if target in ("c", "all") else {}
+    c = generate_c(graph, claim, buffers) if target in ("c", "all") else {}
     verilog = generate_verilog(graph) if target in ("verilog", "all") else {}
     kept.update({f"c/{name}": text.encode() for name, text in c.items()})
     kept.update({f"verilog/{name}": text.encode() for name, text in verilog.items()})

@@ -68,6 +68,9 @@ def compile(  # noqa: A001 -- the verb
     ] = None,
     scales: Annotated[str, typer.Option(help="any, or pow2 for powers of two only.")] = "any",
     requant: Annotated[str, typer.Option(help="Rounding: onnx, tflite-single or tflite-double.")] = "onnx",
+    buffers: Annotated[
+        str, typer.Option(help="Input and output: the caller's, or in the arena, where they share memory.")
+    ] = "caller",
     calibration: Annotated[Path | None, typer.Option(metavar="X.npz", help="Typical inputs.")] = None,
     domain: Domain = None,
     reference: Annotated[
@@ -89,6 +92,7 @@ def compile(  # noqa: A001 -- the verb
         weights=tuple(weights or ["int8"]),
         scales=scales,
         requant=requant,
+        buffers=buffers,
         calibration=calibration,
         domain=domain,
         reference=reference,

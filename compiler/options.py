@@ -13,6 +13,7 @@ from .errors import CompileError
 from .ops.requantise import MODES
 
 TARGETS = ("c", "verilog", "all")
+BUFFERS = ("caller", "arena")  # whose memory the network's inputs and outputs are
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Options:
     weights: tuple[str, ...] = ("int8",)
     scales: str = "any"
     requant: str = "onnx"
+    buffers: str = "caller"
     calibration: Path | None = None
     domain: str | None = None
     reference: Path | None = None
@@ -44,6 +46,8 @@ class Options:
                 raise CompileError(f"--{name.replace('_', '-')}", f"{limit}", "a positive number of bytes")
         if self.target not in TARGETS:
             raise CompileError("--target", f"{self.target!r}", f"one of {', '.join(TARGETS)}")
+        if self.buffers not in BUFFERS:
+            raise CompileError("--buffers", f"{self.buffers!r}", " or ".join(BUFFERS))
         if self.scales not in ("any", "pow2"):
             raise CompileError("--scales", f"{self.scales!r}", "any or pow2")
         if self.requant not in MODES:

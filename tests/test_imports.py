@@ -36,7 +36,7 @@ ALLOWED = {
     | {"graph", "ops", "domains", "passes", "quantise", "frontends"}
     | {"boxes", "arrays", "options"},
     "report": LOW | {"graph", "options", "targets", "simulate", "certify"},  # reads them all, nobody reads it
-    "inspect_model": {"frontends"},
+    "inspect_model": {"errors", "frontends", "options", "pipeline", "targets", "simulate", "report"},
     "terminal": {"certify", "doctor", "simulate"},  # by type only
     "build_files": {"*"},
     "build": {"*"},
