@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,34 +13,19 @@ import onnx
 from numpy.typing import NDArray
 
 from ..errors import CompileError
-from ..graph import Graph, Node, Value, check
-from ..ops import BY_ONNX, Clip, Conv, Dense, Softmax
-from ..ops.base import MAX_ELEMENTS, IntegerWeights, OnnxNode, Op, Scaled, Unsupported
-from ..passes.activations import add_activations
-from ..passes.fold_channel_affine import fold_channel_affine
-from ..passes.rewrite import fresh, rebuild
+from ..graph import Node, Value
+from ..ops import BY_ONNX, Clip, Conv, Dense
+from ..ops.base import MAX_ELEMENTS, OnnxNode, Op, Scaled, Unsupported
+from ..passes.rewrite import fresh
 from .constants import fold
 from .expansions import EXPANSIONS, Site
+from .finish import Imported, Walked, finish
 from .model_file import initial_constants, input_specs, opset_of, read_model
 from .qdq import Quantised, activation_scale, quantised_type, weight_of
 
 PASS_THROUGH = ("Identity", "Dropout")
 ELEMENTWISE_CONSTANT = ("Add", "Sub", "Mul")
 SUPPORTED = tuple(sorted({*BY_ONNX, *(op for domain, op in EXPANSIONS if not domain)}))
-
-
-@dataclass(frozen=True)
-class Imported:
-    """The normalised float graph and what the file says of quantisation, by value and by node name."""
-
-    graph: Graph
-    activations: dict[str, Scaled] = field(default_factory=dict)
-    weights: dict[str, IntegerWeights] = field(default_factory=dict)
-
-    @property
-    def quantised(self) -> bool:
-        """Whether the file is a quantised model."""
-        return bool(self.activations)
 
 
 @dataclass(frozen=True)
@@ -77,7 +62,7 @@ def load_onnx(path: Path) -> Imported:
             walk.take(node)
         if walk.problems:
             raise UnsupportedModel(str(path), walk.problems)
-        return walk.finish()
+        return finish(walk.walked())
     except UnicodeDecodeError as error:  # protobuf decodes a text where it is first read
         raise CompileError(
             str(path), "a name that is not UTF-8", "an ONNX model", "another export"
@@ -244,81 +229,13 @@ class _Walk:
         self.alias[node.output] = node.output
         self.nodes.append(node)
 
-    def finish(self) -> Imported:
-        """Name the outputs, normalise, and match integer weights with the layers they belong to."""
-        entries = [entry.name for entry in self.model.graph.output]
-        lost = [name for name in entries if name not in self.alias]
-        if lost:
-            raise CompileError(lost[0], "output is not computed from an input")
-        computed = {n.output for n in self.nodes}
-        owner: dict[str, str] = {}  # value -> the output that gives it its name, its own if there is one
-        for name in sorted(entries, key=lambda name: self.alias[name] != name):
-            owner.setdefault(self.alias[name], name)
-        renamed: dict[str, str] = {}
-        for name in entries:
-            value = self.alias[name]
-            if owner[value] != name or value not in computed:
-                self._append(Node(f"{name}.copy", Clip(), (value,), name))
-                if value in self.activations:
-                    self.activations[name] = self.activations[value]
-            elif value != name:
-                renamed[value] = name
-        outputs = entries
-        nodes = [
-            replace(
-                n, inputs=tuple(renamed.get(i, i) for i in n.inputs), output=renamed.get(n.output, n.output)
-            )
-            for n in self.nodes
-        ]
-        known = {renamed.get(name, name): scale for name, scale in self.activations.items()}
-        name = self.path.stem
-        raw = Graph(name, self.inputs, tuple(outputs), tuple(nodes), self.values)
-        graph = rebuild(raw, _live(nodes, outputs))
-        graph, known = add_activations(fold_channel_affine(graph), known)
-        _check_softmax(graph)
-        weights = {
-            node.name: integers
-            for node in graph.nodes
-            if node.name in self.sources and (integers := self._integers(node, known)) is not None
-        }
-        return Imported(check(graph, integer=False), known, weights)
-
-    def _integers(self, node: Node, known: dict[str, Scaled]) -> IntegerWeights | None:
-        """The file's own integers for a layer, unless a fold changed the layer or a scale is missing."""
-        weight, bias = self.sources[node.name]
-        source = known.get(node.inputs[0])
-        op: Any = node.op
-        if (
-            weight is None
-            or source is None
-            or not weight.symmetric
-            or not np.array_equal(weight.real.reshape(op.weights.shape), op.weights)
-        ):
-            return None
-        scales = weight.per_channel(op.weights.shape[0])
-        integers = weight.integers.reshape(op.weights.shape)
-        if bias is not None and np.array_equal(bias.real, op.bias):
-            units = bias.per_channel(len(op.bias))
-            if all(abs(u / (source.scale * s) - 1) < 1e-6 for u, s in zip(units, scales, strict=True)):
-                return IntegerWeights(integers, scales, bias=bias.integers.ravel())
-        return IntegerWeights(integers, scales)
-
-
-def _live(nodes: list[Node], outputs: list[str]) -> list[Node]:
-    """Nodes that some output needs."""
-    needed = set(outputs)
-    kept = []
-    for node in reversed(nodes):
-        if node.output in needed:
-            needed.update(node.inputs)
-            kept.append(node)
-    return kept[::-1]
-
-
-def _check_softmax(graph: Graph) -> None:
-    for node in graph.nodes:
-        if isinstance(node.op, Softmax) and graph.consumers(node.output):
-            raise CompileError(node.name, "a softmax inside the network", "softmax as the last op only")
+    def walked(self) -> Walked:
+        """What was found, when every node has been taken."""
+        outputs = [entry.name for entry in self.model.graph.output]
+        return Walked(
+            self.path.stem, self.inputs, outputs, self.nodes, self.values, self.alias,
+            self.activations, self.sources,
+        )  # fmt: skip
 
 
 def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:
