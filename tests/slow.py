@@ -128,7 +128,8 @@ def transpose(op: Any, x: Any) -> Any:
 def take(op: Any, x: Any) -> Any:
     """x at the flat positions; the zero point at -1."""
     flat = x.ravel().tolist()
-    return np.array([op.zero if at < 0 else flat[at] for at in op.positions.ravel()]).reshape(op.positions.shape)
+    taken = [op.zero if at < 0 else flat[at] for at in op.positions.ravel().tolist()]
+    return np.array(taken).reshape(op.positions.shape)
 
 
 def softmax(op: Any, x: Any) -> Any:

@@ -50,6 +50,14 @@ def test_the_checker_expands_in_its_own_way(form, tmp_path):
         (lambda n: n.put("Unsqueeze", "x", n.constant([2, 2], np.int64)), "axes that leave the batch"),
         (lambda n: n.put("ReduceMean", "x", n.constant([1], np.int64)), "mean over axes"),
         (lambda n: n.put("ReduceMean", "x", n.put("Shape", "x")), "leave the batch axis alone"),
+        (lambda n: n.put("Slice", "x", *(n.constant([v], np.int64) for v in (0, 0, 0))), "a batch of one"),
+        (lambda n: n.put("Tile", "x", n.constant([2, 1, 1, 1], np.int64)), "a batch of one"),
+        (lambda n: n.put("Pad", "x", n.constant([0] * 7 + [1], np.int64), n.constant(0.5)), "with 0.5"),
+        (lambda n: n.put("Gather", "x", n.constant([0], np.int64)), "not along the batch axis"),
+        (lambda n: n.put("Gather", "x", n.constant([9], np.int64), axis=2), "malformed Gather"),
+        (lambda n: n.put("Expand", "x", n.constant([1 << 20, 1, 1, 1, 1], np.int64)), "at most"),
+        (lambda n: n.put("Take", "x", n.constant([0], np.int64), domain="tinybound"), "op tinybound.Take"),
+        (lambda n: n.put("Split", "x", n.constant([3, 2], np.int64), outputs=2, axis=1), "add up"),
     ],
 )
 def test_what_an_expansion_refuses(write, message, tmp_path):

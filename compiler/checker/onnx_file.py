@@ -6,6 +6,7 @@ Only what tinybound compiles is understood; anything else, an unknown attribute 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -14,14 +15,24 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from .expand import EXPANSIONS, Place
+from .expand import EXPANSIONS, OWN, Place
 from .files import MAX_ELEMENTS, Rejected, need
+from .functions import NAMES
 from .layers import Layer, Network, Shape, fresh, output_shape
 from .onnx_ops import Node, parse
 
 Array = NDArray[Any]
 Scaled = tuple[Fraction, int]  # scale and zero point of an activation, uint8 taken as q - 128
 _MOVES = {"Constant", "Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Cast", "Transpose", "Reshape"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A value under another shape, and the Reshape that would make it so."""
+
+    name: str
+    tensor: str
+    shape: Shape
 
 
 class Reader:
@@ -41,6 +52,8 @@ class Reader:
         self.known: dict[str, Scaled] = {}
         self.marks: dict[str, Scaled] = {}  # integer tensor -> its quantisation
         self.kinds: dict[str, Any] = {}
+        self.seen: dict[str, Seen] = {}  # tensors whose value has another shape
+        self.shaped: dict[tuple[str, Seen], str] = {}
         self.values: set[str] = {t for n in self.graph.node for t in n.output}
         self.values |= {entry.name for entry in self.graph.input}
         entries = [e for e in self.graph.input if e.name not in self.constants]
@@ -55,6 +68,7 @@ class Reader:
                 twice = out in self.alias or out in self.constants
                 need(not (out and twice), f"{out}: computed twice")
             self._take(proto)
+        self.alias |= {out: self._placed(out) for out in self.net.outputs if out in self.alias}
 
     def _array(self, tensor: Any) -> Array:
         outside = tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data
@@ -78,7 +92,7 @@ class Reader:
         need(not sizes or sizes[0] in (0, 1), f"{entry.name}: a batch of {sizes[:1]}")
         return tuple(sizes[1:]) or (1,)
 
-    def _take(self, proto: Any) -> None:
+    def _take(self, proto: Any, own: bool = False) -> None:
         name, op = proto.name or f"{proto.op_type}_{proto.output[0]}", proto.op_type
         inputs, out = list(proto.input), proto.output[0]
         attributes = {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in proto.attribute}
@@ -88,13 +102,17 @@ class Reader:
         live = [i for i in inputs if i in self.alias]
         expansion = EXPANSIONS.get((proto.domain.removeprefix("ai.onnx"), op)) if live else None
         if expansion is not None:
-            shapes = {i: self.net.shapes[value] for i, value in self.alias.items()}
-            place = Place(name, op, inputs, out, attributes, shapes, self.constants, self.values)
+            shapes = {i: self._shape(i) for i in self.alias}
+            outputs = list(proto.output)
+            place = Place(
+                name, op, inputs, attributes, shapes, self.constants, self.values, outputs, self.opset
+            )
             if expansion(place):
                 for part in place.parts:
-                    self._take(part)
+                    self._take(part, own=True)
                 return
-        need(proto.domain in ("", "ai.onnx"), f"{name}: domain {proto.domain!r}")
+        standard = proto.domain in ("", "ai.onnx")
+        need(standard or (own and proto.domain == OWN), f"{name}: domain {proto.domain!r}")
         if op == "QuantizeLinear" and live:
             self._quantise(name, inputs, out, attributes)
         elif op == "DequantizeLinear":
@@ -103,13 +121,15 @@ class Reader:
             flags = [self.constants.get(i) for i in inputs[2:] if i]
             need(all(f is not None and not f.any() for f in flags), f"{name}: a dropout in training mode")
             self.alias[out] = self.alias[inputs[0]]
-            for held in (self.marks, self.kinds):
+            tables: tuple[dict[str, Any], ...] = (self.marks, self.kinds, self.seen)
+            for held in tables:
                 if inputs[0] in held:
                     held[out] = held[inputs[0]]
         elif not live or op == "Shape":
             need(op in _MOVES | {"Identity"}, f"{name}: the checker computes no {op} of constants")
             self.constants[out] = self._constant(name, op, inputs, attributes)
         else:
+            op = op if standard else f"{OWN}.{op}"
             self._layer(Node(name, op, attributes, [], [], self.opset), inputs, out)
 
     def _parameters(self, name: str, inputs: list[str], kind: Any) -> tuple[Array, Array]:
@@ -141,6 +161,8 @@ class Reader:
             self._append(Layer(f"{out}.again", "Clip", (value,), again, {"lo": -np.inf, "hi": np.inf}))
             self.known[again], value = scale, again
         self.alias[out], self.marks[out], self.kinds[out] = value, scale, kind
+        if inputs[0] in self.seen:
+            self.seen[out] = self.seen[inputs[0]]
 
     def _dequantise(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
         need(set(attributes) <= {"axis"} or not attributes.get("block_size"), f"{name}: attributes")
@@ -169,6 +191,8 @@ class Reader:
         else:
             need(self.marks.get(source) == scale_here, f"{name}: another scale than its QuantizeLinear")
         self.alias[out] = value
+        if source in self.seen:
+            self.seen[out] = self.seen[source]
 
     def _constant(self, name: str, op: str, inputs: list[str], attributes: dict[str, Any]) -> Array:
         """Constants that are only moved; no arithmetic."""
@@ -188,7 +212,7 @@ class Reader:
         if op == "Shape":
             need(not attributes, f"{name}: attributes")
             live = self.alias.get(inputs[0])
-            return np.array(self.constants[inputs[0]].shape if live is None else (1, *self.net.shapes[live]))
+            return np.array(self.constants[inputs[0]].shape if live is None else (1, *self._shape(inputs[0])))
         if op == "Gather":
             return np.asarray(np.take(xs[0], xs[1].astype(np.int64), axis=attributes.get("axis", 0)))
         if op == "Concat":
@@ -209,14 +233,55 @@ class Reader:
 
     def _layer(self, node: Node, inputs: list[str], out: str) -> None:
         node.constants = [self.constants.get(i) if i else None for i in inputs]
-        node.shapes = [self.net.shapes[self.alias[i]] if i in self.alias else None for i in inputs]
+        node.shapes = [self._shape(i) if i in self.alias else None for i in inputs]
         kinds = {self.alias[i]: self.kinds[i] for i in inputs if i in self.kinds}
         need(not kinds, f"{node.name}: computes with integers")
         layer = parse(node)
+        live = [i for i in inputs if i in self.alias]
+        values = tuple(self.alias[i] for i in live)
         layer.name = fresh(node.name, {x.name for x in self.net.layers})
-        layer.inputs, layer.output = tuple(self.alias[i] for i in inputs if i in self.alias), out
-        self._append(layer)
+        if layer.op == "Reshape":  # the same value under another shape
+            self.alias[out], target = values[0], tuple(layer.fields["target"])
+            output_shape(layer, [self.net.shapes[values[0]]])
+            if target != self.net.shapes[values[0]]:
+                self.seen[out] = Seen(layer.name, out, target)
+            return
+        shape = self._shape(live[0])
         self.alias[out] = out
+        if self._looks_through(layer, live):
+            self.alias[out] = fresh(f"{out}.map", self.values)
+            self.seen[out] = Seen(f"{layer.name}.shape", out, shape)
+        elif layer.op == "Take":
+            layer.fields["size"] = self.net.shapes[values[0]]
+        else:
+            values = tuple(self._placed(i) for i in live)
+        layer.inputs, layer.output = values, self.alias[out]
+        self._append(layer)
+
+    def _shape(self, tensor: str) -> Shape:
+        seen = self.seen.get(tensor)
+        return self.net.shapes[self.alias[tensor]] if seen is None else seen.shape
+
+    def _looks_through(self, layer: Layer, live: list[str]) -> bool:
+        """Element by element, or channel by channel: the value's own shape serves as well as the file's."""
+        shapes = {self.net.shapes[self.alias[i]] for i in live}
+        if len(shapes) > 1 or not any(i in self.seen for i in live):
+            return False
+        shape = shapes.pop()
+        if layer.op == "ChannelAffine":
+            return len(shape) in (1, 3) and len(layer.fields["factor"]) == shape[0]
+        return layer.op in {"Add", "Clip", *NAMES}
+
+    def _placed(self, tensor: str) -> str:
+        """A value in the shape that the file gives it: a Reshape, once."""
+        seen, source = self.seen.get(tensor), self.alias[tensor]
+        if seen is None:
+            return source
+        if (source, seen) not in self.shaped:
+            out = fresh(seen.tensor, self.values) if seen.tensor in self.net.shapes else seen.tensor
+            self._append(Layer(seen.name, "Reshape", (source,), out, {"target": seen.shape}))
+            self.shaped[source, seen] = out
+        return self.shaped[source, seen]
 
     def _append(self, layer: Layer) -> None:
         layer.name = fresh(layer.name, {x.name for x in self.net.layers})

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ..errors import CompileError
 from ..graph import Node, Value
-from ..ops import BY_ONNX, Clip, Conv, Dense
-from ..ops.base import MAX_ELEMENTS, OnnxNode, Op, Scaled, Unsupported
+from ..ops import BY_ONNX, Add, ChannelAffine, Clip, Conv, Dense, Reshape, Take
+from ..ops.base import MAX_ELEMENTS, OnnxNode, Op, Scaled, Shape, Unsupported
+from ..ops.function import Function
 from ..passes.rewrite import fresh
 from .constants import fold
 from .expansions import EXPANSIONS, Site
@@ -23,9 +24,21 @@ from .finish import Imported, Walked, finish
 from .model_file import initial_constants, input_specs, opset_of, read_model
 from .qdq import Quantised, activation_scale, quantised_type, weight_of
 
+OWN = "tinybound"  # domain of ops that only expansions write
 PASS_THROUGH = ("Identity", "Dropout")
 ELEMENTWISE_CONSTANT = ("Add", "Sub", "Mul")
-SUPPORTED = tuple(sorted({*BY_ONNX, *(op for domain, op in EXPANSIONS if not domain)}))
+SUPPORTED = tuple(sorted(
+    {*(op for op in BY_ONNX if "." not in op), *(op for domain, op in EXPANSIONS if not domain)}
+))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class View:
+    """A value under another shape: the Reshape `name` that gives `tensor`, if an op has to see it."""
+
+    name: str
+    tensor: str
+    shape: Shape
 
 
 @dataclass(frozen=True)
@@ -76,9 +89,11 @@ class _Walk:
         self.from_integers: dict[str, Quantised] = {}  # dequantised constants
         self.values: dict[str, Value] = {}
         self.alias: dict[str, str] = {}  # ONNX tensor -> value of the graph
+        self.views: dict[str, View] = {}  # ONNX tensors whose value has another shape
         self.scales: dict[str, Scaled] = {}  # ONNX quantised tensor -> its scale
         self.activations: dict[str, Scaled] = {}
         self.sources: dict[str, tuple[Quantised | None, Quantised | None]] = {}
+        self.placed: dict[tuple[str, View], str] = {}  # (value, view of it) -> what a Reshape gives
         self.nodes: list[Node] = []
         self.problems: list[Problem] = []
         self.lost: set[str] = set()  # outputs of unsupported nodes
@@ -110,14 +125,14 @@ class _Walk:
             self.problems.append(Problem(name, f"malformed {proto.op_type} ({error})", "another export"))
             self.lost.update(proto.output)
 
-    def _take(self, proto: onnx.NodeProto, name: str) -> None:
+    def _take(self, proto: onnx.NodeProto, name: str, *, own: bool = False) -> None:
         if any(i in self.alias for i in proto.input):
             parts = self._expand(proto, name)
             if parts is not None:
                 for part in parts:
-                    self._take(part, part.name)
+                    self._take(part, part.name, own=True)
                 return
-        if proto.domain not in ("", "ai.onnx"):
+        if proto.domain not in ("", "ai.onnx") and not (own and proto.domain == OWN):
             raise Unsupported(
                 f"op {proto.domain}.{proto.op_type}", "an export in standard ONNX ops (QDQ form)"
             )
@@ -127,10 +142,12 @@ class _Walk:
             self._dequantise(proto)
         elif proto.op_type in PASS_THROUGH and proto.input[0] in self.alias:
             self.alias[proto.output[0]] = self.alias[proto.input[0]]
-            if proto.input[0] in self.scales:
-                self.scales[proto.output[0]] = self.scales[proto.input[0]]
+            tables: tuple[dict[str, Any], ...] = (self.scales, self.views)
+            for held in tables:
+                if proto.input[0] in held:
+                    held[proto.output[0]] = held[proto.input[0]]
         elif all(i in self.constants or not i for i in proto.input) or proto.op_type == "Shape":
-            shapes = {i: (1, *self.values[v].shape) for i, v in self.alias.items()}
+            shapes = {i: (1, *self._shape(i)) for i in self.alias}
             self.constants.update(fold(proto, self.constants, shapes, self.opset))
         else:
             self._op(proto, name)
@@ -140,7 +157,7 @@ class _Walk:
         expansion = EXPANSIONS.get((proto.domain.removeprefix("ai.onnx"), proto.op_type))
         if expansion is None:
             return None
-        shapes = {tensor: self.values[value].shape for tensor, value in self.alias.items()}
+        shapes = {tensor: self._shape(tensor) for tensor in self.alias}
         site = Site(proto, name, _attributes(proto), shapes, self.constants, self.opset, self.names)
         return site.parts if expansion(site) else None
 
@@ -155,6 +172,8 @@ class _Walk:
             value = again
         out = proto.output[0]
         self.alias[out], self.scales[out], self.kinds[out] = value, scale, kind
+        if proto.input[0] in self.views:
+            self.views[out] = self.views[proto.input[0]]
 
     def _dequantise(self, proto: onnx.NodeProto) -> None:
         source, out = proto.input[0], proto.output[0]
@@ -173,9 +192,11 @@ class _Walk:
                 "a scale that differs from its QuantizeLinear's", "equal scales around a tensor"
             )
         self.alias[out] = value
+        if source in self.views:
+            self.views[out] = self.views[source]
 
     def _op(self, proto: onnx.NodeProto, name: str) -> None:
-        op_type = proto.op_type
+        op_type = f"{OWN}.{proto.op_type}" if proto.domain == OWN else proto.op_type
         parser = BY_ONNX.get("Add" if op_type in ELEMENTWISE_CONSTANT else op_type)
         if parser is None:
             raise Unsupported(f"op {op_type}")
@@ -193,16 +214,54 @@ class _Walk:
         missing = [i for i in proto.input if i and i not in self.alias and i not in self.constants]
         if missing:
             raise Unsupported(f"reads {missing[0]!r}, which is not computed")
-        shapes: list[Any] = [
-            self.values[self.alias[i]].shape if i in self.alias else None for i in proto.input
-        ]
+        shapes: list[Any] = [self._shape(i) if i in self.alias else None for i in proto.input]
         name = fresh(name, {n.name for n in self.nodes})
         op = parser.parse(OnnxNode(name, op_type, attributes, shapes, constants, self.opset))
         if isinstance(op, Conv | Dense):
             op = self._weights(op, proto, name, attributes)
-        inputs = tuple(self.alias[i] for i in proto.input if i in self.alias)
-        self._append(Node(name, op, inputs, proto.output[0]))
-        self.alias[proto.output[0]] = proto.output[0]
+        live, out = [i for i in proto.input if i in self.alias], proto.output[0]
+        if isinstance(op, Reshape):
+            self.alias[out] = self.alias[live[0]]
+            if op.target != self.values[self.alias[out]].shape:
+                self.views[out] = View(name, out, op.target)
+        elif self._through(op, live):
+            seen = fresh(f"{out}.map", self.names)
+            self._append(Node(name, op, tuple(self.alias[i] for i in live), seen))
+            self.alias[out], self.views[out] = seen, View(f"{name}.shape", out, shapes[0] or shapes[1])
+        else:
+            if isinstance(op, Take):  # flat positions are those of the value, whatever its shape
+                values = [self.alias[live[0]]]
+                op = replace(op, size=self.values[values[0]].shape)
+            else:
+                values = [self._placed(i) for i in live]
+            self._append(Node(name, op, tuple(values), out))
+            self.alias[out] = out
+
+    def _shape(self, tensor: str) -> Shape:
+        """The shape that the file gives a computed tensor."""
+        view = self.views.get(tensor)
+        return self.values[self.alias[tensor]].shape if view is None else view.shape
+
+    def _through(self, op: Op, live: list[str]) -> bool:
+        """Whether an op that reads views gives the same elements on their values, so that no Reshape parts it
+        from the layer before."""
+        shapes = {self.values[self.alias[i]].shape for i in live}
+        if not any(i in self.views for i in live) or len(shapes) > 1:
+            return False
+        (shape,) = shapes
+        channels = len(op.factor) if isinstance(op, ChannelAffine) else 0
+        return isinstance(op, Add | Clip | Function) or (channels == shape[0] and len(shape) in (1, 3))
+
+    def _placed(self, tensor: str) -> str:
+        """The value of a tensor in the shape that the file gives it."""
+        view, source = self.views.get(tensor), self.alias[tensor]
+        if view is None:
+            return source
+        if (source, view) not in self.placed:
+            out = view.tensor if view.tensor not in self.values else fresh(view.tensor, self.names)
+            self._append(Node(view.name, Reshape(view.shape), (source,), out))
+            self.placed[source, view] = out
+        return self.placed[source, view]
 
     def _weights(self, op: Any, proto: onnx.NodeProto, name: str, attributes: dict[str, Any]) -> Op:
         def found(i: int) -> Quantised | None:
@@ -226,14 +285,14 @@ class _Walk:
             raise Unsupported(f"an output of shape {shape}", f"1 to {MAX_ELEMENTS} elements")
         self.names.add(node.output)
         self.values[node.output] = Value(node.output, shape)
-        self.alias[node.output] = node.output
         self.nodes.append(node)
 
     def walked(self) -> Walked:
         """What was found, when every node has been taken."""
         outputs = [entry.name for entry in self.model.graph.output]
+        alias = {**self.alias, **{name: self._placed(name) for name in outputs if name in self.alias}}
         return Walked(
-            self.path.stem, self.inputs, outputs, self.nodes, self.values, self.alias,
+            self.path.stem, self.inputs, outputs, self.nodes, self.values, alias,
             self.activations, self.sources,
         )  # fmt: skip
 

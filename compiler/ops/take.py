@@ -16,7 +16,7 @@ from .base import Array, Domain, OnnxNode, Op, Sample, Scaled, Shape, Unsupporte
 
 @dataclass(frozen=True, eq=False)
 class Take(Op):
-    """y[i] = x[positions[i]] on an input of shape `size`; position -1 reads the real number 0, which is `zero`.
+    """y[i] = x[positions[i]] on an input of shape `size`; -1 reads the real number 0, which is `zero`.
 
     `positions` are flat and have the shape of the output.
     """

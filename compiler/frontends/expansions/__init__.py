@@ -10,11 +10,18 @@ from __future__ import annotations
 from .moves import squeeze
 from .pools import global_max_pool, reduce_mean
 from .site import Expansion, Site
+from .takes import expand, gather, pad, slice_, split, tile
 
 EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
+    ("", "Expand"): expand,
+    ("", "Gather"): gather,
     ("", "GlobalMaxPool"): global_max_pool,
+    ("", "Pad"): pad,
     ("", "ReduceMean"): reduce_mean,
+    ("", "Slice"): slice_,
+    ("", "Split"): split,
     ("", "Squeeze"): squeeze,
+    ("", "Tile"): tile,
     ("", "Unsqueeze"): squeeze,
 }
 
