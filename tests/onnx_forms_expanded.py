@@ -3,7 +3,7 @@
 
 import numpy as np
 
-MAP, OLD, NEW = (1, 4, 9, 8), 12, 18
+MAP, LINE, OLD, NEW = (1, 4, 9, 8), (1, 4, 12), 12, 18
 COLUMN = (1, 4, 1, 6)
 
 
@@ -30,6 +30,26 @@ def twice(net, flat):
     """A flattened map that a Relu and a Gemm read, and a Gemm behind the Relu."""
     a = net.put("Gemm", flat, net.normal(84, 3))
     return net.put("Add", a, net.put("Gemm", net.put("Relu", flat), net.normal(84, 3)))
+
+
+def turned(size, **attributes):
+    """What writes a ConvTranspose of x with a Relu behind it."""
+    outputs = size[1] * attributes.get("group", 1)
+    return lambda n: n.put("Relu", n.put("ConvTranspose", "x", n.normal(*size), n.normal(outputs),
+                                         **attributes))  # fmt: skip
+
+
+def norm(net, x):
+    """A batch normalisation of four channels."""
+    parts = [net.normal(4) for _ in range(3)]
+    return net.put("BatchNormalization", x, *parts, net.constant(np.linspace(0.5, 2, 4)))
+
+
+def residual(net):
+    """Two convolutions, the second one added to the first."""
+    a = net.put("Relu", net.put("Conv", "x", net.normal(4, 4, 3), net.normal(4), pads=[1, 1]))
+    b = net.put("Conv", a, net.normal(4, 4, 3), net.normal(4), pads=[1, 1])
+    return net.put("GlobalAveragePool", net.put("Relu", net.put("Add", a, b)))
 
 
 FORMS = {
@@ -69,5 +89,29 @@ FORMS = {
                                                                   ints(n, 200), ints(n, 1)))),
     "an activation behind a flatten": (MAP, NEW, lambda n: n.put("Relu", n.put("Flatten", n.put(
         "Conv", "x", n.normal(3, 4, 3, 3), n.normal(3))))),
-    "a view twice": (MAP, NEW, lambda n: twice(n, n.put("Flatten", n.put("Conv", "x", n.normal(2, 4, 3, 3))))),
+    "a view twice": (MAP, NEW, lambda n: twice(n, n.put("Flatten", n.put("Conv", "x",
+                                                                         n.normal(2, 4, 3, 3))))),
+    "conv on a line": (LINE, NEW, lambda n: n.put("Relu", n.put("Conv", "x", n.normal(3, 4, 3), n.normal(3),
+                                                                pads=[1, 2], strides=[2], dilations=[2]))),
+    "depthwise conv on a line": (LINE, OLD, lambda n: n.put("Conv", "x", n.normal(8, 1, 4), group=4,
+                                                            auto_pad="SAME_UPPER")),
+    "max pool on a line": (LINE, NEW, one("MaxPool", kernel_shape=[3], strides=[2], pads=[1, 0])),
+    "average pool on a line": (LINE, NEW, one("AveragePool", kernel_shape=[3], strides=[2])),
+    "global average pool on a line": (LINE, NEW, one("GlobalAveragePool")),
+    "global max pool on a line": (LINE, NEW, one("GlobalMaxPool")),
+    "reduce mean on a line": (LINE, NEW, one("ReduceMean", (2,), keepdims=0)),
+    "batch norm on a line": (LINE, NEW, lambda n: norm(n, "x")),
+    "conv, batch norm, relu on a line": (LINE, NEW, lambda n: n.put("Relu", norm(n, n.put(
+        "Conv", "x", n.normal(4, 4, 3))))),
+    "conv transpose": (MAP, NEW, turned((4, 3, 3, 2), strides=[2, 3], pads=[1, 0, 0, 1])),
+    "conv transpose, output padding": (MAP, OLD, turned((4, 2, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1],
+                                                        output_padding=[1, 1])),
+    "conv transpose, grouped, dilated": (MAP, NEW, turned((4, 3, 2, 2), group=2, dilations=[2, 1])),
+    "conv transpose, depthwise": (MAP, NEW, turned((4, 1, 4, 4), group=4, strides=[2, 2], pads=[1, 1, 1, 1])),
+    "conv transpose, same upper": (MAP, NEW, turned((4, 2, 4, 3), strides=[2, 2], auto_pad="SAME_UPPER")),
+    "conv transpose, same lower": (MAP, NEW, turned((4, 2, 4, 3), strides=[2, 2], auto_pad="SAME_LOWER")),
+    "conv transpose to a shape": (MAP, NEW, turned((4, 2, 3, 3), strides=[2, 2], output_shape=[18, 16])),
+    "conv transpose that cuts": (MAP, NEW, turned((4, 2, 2, 2), pads=[3, 2, 2, 3], strides=[2, 2])),
+    "conv transpose on a line": (LINE, NEW, turned((4, 2, 4), strides=[3], pads=[1, 2], output_padding=[1])),
+    "residual block on a line": (LINE, NEW, residual),
 }  # fmt: skip

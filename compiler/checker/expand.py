@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .expand_lines import EXPANSIONS as LINES
 from .expand_takes import EXPANSIONS as TAKES
+from .expand_transposed import conv_transpose
 from .files import need
 from .place import OWN, Place
 
@@ -57,6 +59,8 @@ EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     ("", "Unsqueeze"): _unsqueeze,
     ("", "GlobalMaxPool"): _global_max_pool,
     ("", "ReduceMean"): _reduce_mean,
+    ("", "ConvTranspose"): conv_transpose,
+    **LINES,
     **TAKES,
 }
 

@@ -18,7 +18,7 @@ def _whole(p: Place) -> Lists:
     return [list(range(n)) for n in (1, *p.first())]
 
 
-def _grid(p: Place, lists: Lists) -> NDArray[np.int64]:
+def grid(p: Place, lists: Lists) -> NDArray[np.int64]:
     """Flat positions of every combination; -1 where one of the lists says so."""
     full, total = (1, *p.first()), np.zeros((), np.int64)
     need(np.prod([float(len(found)) for found in lists]) <= MAX_ELEMENTS, f"{p.name}: too large")
@@ -44,7 +44,7 @@ def _slice(p: Place) -> bool:
         low, high = (0, n) if step > 0 else (-1, n - 1)
         start, end = (min(max(v, low), high) for v in (start, end))
         lists[p.axis(a)] = list(range(start, end, step))
-    p.take(_grid(p, lists))
+    p.take(grid(p, lists))
     return True
 
 
@@ -62,7 +62,7 @@ def _split(p: Place) -> bool:
         first = sum(sizes[:i])
         lists[axis] = list(range(first, first + sizes[i]))
         if p.outputs[i]:
-            p.take(_grid(p, lists), result=i)
+            p.take(grid(p, lists), result=i)
     return True
 
 
@@ -101,7 +101,7 @@ def _pad(p: Place) -> bool:
         n = len(lists[p.axis(a)])
         need(max(begin, end) <= MAX_ELEMENTS, f"{p.name}: too large")
         lists[p.axis(a)] = [_outside(i, n, mode) for i in range(-begin, n + end)]
-    p.take(_grid(p, lists))
+    p.take(grid(p, lists))
     return True
 
 
@@ -121,7 +121,7 @@ def _expand(p: Place) -> bool:
     need(rank == len(full), f"{p.name}: more axes than {full}")
     target = [1] * (rank - len(target)) + target
     need(all(a == b or 1 in (a, b) for a, b in zip(target, full, strict=True)), f"{p.name}: {target}")
-    p.take(_grid(p, _stretched(p, [max(a, b) for a, b in zip(target, full, strict=True)])))
+    p.take(grid(p, _stretched(p, [max(a, b) for a, b in zip(target, full, strict=True)])))
     return True
 
 
@@ -129,7 +129,7 @@ def _tile(p: Place) -> bool:
     p.only()
     repeats, full = p.ints("repeats", 1) or [], [1, *p.first()]
     need(len(repeats) == len(full), f"{p.name}: repeats {repeats}")
-    p.take(_grid(p, _stretched(p, [n * r for n, r in zip(full, repeats, strict=True)])))
+    p.take(grid(p, _stretched(p, [n * r for n, r in zip(full, repeats, strict=True)])))
     return True
 
 
@@ -142,7 +142,7 @@ def _gather(p: Place) -> bool:
     n = len(lists[axis])
     need(all(-n <= i < n for i in given), f"{p.name}: indices {given}")
     lists[axis] = [i % n for i in given]
-    found, shape = _grid(p, lists), p.constants[p.inputs[1]].shape
+    found, shape = grid(p, lists), p.constants[p.inputs[1]].shape
     p.take(found.reshape(*found.shape[:axis], *shape, *found.shape[axis + 1 :]))
     return True
 

@@ -56,11 +56,13 @@ class Place:
         need(0 not in found and len(set(found)) == len(found), f"{self.name}: axes {given}")
         return found
 
-    def put(self, op: str, inputs: list[str], suffix: str = "", result: int = 0, **attributes: Any) -> str:
+    def put(
+        self, op: str, inputs: list[str], suffix: str = "", result: int = 0, name: str = "", **more: Any
+    ) -> str:
         """A simpler node; one without a suffix keeps an output, the first one the name too."""
         out = self.free(suffix) if suffix else self.outputs[result]
-        name = f"{self.name}.{suffix or result}" if suffix or result else self.name
-        self.parts.append(helper.make_node(op, inputs, [out], name=name, **attributes))
+        name = name or (f"{self.name}.{suffix or result}" if suffix or result else self.name)
+        self.parts.append(helper.make_node(op, inputs, [out], name=name, **more))
         return out
 
     def ints(self, key: str, i: int) -> list[int] | None:
@@ -83,15 +85,17 @@ class Place:
         """Elements of the first input at flat positions (batch axis included); -1 is a 0."""
         need(positions.ndim > 0 and len(positions) == 1 and positions.size > 0, f"{self.name}: batch")
         need(positions.size <= MAX_ELEMENTS, f"{self.name}: too large")
+        if positions.ravel().tolist() == list(range(int(np.prod(self.first())))):
+            return self.reshape(self.inputs[0], positions.shape[1:], suffix, result)
         at = self.free(f"{suffix or result or 'positions'}.at")
         self.constants[at] = positions[0]
         return self.put("Take", [self.inputs[0], at], suffix, result, domain=OWN)
 
-    def reshape(self, source: str, shape: Shape, suffix: str = "") -> str:
+    def reshape(self, source: str, shape: Shape, suffix: str = "", result: int = 0) -> str:
         """The same elements under another shape (no batch axis)."""
         target = self.free(f"{suffix or 'target'}.shape")
         self.constants[target] = np.array((1, *shape))
-        return self.put("Reshape", [source, target], suffix)
+        return self.put("Reshape", [source, target], suffix, result)
 
     def free(self, suffix: str) -> str:
         """An unused tensor name."""
