@@ -3,7 +3,7 @@
 
 import numpy as np
 
-MAP, LINE, OLD, NEW = (1, 4, 9, 8), (1, 4, 12), 12, 18
+MAP, SMALL, LINE, OLD, NEW = (1, 4, 9, 8), (1, 4, 3, 2), (1, 4, 12), 12, 18
 COLUMN = (1, 4, 1, 6)
 
 
@@ -103,15 +103,16 @@ FORMS = {
     "batch norm on a line": (LINE, NEW, lambda n: norm(n, "x")),
     "conv, batch norm, relu on a line": (LINE, NEW, lambda n: n.put("Relu", norm(n, n.put(
         "Conv", "x", n.normal(4, 4, 3))))),
-    "conv transpose": (MAP, NEW, turned((4, 3, 3, 2), strides=[2, 3], pads=[1, 0, 0, 1])),
-    "conv transpose, output padding": (MAP, OLD, turned((4, 2, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1],
+    "conv transpose": (SMALL, NEW, turned((4, 3, 3, 2), strides=[2, 3], pads=[1, 0, 0, 1])),
+    "conv transpose, output padding": (SMALL, OLD, turned((4, 2, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1],
                                                         output_padding=[1, 1])),
-    "conv transpose, grouped, dilated": (MAP, NEW, turned((4, 3, 2, 2), group=2, dilations=[2, 1])),
-    "conv transpose, depthwise": (MAP, NEW, turned((4, 1, 4, 4), group=4, strides=[2, 2], pads=[1, 1, 1, 1])),
-    "conv transpose, same upper": (MAP, NEW, turned((4, 2, 4, 3), strides=[2, 2], auto_pad="SAME_UPPER")),
-    "conv transpose, same lower": (MAP, NEW, turned((4, 2, 4, 3), strides=[2, 2], auto_pad="SAME_LOWER")),
-    "conv transpose to a shape": (MAP, NEW, turned((4, 2, 3, 3), strides=[2, 2], output_shape=[18, 16])),
-    "conv transpose that cuts": (MAP, NEW, turned((4, 2, 2, 2), pads=[3, 2, 2, 3], strides=[2, 2])),
+    "conv transpose, grouped, dilated": (SMALL, NEW, turned((4, 3, 2, 2), group=2, dilations=[2, 1])),
+    "conv transpose, depthwise": (SMALL, NEW, turned((4, 1, 4, 4), group=4, strides=[2, 2],
+                                                  pads=[1, 1, 1, 1])),
+    "conv transpose, same upper": (SMALL, NEW, turned((4, 2, 4, 3), strides=[2, 2], auto_pad="SAME_UPPER")),
+    "conv transpose, same lower": (SMALL, NEW, turned((4, 2, 4, 3), strides=[2, 2], auto_pad="SAME_LOWER")),
+    "conv transpose to a shape": (SMALL, NEW, turned((4, 2, 3, 3), strides=[2, 2], output_shape=[6, 4])),
+    "conv transpose that cuts": (SMALL, NEW, turned((4, 2, 2, 2), pads=[2, 0, 2, 0], strides=[2, 2])),
     "conv transpose on a line": (LINE, NEW, turned((4, 2, 4), strides=[3], pads=[1, 2], output_padding=[1])),
     "residual block on a line": (LINE, NEW, residual),
 }  # fmt: skip
