@@ -84,12 +84,14 @@ def show_inspection(found: Mapping[str, Any], as_json: bool) -> None:
         show_json(found)
         return
     rows = [
-        (n["name"], n["op"], "x".join(map(str, n["shape"])), n["macs"], n["parameters"])
+        (n["name"], n["op"], "x".join(map(str, n["shape"])), n["macs"], n["parameters"], n["weights"])
         for n in found["nodes"]
     ]
+    kind = "quantised" if found["quantised"] else "float"
+    kind += ", all scales powers of two" if found["power_of_two_scales"] else ""
     _table(
-        f"{found['name']}: {found['macs']} MACs, {found['parameters']} parameters",
-        ("node", "op", "output", "MACs", "parameters"),
+        f"{found['name']}: {kind}, {found['macs']} MACs, {found['parameters']} parameters",
+        ("node", "op", "output", "MACs", "parameters", "weights"),
         rows,
         right=2,
     )

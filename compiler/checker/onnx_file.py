@@ -21,10 +21,12 @@ from .expand_quantised import QUANTISED
 from .files import MAX_ELEMENTS, Rejected, need
 from .layers import Layer, Network, Shape, fresh, output_shape
 from .onnx_ops import Node, parse
+from .stored import ACTIVATIONS, dequantised, quantised, span
 
 Array = NDArray[Any]
 Scaled = tuple[Fraction, int, int, int]  # scale, zero point, lowest and highest integer; uint8 as q - 128
 _MOVES = {"Constant", "Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Cast", "Transpose", "Reshape"}
+_MOVES |= {"Identity", "QuantizeLinear", "Clip"}
 
 
 _CARRY = {"MaxPool", "Reshape", "Flatten", "Transpose"}  # move integers as they move reals
@@ -118,7 +120,7 @@ class Reader:
             self.alias[out] = self.alias[inputs[0]]
             self._carry(inputs[0], out)
         elif not live or op == "Shape":
-            need(op in _MOVES | {"Identity"}, f"{name}: the checker computes no {op} of constants")
+            need(op in _MOVES, f"{name}: the checker computes no {op} of constants")
             self.constants[out] = self._constant(name, op, inputs, attributes)
         else:
             self._layer(Node(name, op, attributes, [], [], self.opset), inputs, out)
@@ -135,9 +137,9 @@ class Reader:
 
     def _activation(self, name: str, inputs: list[str], kind: Any) -> Scaled:
         scale, zero = self._parameters(name, inputs, kind)
-        need(scale.size == 1 and zero.dtype in (np.int8, np.uint8), f"{name}: not int8 or uint8 per tensor")
-        shift = 128 if zero.dtype == np.uint8 else 0
-        return Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, -128, 127
+        need(scale.size == 1, f"{name}: not quantised per tensor")
+        shift, low, high = span(zero.dtype, name)
+        return Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, low, high
 
     def _quantise(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
         need(set(attributes) <= {"axis", "saturate", "output_dtype"}, f"{name}: attributes")
@@ -147,6 +149,8 @@ class Reader:
         elif attributes.get("output_dtype"):
             kind = onnx.helper.tensor_dtype_to_np_dtype(attributes["output_dtype"])
         scale = self._activation(name, inputs, kind)
+        if value in self.net.inputs and scale[2:] != (-128, 127):
+            value = self._known(value, (*scale[:2], -128, 127), out)  # fewer bits are an activation behind it
         self.alias[out], self.marks[out], self.kinds[out] = self._known(value, scale, out), scale, kind
 
     def _known(self, value: str, scale: Scaled, out: str) -> str:
@@ -174,7 +178,7 @@ class Reader:
                 limit = self.constants.get(given)
                 need(limit is not None and limit.size == 1, f"{name}: a limit that is not constant")
                 assert limit is not None
-                end = int(limit.ravel()[0]) - (128 if self.kinds[source] == np.uint8 else 0)
+                end = int(limit.ravel()[0]) - span(self.kinds[source], name)[0]
                 ends[i] = min(ends[i], end) if i else max(ends[i], end)
         need(ends[0] < ends[1], f"{name}: limits")
         narrow = (scale, zero, ends[0], ends[1])
@@ -186,24 +190,12 @@ class Reader:
         self.alias[out], self.marks[out], self.kinds[out] = value, narrow, self.kinds[source]
 
     def _dequantise(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
-        need(set(attributes) <= {"axis"} or not attributes.get("block_size"), f"{name}: attributes")
+        need(set(attributes) <= {"axis", "block_size"}, f"{name}: attributes")
         source = inputs[0]
         if source in self.constants:
-            q = self.constants[source]
+            q, axis = self.constants[source], int(attributes.get("axis", 1))
             scale, zero = self._parameters(name, inputs, q.dtype)
-            need(q.dtype in (np.int8, np.uint8, np.int32), f"{name}: {q.dtype} weights")
-            shape, axis = [1] * q.ndim, int(attributes.get("axis", 1)) % max(q.ndim, 1)
-            if scale.size > 1:
-                need(q.ndim and scale.size == q.shape[axis], f"{name}: {scale.size} scales")
-                shape[axis] = scale.size
-            centred = q.astype(np.int64) - zero.astype(np.int64).reshape(
-                shape if zero.size > 1 else [1] * q.ndim
-            )
-            exact = q.size == 0 or (
-                np.abs(centred).max() < 1 << 29 and (scale.astype(np.float32) == scale).all()
-            )
-            need(exact, f"{name}: products that a double does not hold")
-            self.constants[out] = np.asarray(scale.reshape(shape) * centred)
+            self.constants[out] = dequantised(q, scale, zero, axis, attributes.get("block_size", 0), name)
             return
         scale_here = self._activation(name, inputs, self.kinds.get(source, np.uint8))
         value = self.alias[source]
@@ -219,6 +211,18 @@ class Reader:
         """Constants that are only moved; no arithmetic."""
         xs = [self.constants[i] for i in inputs if i and i in self.constants]
         axes = attributes.get("axes", tuple(int(v) for v in xs[1].ravel()) if len(xs) > 1 else ())
+        if op == "QuantizeLinear":
+            need(set(attributes) <= {"axis", "saturate"}, f"{name}: attributes")
+            scale, zero = self._parameters(name, inputs, np.uint8)
+            return quantised(xs[0], scale, zero, int(attributes.get("axis", 1)), name)
+        if op == "Clip":
+            ends = [self.constants[i] if i else None for i in (*inputs[1:], "", "")[:2]]
+            whole = not attributes and str(xs[0].dtype) in ACTIVATIONS
+            need(whole and all(e is None or e.size == 1 for e in ends), f"{name}: a clipped constant")
+            low, high = (
+                d if e is None else int(e.ravel()[0]) for e, d in zip(ends, (-128, 255), strict=True)
+            )
+            return np.asarray(np.clip(xs[0].astype(np.int64), low, high)).astype(xs[0].dtype)
         if op == "Constant":
             need(len(attributes) == 1, f"{name}: attributes")
             ((kind, value),) = attributes.items()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scales and integers of QuantizeLinear and DequantizeLinear nodes. uint8 is stored as q - 128."""
+"""Scales and integers of QuantizeLinear and DequantizeLinear nodes. Unsigned ones are stored as q - 128."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from ..ops.base import IntegerWeights, Scaled, Unsupported
 Constants = Mapping[str, NDArray[Any]]
 
 
+STORED = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 15)}  # of activations
+WEIGHTS = (*STORED, "int16", "uint16", "int32")  # int4 is a type of ml_dtypes, no numpy integer
 Move = Callable[[NDArray[Any]], NDArray[Any]]
 
 
@@ -90,17 +92,25 @@ def activation_scale(proto: onnx.NodeProto, constants: Constants, kind: Any) -> 
     scale, zero = _parameters(proto, constants, kind)
     if scale.size != 1:
         raise Unsupported("an activation quantised per axis", "per-tensor activation scales")
-    if zero.dtype not in (np.int8, np.uint8):
-        raise Unsupported(f"activations of type {zero.dtype}", "int8 or uint8")
-    shift = 128 if zero.dtype == np.uint8 else 0
-    return Scaled(Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, -128, 127)
+    if str(zero.dtype) not in STORED:
+        raise Unsupported(
+            f"activations of type {zero.dtype}", "int8 or uint8: the integer network has 8 bits"
+        )
+    lo, hi = STORED[str(zero.dtype)]
+    shift = taken_off(zero.dtype)
+    return Scaled(Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, lo - shift, hi - shift)
+
+
+def taken_off(kind: Any) -> int:
+    """Unsigned activations are stored as q - 128."""
+    return 128 if STORED[str(np.dtype(kind))][0] == 0 else 0
 
 
 def weight_of(proto: onnx.NodeProto, constants: Constants) -> Quantised:
     """A constant through DequantizeLinear: one scale, one per slice of an axis, or one per block of it."""
     stored = constants[proto.input[0]]
     scale, zero = _parameters(proto, constants, stored.dtype)
-    if not _is_integer(stored.dtype):
+    if str(stored.dtype) not in WEIGHTS:
         raise Unsupported(f"weights of type {stored.dtype}", "int8 weights, int32 biases")
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
     axis, block = int(attributes.get("axis", 1)) % max(stored.ndim, 1), int(attributes.get("block_size", 0))
@@ -118,8 +128,3 @@ def weight_of(proto: onnx.NodeProto, constants: Constants) -> Quantised:
 
     centred = stored.astype(np.int64) - everywhere(zero.astype(np.int64))
     return Quantised(centred, everywhere(scale.astype(np.float64)))
-
-
-def _is_integer(kind: Any) -> bool:
-    """int4 and uint4 of ml_dtypes are no numpy integers."""
-    return np.issubdtype(kind, np.integer) or str(kind) in ("int4", "uint4", "int2", "uint2")
