@@ -105,9 +105,9 @@ def test_options_are_recorded(built):
     assert manifest["model"]["name"] == "controller2.onnx"
     assert re.fullmatch("[0-9a-f]{64}", manifest["model"]["sha256"])
     assert manifest["options"] == {
-        "target": "all", "core": "cortex-m4", "weights": ["int8"], "scales": "any", "calibration": None,
-        "domain": "controller2_box.json", "reference": None, "max_error": None, "max_flash": None,
-        "max_ram": None, "seed": 3,
+        "target": "all", "core": "cortex-m4", "weights": ["int8"], "scales": "any", "buffers": "caller",
+        "calibration": None, "domain": "controller2_box.json", "reference": None, "max_error": None,
+        "max_flash": None, "max_ram": None, "seed": 3,
     }  # fmt: skip
     assert set(manifest["files"]) == set(listing(built)) - {"manifest.json"}
 

@@ -11,6 +11,7 @@ import pytest
 from onnx_user_nets import NETWORKS
 
 import tinybound
+from tinybound.frontends import load_onnx
 from tinybound.simulate.executors import against_golden
 from tinybound.simulate.vectors import test_vectors as edges_and_random
 
@@ -21,7 +22,7 @@ TASKS = {  # quantised by others, quantised by ONNX Runtime, float
 }
 CORES = ("host", "cortex-m4", "cortex-m0plus", "rv32imc")
 COUNT = 100
-RANGES = {"kws": "-8,8", "ic": "0,255", "ad": "-12,12"}  # of float models without calibration data
+RANGES = {"kws": (-8, 8), "ic": (0, 255), "ad": (-12, 12)}  # of the inputs of the float models
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +32,27 @@ def build(cache, tmp_path_factory):
 
     def compiled(name):
         if name not in made:
+            folder, path = tmp_path_factory.mktemp(name), SHARED / "mlperf_tiny" / f"{name}.onnx"
             if name in NETWORKS:
-                path, domain = NETWORKS[name](tmp_path_factory.mktemp(name)), "-1,1"
-            else:
-                path = SHARED / "mlperf_tiny" / f"{name}.onnx"
-                task = next(task for task, files in TASKS.items() if name in files)
-                domain = RANGES[task] if name.endswith("_float") else None
-                if not path.is_file():
-                    pytest.skip(f"no {path.name} in the folder of shared data")
-            options = tinybound.Options(target="c", domain=domain)
+                path = NETWORKS[name](folder)
+            elif not path.is_file():
+                pytest.skip(f"no {path.name} in the folder of shared data")
+            samples = None if "_qdq" in name else calibration(path, folder)
+            options = tinybound.Options(target="c", calibration=samples)
             made[name] = tinybound.compile(path, cache / f"user_{name}", options)
         return made[name]
 
     return compiled
+
+
+def calibration(path, folder):
+    """Random samples for a float model, as wide as its task's inputs are."""
+    graph = load_onnx(path).graph
+    low, high = RANGES.get(path.stem[: path.stem.find("_")], (-1, 1))
+    rng = np.random.default_rng(3)
+    samples = {n: rng.uniform(low, high, (8, *graph.values[n].shape)) for n in graph.inputs}
+    np.savez(folder / "samples.npz", **samples)
+    return folder / "samples.npz"
 
 
 def vectors_of(build, count):

@@ -111,9 +111,8 @@ def test_integers_that_are_kept(form, tmp_path):
     assert set(load_onnx(path).weights) == {"gemm"}
     differing, compared, _, _ = differences(path, VECTOR)
     assert (differing, compared) == (0, 100)  # powers of two
-    row = inspect_model(path)["nodes"][0]
-    assert (row["name"], row["weights"]) == ("gemm", "the file's integers")
-    assert inspect_model(path)["power_of_two_scales"]
+    assert load_onnx(path).weights_of(load_onnx(path).graph.node("gemm")) == "the file's integers"
+    assert load_onnx(path).power_of_two
 
 
 @pytest.mark.parametrize("form", ROUNDED)
@@ -125,8 +124,8 @@ def test_integers_that_are_rounded_to_int8(form, tmp_path):
     assert np.abs(op.weights).max(axis=1).tolist() == [127] * 5
     scales = np.abs(real).max(axis=1, keepdims=True) / 127
     assert (np.abs(op.weights * scales - real) <= 0.51 * scales).all()
-    found = inspect_model(path)
-    assert (found["nodes"][0]["weights"], found["power_of_two_scales"]) == ("rounded to int8", False)
+    assert imported.weights_of(imported.graph.node("gemm")) == "rounded to int8"
+    assert not imported.power_of_two
 
 
 def test_dequantised_weights_through_a_transpose(tmp_path):
@@ -212,7 +211,7 @@ def test_powers_of_two_are_recognised_and_are_shifts(tmp_path):
         y = net.quantised(net.put("Add", y, x), 0.5, -1, np.int8)
         y = net.quantised(net.put("AveragePool", y, kernel_shape=[2, 2], strides=[2, 2]), 0.5, -1, np.int8)
         path = net.save(tmp_path, y)
-        assert inspect_model(path)["power_of_two_scales"] == two
+        assert load_onnx(path).power_of_two == two
         _, graph = integer_graph(path)
         ops = [n.op for n in graph.nodes]
         shifts = [m for op in ops if isinstance(op, Requantise) for m in op.multiplier.tolist()]
@@ -221,7 +220,12 @@ def test_powers_of_two_are_recognised_and_are_shifts(tmp_path):
         assert any(isinstance(op, AveragePool) for op in ops)
 
 
-def test_a_float_model_has_no_scales_to_recognise(tmp_path):
+def test_inspect_shows_both(tmp_path):
+    path = saved(KEPT["int4"], tmp_path)
+    found = inspect_model(path)
+    assert [n["weights"] for n in found["nodes"]] == ["the file's integers", ""]
+    assert (found["quantised"], found["power_of_two_scales"]) == (True, True)
     net = Net(*VECTOR)
     found = inspect_model(net.save(tmp_path, net.put("Gemm", "x", net.normal(24, 3))))
+    assert [n["weights"] for n in found["nodes"]] == ["rounded to int8", ""]
     assert (found["quantised"], found["power_of_two_scales"]) == (False, False)

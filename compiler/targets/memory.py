@@ -55,6 +55,16 @@ def place(buffers: Sequence[Buffer], align: int = 4) -> tuple[dict[str, int], in
     return best, _end(buffers, best)
 
 
+def occupied(buffers: Sequence[Buffer], offsets: dict[str, int], step: int) -> int:
+    """Bytes of the arena that hold something while a step runs; what overlaps counts once."""
+    spans = sorted((offsets[b.name], offsets[b.name] + b.size) for b in buffers if b.first <= step <= b.last)
+    total = end = 0
+    for low, high in spans:
+        total += max(high - max(low, end), 0)
+        end = max(end, high)
+    return total
+
+
 def _live(buffers: Sequence[Buffer], step: int) -> int:
     """Bytes that must be apart at a step: no arena can be smaller."""
     return sum(b.size for b in buffers if b.first < step <= b.last or (b.first == step and not b.over))

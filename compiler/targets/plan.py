@@ -18,6 +18,8 @@ from ..passes.layout import Order, movement, orders
 from ..passes.rewrite import fresh
 from .weights import physical_rows
 
+ROUNDINGS = {"half-even": 0, "tflite-single": 1, "tflite-double": 2}  # how kernels and blocks are told a mode
+
 
 @dataclass(frozen=True, eq=False)
 class Step:
