@@ -291,18 +291,34 @@ static inline void tb_table(const int8_t *in, int8_t *out, int32_t count, const 
   }
 }
 
-/* Positions in 16 bits, or in 32 for maps of more than 65,536 elements. */
+/* Positions in 16 bits, or in 32 for maps of more than 65,535 elements; the largest one reads `pad`. */
 #define TB_REORDER(bits)                                                                             \
   static inline void tb_reorder##bits(const int8_t *in, int8_t *out, int32_t count,                  \
-                                      const uint##bits##_t *from)                                    \
+                                      const uint##bits##_t *from, int8_t pad)                        \
   {                                                                                                  \
     for (int32_t i = 0; i < count; i++) {                                                            \
-      out[i] = in[from[i]];                                                                          \
+      out[i] = (from[i] == UINT##bits##_MAX) ? pad : in[from[i]];                                    \
     }                                                                                                \
   }
 
 TB_REORDER(16)
 TB_REORDER(32)
+
+/* The same with positions rows[i] + columns[j] + lanes[k], three tables one after the other; -1 reads `pad`. */
+static inline void tb_take(const int8_t *in, int8_t *out, const int32_t *rows, int32_t height, int32_t width,
+                           int32_t depth, int8_t pad)
+{
+  const int32_t *columns = rows + height, *lanes = columns + width;
+  for (int32_t i = 0; i < height; i++) {
+    for (int32_t j = 0; j < width; j++) {
+      const int inside = (rows[i] >= 0) && (columns[j] >= 0);
+      const int32_t start = rows[i] + columns[j];
+      for (int32_t k = 0; k < depth; k++) {
+        *out++ = (inside && (lanes[k] >= 0)) ? in[start + lanes[k]] : pad;
+      }
+    }
+  }
+}
 
 /* p = min(rhe(256 * e / sum e), 255) - 128 with e = table[max - q]. */
 static inline void tb_softmax(const int8_t *in, int8_t *out, int32_t count, const uint16_t *table)

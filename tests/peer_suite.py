@@ -38,6 +38,10 @@ RELEVANT = {
     *("Cast", "Constant", "Expand", "Gather", "Max", "Min", "ArgMax", "QLinearConv", "QLinearMatMul"),
     *("ConvInteger", "MatMulInteger", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
 }
+WRAPS = {  # the expected outputs wrap around where the operator saturates; ONNX Runtime differs as well
+    "node/test_qlinearmatmul_2D_int8_float16",
+    "node/test_qlinearmatmul_2D_int8_float32",
+}
 SEVERAL = {"Add", "Sub", "Mul", "Div", "Concat", "Max", "Min", "PRelu"}  # ops of several tensors
 WRAPPED = ("qlinearmatmul_2D_int8_float16", "qlinearmatmul_2D_int8_float32")  # -137 as 20: ORT saturates
 LARGEST = 1000  # elements of an input: certifying more takes too long here
@@ -63,8 +67,8 @@ def cases() -> list[Case]:
             if folder.name.endswith(WRAPPED):
                 continue
             ops = {node.op_type for node in onnx.load(str(folder / "model.onnx")).graph.node}
-            if ops <= RELEVANT:
-                label = f"{name}/{folder.name}"
+            label = f"{name}/{folder.name}"
+            if ops <= RELEVANT and label not in WRAPS:
                 found.append(Case(label, folder, all_data=False))
                 if ops & SEVERAL:
                     found.append(Case(f"{label}/tensors", folder, all_data=True))
@@ -186,7 +190,8 @@ def _sample(want: np.ndarray, i: int, count: int) -> np.ndarray:
     """Sample i of an expected output; a vector without a batch is the whole of it."""
     if want.ndim > 0 and len(want) == count:
         return want[i]
-    assert count == 1, (want.shape, count)
+    if count > 1:
+        raise Unusable("outputs of another batch than the inputs")
     return want
 
 

@@ -78,8 +78,11 @@ def distance_from_tie(graph: Graph, values: dict[str, Any], name: str) -> NDArra
     return np.abs(rest / 2.0**shift - 0.5)
 
 
-def quantised_values(path: Path, graph: Graph) -> dict[str, tuple[str, int]]:
-    """Integer tensor that the file computes -> (value of the graph, ONNX type), by the front end's marks."""
+Names = dict[str, tuple[str, int, tuple[int, ...]]]
+
+
+def quantised_values(path: Path, graph: Graph) -> Names:
+    """Integer tensor of the file -> (value of the graph, ONNX type, shape), by the front end's marks."""
     model = onnx.load(str(path))
     walk = _Walk(model, path)
     for node in model.graph.node:
@@ -91,19 +94,21 @@ def quantised_values(path: Path, graph: Graph) -> dict[str, tuple[str, int]]:
         value = walk.alias[tensor]
         value = value if value in graph.values else renamed.get(value, value)
         if tensor in made and value in graph.values:
-            found[tensor] = (value, helper.np_dtype_to_tensor_dtype(np.dtype(mark.kind)))
+            view = walk.views.get(tensor)
+            shape = graph.values[value].shape if view is None else view.shape
+            found[tensor] = (value, helper.np_dtype_to_tensor_dtype(np.dtype(mark.kind)), shape)
     return found
 
 
-def cut(model: onnx.ModelProto, graph: Graph, names: dict[str, tuple[str, int]]) -> onnx.ModelProto:
+def cut(model: onnx.ModelProto, names: Names) -> onnx.ModelProto:
     """Every quantised tensor becomes an output; those who read it read an input of the name `.in` instead."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     constants = {t.name for t in model.graph.initializer}
     del copy.graph.output[:], copy.graph.input[:], copy.graph.value_info[:]
     copy.graph.input.extend(entry for entry in model.graph.input if entry.name not in constants)
-    for tensor, (value, kind) in names.items():
-        shape = [1, *graph.values[value].shape]
+    for tensor, (_, kind, shape) in names.items():
+        shape = [1, *shape]
         copy.graph.input.append(helper.make_tensor_value_info(f"{tensor}.in", kind, shape))
         copy.graph.output.append(helper.make_tensor_value_info(tensor, kind, shape))
     for node in copy.graph.node:
@@ -120,21 +125,22 @@ def replay(path: Path, x: Any, *, optimise: bool) -> tuple[dict[str, Seen], Grap
     imported, whole = integer_graph(path)
     model = onnx.load(str(path))
     names = quantised_values(path, whole)
-    reference = session(cut(model, whole, names), optimise=optimise)
+    reference = session(cut(model, names), optimise=optimise)
     wanted = {i.name for i in reference.get_inputs()}
-    result = {value: Seen() for value, _ in names.values()}
+    result = {value: Seen() for value, *_ in names.values()}
     (source,) = whole.inputs
     unit = whole.values[source].quant
     for sample in x:
         q = np.clip(np.rint(sample / np.float32(float(unit.scale[0]))) + unit.zero, -128, 127)
         values = run(whole, {source: q.astype(np.int64)})
         feeds = {source: sample.astype(np.float32)[None]}
-        for tensor, (value, kind) in names.items():
-            stored = values[value] + (128 if kind == TensorProto.UINT8 else 0)
+        for tensor, (value, kind, shape) in names.items():
+            stored = values[value].reshape(shape) + (128 if kind == TensorProto.UINT8 else 0)
             feeds[f"{tensor}.in"] = stored.astype(np.uint8 if kind == TensorProto.UINT8 else np.int8)[None]
         got = reference.run(list(names), {n: v for n, v in feeds.items() if n in wanted})
-        for (value, kind), array in zip(names.values(), got, strict=True):
-            theirs = array[0].astype(np.int64) - (128 if kind == TensorProto.UINT8 else 0)
+        for (value, kind, _), array in zip(names.values(), got, strict=True):
+            theirs = array.reshape(values[value].shape).astype(np.int64)
+            theirs -= 128 if kind == TensorProto.UINT8 else 0
             node = whole.producer(value)
             if node is not None and isinstance(node.op, Softmax):
                 file = imported.activations[value]

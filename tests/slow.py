@@ -146,6 +146,13 @@ def transpose(op: Any, x: Any) -> Any:
     return out
 
 
+def take(op: Any, x: Any) -> Any:
+    """x at the flat positions; the zero point at -1."""
+    flat = x.ravel().tolist()
+    taken = [op.zero if at < 0 else flat[at] for at in op.positions.ravel().tolist()]
+    return np.array(taken).reshape(op.positions.shape)
+
+
 def softmax(op: Any, x: Any) -> Any:
     """min(rhe(256 * e_i / sum e), 255) - 128 with e_i = table[max - q_i]."""
     q = x.tolist()
@@ -160,7 +167,8 @@ def table(op: Any, x: Any) -> Any:
 
 MEANINGS = {
     "Add": add, "AveragePool": average_pool, "Conv": conv, "Dense": dense, "MaxPool": max_pool,
-    "Requantise": requantise, "Reshape": reshape, "Softmax": softmax, "Table": table, "Transpose": transpose,
+    "Requantise": requantise, "Reshape": reshape, "Softmax": softmax, "Table": table, "Take": take,
+    "Transpose": transpose,
 }  # fmt: skip
 
 

@@ -102,7 +102,7 @@ class Analysis:
                 return self._maximum(xs[0].gather(data)).reshape(step.shape)
             case "Table":
                 return self._table(xs[0], data)
-            case "Transpose":
+            case "Take" | "Transpose":
                 return xs[0].gather(data)
             case _:
                 return xs[0].reshape(step.shape)

@@ -66,7 +66,7 @@ def _bipolar(p: Place) -> bool:
 
 def _real(p: Place, q: Any, scale: Any) -> None:
     need(np.abs(q).max(initial=0) < 1 << 29, f"{p.name}: products that a double does not hold")
-    p.constants[p.out] = np.asarray(q.astype(np.float64) * scale.astype(np.float64))
+    p.constants[p.outputs[0]] = np.asarray(q.astype(np.float64) * scale.astype(np.float64))
 
 
 def _activation(p: Place, scale: Any, zero: Any, ends: tuple[int, int], kind: Any) -> None:

@@ -64,8 +64,9 @@ def _scale(p: Place, i: int) -> Any:
 
 def _dequantised(p: Place, i: int, suffix: str, axis: int | None) -> str:
     many = axis is not None and _scale(p, i + 1).size > 1
+    more: dict[str, Any] = {"axis": axis} if many else {}
     given = [name for name in p.inputs[i : i + 3] if name]
-    return p.put("DequantizeLinear", given, suffix, **({"axis": axis} if many else {}))
+    return p.put("DequantizeLinear", given, suffix, **more)
 
 
 def _quantised(p: Place, op: str, inputs: list[str], i: int, attributes: dict[str, Any]) -> None:

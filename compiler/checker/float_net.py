@@ -15,7 +15,7 @@ from .onnx_file import Reader, Scaled, result_shape
 from .onnx_ops import exact
 
 SUMS = ("Conv", "Dense", "Add", "AveragePool")
-KEEPS = ("MaxPool", "Reshape", "Transpose")
+KEEPS = ("MaxPool", "Reshape", "Take", "Transpose")
 FREE = {"lo": -np.inf, "hi": np.inf}
 
 

@@ -40,6 +40,7 @@ _FIELDS: dict[str, tuple[dict[str, tuple[int, int]], dict[str, int | None], set[
         {"multiplier", "shift"},
     ),
     "Reshape": ({}, {"target": None}, set()),
+    "Take": ({"zero": _BYTE}, {"size": None}, {"positions"}),
     "Transpose": ({}, {"size": None, "perm": None}, set()),
     "Table": ({"first": (-128, -128)}, {}, {"entries"}),
     "Softmax": ({}, {}, {"table"}),
@@ -69,7 +70,7 @@ def read_network(data: dict[str, Any], arrays: dict[str, Ints], bits: int | None
     need((bits is not None) == bool(pooled), f"bits {bits} for a network with {len(pooled)} pool layers")
     _check_structure(net)
     for layer in layers:
-        if layer.op in SUMS or layer.op in ("Requantise", "Table", "Softmax"):
+        if layer.op in (*SUMS, "Requantise", "Softmax", "Table", "Take"):
             _check_numbers(net, layer)
     _check_ranges(net)  # at 8 bits, as the file describes it
     for layer in pooled:
@@ -139,7 +140,7 @@ def _check_numbers(net: Network, layer: Layer) -> None:
     ins = [net.meanings[n] for n in layer.inputs]
     if layer.op == "Add":
         need((f["za"], f["zb"]) == (ins[0].zero, ins[1].zero), f"{name}: zero points")
-    elif layer.op in SUMS:
+    elif layer.op in (*SUMS, "Take"):
         need(f["zero"] == ins[0].zero, f"{name}: zero point")
     if layer.op in SUMS:
         need(out.zero == 0, f"{name}: a sum with a zero point")
@@ -268,6 +269,10 @@ def _span(layer: Layer, xs: list[Span], shape: Shape) -> Span:
             np.where(index >= 0, end.reshape(-1)[np.maximum(index, 0)], -(1 << 62)) for end in (low, high)
         )
         return a.max(axis=1).reshape(shape), b.max(axis=1).reshape(shape)
+    if layer.op == "Take":
+        at = f["positions"]
+        a, b = (np.where(at < 0, f["zero"], end.ravel()[at]) for end in (low, high))
+        return a, b
     if layer.op == "Reshape":
         return low.reshape(shape), high.reshape(shape)
     if layer.op == "Transpose":

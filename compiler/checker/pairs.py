@@ -107,6 +107,8 @@ def pair(real: Network, whole: Network) -> list[Step]:
         for key in GEOMETRY:
             same = tuple(np.ravel(q.fields.get(key, ()))) == tuple(np.ravel(f.fields.get(key, ())))
             need(same, f"{q.name}: {key} differs from the float network's")
+        same = np.array_equal(q.fields.get("positions", ()), f.fields.get("positions", ()))
+        need(same, f"{q.name}: other positions than the float network's")
         twin[q.output] = f.output
         if q.op != "Softmax":
             steps.append(Step(q, _data(q, f, whole), whole.shapes[q.output]))
@@ -134,6 +136,8 @@ def _data(q: Layer, f: Layer, net: Network) -> Any:
             entries * unit + abs(entries * unit) * 2.0**-50,
         )
         return Table((low, high), ins[0].scales[0], ins[0].zero, _span(net, q), function(f))
+    if q.op == "Take":
+        return q.fields["positions"]
     if q.op == "Transpose":
         size = net.shapes[q.inputs[0]]
         return np.arange(prod(size)).reshape(size).transpose(q.fields["perm"])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,3 +56,13 @@ def quantised(x: Array, scale: Array, zero: Array, axis: int, where: str) -> Arr
     low, high = ACTIVATIONS[str(zero.dtype)]
     q = steps + spread(zero.astype(np.float64), x.shape, axis, 0, where)
     return np.minimum(np.maximum(q, low), high).astype(np.int64).astype(zero.dtype)
+
+
+def clipped(q: Array, ends: Sequence[Array | None], where: str) -> Array:
+    """Integers within limits, where they are given."""
+    fit = str(q.dtype) in ACTIVATIONS and all(end is None or end.size == 1 for end in ends)
+    need(fit, f"{where}: a clipped constant")
+    out = q.astype(np.int64)
+    for end, limit in zip(ends, (np.maximum, np.minimum), strict=False):
+        out = out if end is None else limit(out, int(end.ravel()[0]))
+    return out.astype(q.dtype)

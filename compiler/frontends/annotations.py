@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..ops.base import Scaled, Unsupported
 from .qdq import Move, Quantised, activation_scale, quantised_type, taken_off, weight_of
 
-MOVES_INTEGERS = ("MaxPool", "Reshape", "Flatten", "Transpose")  # on integers as on what they stand for
+MOVES_INTEGERS = ("MaxPool", "Reshape", "Flatten", "Transpose", "tinybound.Take")  # as they move reals
 MOVES_CONSTANTS = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 REMEDY = "DequantizeLinear in front of it and QuantizeLinear behind"
 
@@ -122,11 +122,13 @@ class Annotations:
         if proto.op_type in MOVES_CONSTANTS and proto.input[0] in self.weights:
             self.weights[proto.output[0]] = self.weights[proto.input[0]].moved(move)
 
-    def carry(self, op_type: str, inputs: Iterable[str], out: str) -> None:
+    def carry(self, op_type: str, inputs: Sequence[str], out: str) -> None:
         """Mark the result of an op on integer tensors; Unsupported where it computes with them."""
         marks = [self.marks[i] for i in inputs if i in self.marks]
         if not marks:
             return
         if op_type not in MOVES_INTEGERS:
             raise Unsupported(f"{op_type} of quantised integers", REMEDY)
+        if op_type == "tinybound.Take" and (self.constants[inputs[1]] < 0).any():
+            raise Unsupported("Pad of quantised integers", REMEDY)  # with the integer 0, which is no real 0
         self.marks[out] = marks[0]

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import CompileError
 from ..graph import Graph, Node, Quant
-from ..ops import Add, AveragePool, Clip, Conv, Dense, Requantise, Softmax
+from ..ops import Add, AveragePool, Clip, Conv, Dense, Requantise, Softmax, Take
 from ..ops.base import IntegerWeights, Op, Scaled
 from ..ops.function import Function, Table
 from ..ops.softmax import exponentials
@@ -78,6 +78,8 @@ def lower(
             op = Softmax(exponentials(scales[node.inputs[0]].scale))
         elif isinstance(node.op, Function):
             op = _table(node.op, scales[node.inputs[0]], scales[node.output])
+        elif isinstance(node.op, Take):
+            op = replace(node.op, zero=scales[node.inputs[0]].zero)
         else:
             op = node.op
         code = weights[node.name].code if node.name in weights else ""

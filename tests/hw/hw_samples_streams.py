@@ -172,19 +172,22 @@ def plain_samples() -> Iterator[Sample]:
         "repeat": np.array([0, 1, 1, 2, 0, 2, 2]),
         "single": np.array([0]),
         "gather": np.array([9]),
+        "pad": np.array([3, 0, 3, 3, 2, 1, 3]),
+        "nothing but padding": np.array([8, 8]),
     }
     for name, perm in perms.items():
-        beats = {"crop": 7, "gather": 13}.get(name, int(perm.max()) + 1)
+        beats = {"crop": 7, "gather": 13, "pad": 3, "nothing but padding": 8}.get(name, int(perm.max()) + 1)
         frames = rng.integers(-128, 128, (FRAMES, beats))
-        width = max(1, (beats - 1).bit_length())
-        params = {"IN": beats, "OUT": len(perm), "FILE": f"reorder.{name}.mem"}
+        width, pad = beats.bit_length(), -7
+        padded = np.append(frames, np.full((FRAMES, 1), pad), axis=1)
+        params = {"IN": beats, "OUT": len(perm), "PAD": pad, "FILE": f"reorder.{name}.mem"}
         yield Sample(
             f"reorder-{name}",
             instance("tb_reorder", "dut", params, f"{s_port(8)}, {M_PORT}"),
             8,
             {f"reorder.{name}.mem": mem(perm, width)},
             frames,
-            lambda _, frames=frames, perm=perm: frames[:, perm],
+            lambda _, padded=padded, perm=perm: padded[:, perm],
         )
     for depth in (1, 3, 8):
         frames = rng.integers(-(2**39), 2**39, (FRAMES, 50))

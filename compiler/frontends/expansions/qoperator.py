@@ -86,7 +86,7 @@ def _scale(site: Site, i: int) -> Any:
 
 def _real(site: Site, i: int, suffix: str, axis: int | None = None) -> str:
     """Input i through DequantizeLinear: its scale and zero point are the next two inputs."""
-    more = {} if axis is None or _scale(site, i + 1).size == 1 else {"axis": axis}
+    more: dict[str, Any] = {} if axis is None or _scale(site, i + 1).size == 1 else {"axis": axis}
     zero = _name(site, i + 2)
     given = [_name(site, i), _name(site, i + 1), *([zero] if zero else [])]
     return site.put("DequantizeLinear", given, suffix, **more)
@@ -100,7 +100,7 @@ def _bias(site: Site, i: int) -> list[str]:
     if bias is None or bias.dtype != np.int32 or bias.ndim != 1:
         raise Unsupported("a bias that is not an int32 vector", "another export")
     scale = site.constant("bias.scale", unit, np.float64)
-    more = {} if unit.size == 1 else {"axis": 0}
+    more: dict[str, Any] = {} if unit.size == 1 else {"axis": 0}
     return [site.put("DequantizeLinear", [_name(site, i), scale], "bias", **more)]
 
 
