@@ -15,8 +15,10 @@ from replay import integer_graph
 from test_quantised_forms import differences
 
 from tinybound.frontends import load_onnx
+from tinybound.frontends.qdq import integer_weights, weight_of
 from tinybound.inspect_model import inspect_model
-from tinybound.ops import Add, AveragePool, Requantise
+from tinybound.ops import Add, AveragePool, Dense, Requantise
+from tinybound.ops.base import Scaled
 
 VECTOR, MAP = (1, 24), (1, 4, 6, 6)
 
@@ -159,6 +161,41 @@ def test_a_bias_in_another_unit_is_rounded_from_its_real_value(scale, kept, tmp_
     assert (bias is not None) == kept
     want = held if kept else [round(Fraction(float(np.float32(scale))) * int(q) / unit) for q in held]
     np.testing.assert_array_equal(graph.nodes[0].op.bias, want)
+
+
+def test_a_folded_factor_goes_into_the_scales(tmp_path):
+    """Conv and BatchNormalization as quantisation-aware training leaves them; a gamma is 0, one negative."""
+    gamma = np.array([1.5, -0.7, 0.0, 0.3])
+    net = Net(*MAP)
+    x = net.quantised("x", 0.0625, 0, np.int8)
+    held = net.rng.integers(-7, 8, (4, 4, 3, 3))
+    y = net.put("Conv", x, net.weights(held, 0.125), pads=[1] * 4, name="conv")
+    more = (net.rng.normal(0, 1, 4), net.rng.normal(0, 1, 4), net.rng.uniform(0.5, 2, 4))
+    y = net.put("BatchNormalization", y, *(net.constant(p) for p in (gamma, *more)))
+    path = net.save(tmp_path, net.quantised(y, 0.25, 0, np.int8))
+
+    imported = load_onnx(path)
+
+    assert same_network(path) == 2
+    weights, real = imported.weights["conv"], imported.graph.node("conv").op.weights
+    np.testing.assert_array_equal(weights.integers, held * np.sign(gamma).astype(int).reshape(-1, 1, 1, 1))
+    each = np.array([float(s) for s in weights.scales]).reshape(-1, 1, 1, 1)
+    np.testing.assert_allclose(each * weights.integers, real, rtol=1e-14, atol=0)
+    differing, compared, worst, _ = differences(path, MAP)
+    print(f"{differing} of {compared}")
+    assert (compared, worst <= 1.01) == (2880, True)  # the bias is rounded to the sum's unit
+    assert differing <= 0.01 * compared
+
+
+def test_weights_changed_otherwise_are_rounded(tmp_path):
+    weight = weight_of(helper.make_node("DequantizeLinear", ["q", "s"], ["w"]),
+                       {"q": np.array([[3, -4], [5, 6]], np.int8), "s": np.float32(0.5)})  # fmt: skip
+    op, source = Dense(weight.real * [[1.0], [1.25]], np.zeros(2)), Scaled(Fraction(1, 8), 0, -128, 127)
+    assert integer_weights(op, weight, None, source).scales == (Fraction(1, 2), Fraction(5, 8))
+    op = Dense(np.add(weight.real, [[0, 0], [0, 0.5]]), np.zeros(2))
+    assert integer_weights(op, weight, None, source) is None
+    op = Dense(np.add(weight.real, [[0, 0], [0, 2.0**-40]]), np.zeros(2))
+    assert integer_weights(op, weight, None, source) is None
 
 
 # -- activations ------------------------------------------------------------------------------------

@@ -49,18 +49,36 @@ class Quantised:
 def integer_weights(
     op: Any, weight: Quantised | None, bias: Quantised | None, source: Scaled | None
 ) -> IntegerWeights | None:
-    """The file's own integers for a layer; None where they are none of int8 with a scale per output channel,
-    or a fold changed the layer. A bias in another unit than x_scale * w_scale is left to be rounded."""
-    if weight is None or source is None or not np.array_equal(weight.real.ravel(), op.weights.ravel()):
+    """The file's own integers for a layer; None where int8 with a scale per channel does not hold them.
+
+    A factor per channel that was folded in since goes into the scales. A bias in another unit than
+    x_scale * w_scale, or changed by a fold, is left to be rounded.
+    """
+    if weight is None or source is None or weight.real.size != op.weights.size:
         return None
-    scales, integers = weight.per_channel(len(op.weights)), weight.integers.reshape(op.weights.shape)
-    if scales is None or integers.min() < -128 or integers.max() > 127:
+    scales, factors = weight.per_channel(len(op.weights)), _factors(weight, op.weights)
+    if scales is None or factors is None:
+        return None
+    scales = tuple(s * Fraction(abs(f) or 1.0) for s, f in zip(scales, factors.tolist(), strict=True))
+    integers = weight.integers.reshape(op.weights.shape)
+    integers = integers * np.sign(factors).astype(np.int64).reshape(-1, *(1,) * (integers.ndim - 1))
+    if integers.min() < -128 or integers.max() > 127:
         return None
     units = None if bias is None else bias.per_channel(len(op.bias))
     if bias is None or units is None or not np.array_equal(bias.real.ravel(), op.bias):
         return IntegerWeights(integers, scales)
     fits = all(abs(u / (source.scale * s) - 1) < 1e-6 for u, s in zip(units, scales, strict=True))
     return IntegerWeights(integers, scales, bias=bias.integers.ravel() if fits else None)
+
+
+def _factors(weight: Quantised, now: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The factor per output channel between the file's weights and a layer's, to rounding; None if none."""
+    rows, mine = now.reshape(len(now), -1), weight.real.reshape(len(now), -1)
+    top = np.abs(mine).argmax(axis=1)[:, None]
+    before, after = np.take_along_axis(mine, top, 1), np.take_along_axis(rows, top, 1)
+    factors = np.divide(after, before, out=np.ones_like(after), where=before != 0)
+    fit = np.isclose(rows, factors * mine, rtol=1e-14, atol=0.0).all() and np.isfinite(factors).all()
+    return factors.ravel() if fit else None
 
 
 def _parameters(proto: onnx.NodeProto, constants: Constants, kind: Any) -> tuple[NDArray[Any], NDArray[Any]]:
