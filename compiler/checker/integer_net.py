@@ -208,13 +208,14 @@ def _check_ranges(net: Network) -> None:
 
 
 def rule(net: Network) -> str:
-    """What every Requantise rounds by, as a certificate says it; those of Add and AveragePool to even."""
+    """What every Requantise rounds by, as a certificate says it; to even behind sums without weights."""
     makers = {layer.output: layer.op for layer in net.layers}
     modes: dict[bool, set[str]] = {True: set(), False: set()}
     for layer in net.layers:
         if layer.op == "Requantise":
-            modes[makers.get(layer.inputs[0]) in ("Add", "AveragePool")].add(layer.fields["mode"])
-    need(modes[True] <= {"half-even"}, "a mode behind Add or AveragePool")
+            maker = makers.get(layer.inputs[0])
+            modes[maker in SUMS and maker not in ("Conv", "Dense")].add(layer.fields["mode"])
+    need(modes[True] <= {"half-even"}, "a mode behind a sum without weights")
     need(len(modes[False]) <= 1, f"several modes: {sorted(modes[False])}")
     mode = "".join(modes[False])
     return mode if mode.startswith("tflite") else "onnx"

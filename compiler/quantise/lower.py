@@ -56,7 +56,7 @@ def lower(
 ) -> Graph:
     """The integer graph. `wanted` quantises inputs and activations, `weights` the weighted nodes.
 
-    `mode` is that of every Requantise but those of Add and AveragePool: TFLite has other rules for these.
+    `mode` is that of every Requantise but those of sums without weights: TFLite has other rules for these.
     """
     scales = stored_scales(graph, wanted)
     sums: dict[str, _Sum] = {}
@@ -70,8 +70,8 @@ def lower(
             source = sums.get(node.inputs[0]) or _stored(scales[node.inputs[0]])
             zero_in = 0 if node.inputs[0] in sums else scales[node.inputs[0]].zero
             maker = graph.producer(node.inputs[0])
-            own = maker is not None and isinstance(maker.op, Add | AveragePool)
-            op = _requantise(node, source, zero_in, scales[node.output], "half-even" if own else mode)
+            other = maker is not None and maker.op.accumulates and not maker.op.weighted
+            op = _requantise(node, source, zero_in, scales[node.output], "half-even" if other else mode)
             if node.inputs[0] in sums:
                 units[node.inputs[0]] = _unit(op, scales[node.output])
         elif isinstance(node.op, Softmax):
