@@ -56,5 +56,3 @@ def test_what_an_expansion_refuses(write, message, tmp_path):
     net = Net(*MAP, opset=NEW)
     with pytest.raises(CompileError, match=message):
         load_onnx(net.save(tmp_path, write(net)))
-
-
