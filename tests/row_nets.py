@@ -4,6 +4,8 @@
 from fractions import Fraction
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from tinybound.graph import Graph, Node, Value
 from tinybound.ops import Add, AveragePool, Clip, Conv, Dense, MaxPool, Reshape
@@ -120,3 +122,37 @@ def random_groups(graph, rng):
             groups.append(Group(plan, at, at + length - 1))
         at += length
     return plan, tuple(groups)
+
+
+def mobilenet(path):
+    """MobileNetV1 0.25 for 96 x 96 images, as an ONNX file with random weights."""
+    rng, nodes, weights = np.random.default_rng(0), [], []
+
+    def conv(x, inputs, outputs, kernel, stride, groups):
+        i = len(weights)
+        shape = (outputs, inputs // groups, kernel, kernel)
+        scale = (2 / (kernel * kernel * inputs / groups)) ** 0.5
+        weights.append(numpy_helper.from_array(rng.normal(0, scale, shape).astype(np.float32), f"w{i}"))
+        more = {"auto_pad": "SAME_UPPER", "strides": [stride, stride], "group": groups}
+        nodes.append(helper.make_node("Conv", [x, f"w{i}"], [f"c{i}"], f"conv{i}", **more))
+        nodes.append(helper.make_node("Relu", [f"c{i}"], [f"r{i}"], f"relu{i}"))
+        return f"r{i}"
+
+    x, channels = conv("x", 3, 8, 3, 2, 1), 8
+    strides = (1, 2, 1, 2, 1, 2, *[1] * 5, 2, 1)
+    for outputs, stride in zip((16, 32, 32, 64, 64, *[128] * 6, 256, 256), strides, strict=True):
+        x = conv(conv(x, channels, channels, 3, stride, channels), channels, outputs, 1, 1, 1)
+        channels = outputs
+    weights.append(numpy_helper.from_array(rng.normal(0, 0.1, (2, channels)).astype(np.float32), "wd"))
+    nodes += [
+        helper.make_node("GlobalAveragePool", [x], ["p"], "pool"),
+        helper.make_node("Flatten", ["p"], ["f"], "flat"),
+        helper.make_node("Gemm", ["f", "wd"], ["y"], "dense", transB=1),
+    ]
+    ports = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
+        for name, shape in (("x", [1, 3, 96, 96]), ("y", [1, 2]))
+    ]
+    graph = helper.make_graph(nodes, "mobilenet", *ports, weights)
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]), path)
+    return path
