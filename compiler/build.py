@@ -324,7 +324,7 @@ def _manifest(options: Options, model: Path) -> dict[str, Any]:
         "tinybound": __version__,
         "model": {"name": model.name, "sha256": sha256(model.read_bytes())},
         "options": options.to_json(),
-        "requantise": "onnx",
+        "requantise": options.requant,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +23,17 @@ from .targets.bounds import CertifiedError
 from .targets.c import generate_c
 from .targets.verilog import generate_verilog
 
-VECTORS = 128
+VECTORS, FEWEST = 128, 32
+WORK = 400_000_000  # multiply-accumulates of all golden vectors: large networks get fewer
 CERTIFICATE = "certificate.json"
 
 
 def network_files(networks: Networks, seed: int) -> dict[str, bytes]:
     """Both networks, golden vectors and the domain."""
     graph = networks.integer_graph
-    vectors = test_vectors(graph, VECTORS, seed)
+    layers: list[Any] = [node.op for node in graph.nodes if node.op.weighted]
+    work = sum(op.macs() for op in layers)
+    vectors = test_vectors(graph, max(FEWEST, min(VECTORS, WORK // max(work, 1))), seed)
     shown = golden(graph, vectors)
     kept = {f"{n}__q": vectors[n].astype(np.int8) for n in graph.inputs}
     kept.update({f"{n}__q": shown[n].astype(np.int8) for n in graph.outputs})

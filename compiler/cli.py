@@ -67,6 +67,7 @@ def compile(  # noqa: A001 -- the verb
         typer.Option(metavar="[NODE=]CODE", help="int8, pot4 or pool64; for one node with NODE=CODE."),
     ] = None,
     scales: Annotated[str, typer.Option(help="any, or pow2 for powers of two only.")] = "any",
+    requant: Annotated[str, typer.Option(help="Rounding: onnx, tflite-single or tflite-double.")] = "onnx",
     buffers: Annotated[
         str, typer.Option(help="Input and output: the caller's, or in the arena, where they share memory.")
     ] = "caller",
@@ -90,6 +91,7 @@ def compile(  # noqa: A001 -- the verb
         core=core,
         weights=tuple(weights or ["int8"]),
         scales=scales,
+        requant=requant,
         buffers=buffers,
         calibration=calibration,
         domain=domain,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CompileError
+from .ops.requantise import MODES
 
 TARGETS = ("c", "verilog", "all")
 BUFFERS = ("caller", "arena")  # whose memory the network's inputs and outputs are
@@ -23,6 +24,7 @@ class Options:
     core: str = "cortex-m4"
     weights: tuple[str, ...] = ("int8",)
     scales: str = "any"
+    requant: str = "onnx"
     buffers: str = "caller"
     calibration: Path | None = None
     domain: str | None = None
@@ -48,6 +50,8 @@ class Options:
             raise CompileError("--buffers", f"{self.buffers!r}", " or ".join(BUFFERS))
         if self.scales not in ("any", "pow2"):
             raise CompileError("--scales", f"{self.scales!r}", "any or pow2")
+        if self.requant not in MODES:
+            raise CompileError("--requant", f"{self.requant!r}", f"one of {', '.join(MODES)}")
         if self.max_error is not None and self.max_error <= 0:
             raise CompileError("--max-error", f"{float(self.max_error)}", "a positive number")
 

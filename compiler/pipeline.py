@@ -15,6 +15,7 @@ from .errors import CompileError
 from .frontends import Imported, load_onnx
 from .graph import Graph
 from .ops.base import Scaled
+from .ops.requantise import MODES
 from .options import Options
 from .passes.match import match_reference
 from .quantise.calibrate import calibrate, reachable, samples_of_box, widen
@@ -120,7 +121,7 @@ def _quantise(
             wanted.setdefault(name, activation(lo, hi, power_of_two=power_of_two))
     layers = [node.name for node in graph.nodes if node.op.weighted]
     weights = choose_weights(graph, options.codes(layers), imported.weights, power_of_two=power_of_two)
-    return lower(graph, wanted, weights)
+    return lower(graph, wanted, weights, MODES[options.requant])
 
 
 def _default_domain(imported: Imported, graph: Graph, samples: dict[str, NDArray[np.float64]]) -> Box:

@@ -26,12 +26,16 @@ typedef struct {
   int8_t pad;                            /* what padding reads: the zero point */
 } tb_window;
 
-/* q = clip(rhe(acc * m / 2^s) + zero, lo, hi); multiplier NULL means m = 1; step 1: per channel, 0: one. */
+/* q = clip(round(acc * m / 2^s) + zero, lo, hi); multiplier NULL means m = 1; step 1: per channel, 0: one.
+ * TB_TFLITE: the network has layers that round as TFLite does, once or twice; the others half to even. */
 typedef struct {
   const int32_t *multiplier;
   const uint8_t *shift;
   int32_t step;
   int32_t zero, lo, hi;
+#ifdef TB_TFLITE
+  int32_t roundings;                     /* 0: half to even */
+#endif
 } tb_scaling;
 
 /* A step of a group that runs row by row: where its next row goes in its buffer, the row of the first tap (or how
@@ -69,6 +73,18 @@ static inline int64_t tb_half_even(int64_t v, uint8_t s)
   return floor + up;
 }
 
+#ifdef TB_TFLITE
+/* v / 2^s rounded half up; or twice, by 31 bits half up and by the rest half away from zero: one shift does
+ * it, because the first rounding moves the second one's tie by half of its unit, towards zero. */
+static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
+{
+  const int64_t half = (int64_t)(((uint64_t)1 << s) >> 1);
+  const int64_t carry = ((roundings == 2) && (s > 31u)) ? (int64_t)1 << 30 : 0;
+  const int64_t sum = v + half + ((v < -carry) ? -carry : carry);
+  return (sum < 0) ? ~(~sum >> s) : (sum >> s);
+}
+#endif
+
 static inline int8_t tb_requantise(int64_t acc, const tb_scaling *r, int32_t channel)
 {
   const int32_t at = r->step ? channel : 0;
@@ -77,7 +93,13 @@ static inline int8_t tb_requantise(int64_t acc, const tb_scaling *r, int32_t cha
 #else
   const int64_t product = r->multiplier ? acc * r->multiplier[at] : acc;
 #endif
-  int64_t q = tb_half_even(product, r->shift[at]) + r->zero;
+#ifdef TB_TFLITE
+  const int64_t rounded = r->roundings ? tb_tflite(product, r->shift[at], r->roundings)
+                                       : tb_half_even(product, r->shift[at]);
+#else
+  const int64_t rounded = tb_half_even(product, r->shift[at]);
+#endif
+  int64_t q = rounded + r->zero;
   q = (q < r->lo) ? r->lo : q;
   q = (q > r->hi) ? r->hi : q;
   return (int8_t)q;
@@ -293,18 +315,34 @@ static inline void tb_table(const int8_t *in, int8_t *out, int32_t count, const 
   }
 }
 
-/* Positions in 16 bits, or in 32 for maps of more than 65,536 elements. */
+/* Positions in 16 bits, or in 32 for maps of more than 65,535 elements; the largest one reads `pad`. */
 #define TB_REORDER(bits)                                                                             \
   static inline void tb_reorder##bits(const int8_t *in, int8_t *out, int32_t count,                  \
-                                      const uint##bits##_t *from)                                    \
+                                      const uint##bits##_t *from, int8_t pad)                        \
   {                                                                                                  \
     for (int32_t i = 0; i < count; i++) {                                                            \
-      out[i] = in[from[i]];                                                                          \
+      out[i] = (from[i] == UINT##bits##_MAX) ? pad : in[from[i]];                                    \
     }                                                                                                \
   }
 
 TB_REORDER(16)
 TB_REORDER(32)
+
+/* The same with positions rows[i] + columns[j] + lanes[k], where lanes follow the columns; -1 reads `pad`. */
+static inline void tb_take(const int8_t *in, int8_t *out, const int32_t *rows, const int32_t *columns,
+                           int32_t height, int32_t width, int32_t depth, int8_t pad)
+{
+  const int32_t *lanes = columns + width;
+  for (int32_t i = 0; i < height; i++) {
+    for (int32_t j = 0; j < width; j++) {
+      const int inside = (rows[i] >= 0) && (columns[j] >= 0);
+      const int32_t start = rows[i] + columns[j];
+      for (int32_t k = 0; k < depth; k++) {
+        *out++ = (inside && (lanes[k] >= 0)) ? in[start + lanes[k]] : pad;
+      }
+    }
+  }
+}
 
 /* p = min(rhe(256 * e / sum e), 255) - 128 with e = table[max - q]. */
 static inline void tb_softmax(const int8_t *in, int8_t *out, int32_t count, const uint16_t *table)

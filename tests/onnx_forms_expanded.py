@@ -3,12 +3,53 @@
 
 import numpy as np
 
-MAP, OLD, NEW = (1, 4, 9, 8), 12, 18
+MAP, SMALL, LINE, OLD, NEW = (1, 4, 9, 8), (1, 4, 3, 2), (1, 4, 12), 12, 18
 COLUMN = (1, 4, 1, 6)
 
 
 def ints(net, *numbers):
     return net.constant(list(numbers), np.int64)
+
+
+def one(kind, *lists, **attributes):
+    """What writes one node that reads x and lists of integers."""
+    return lambda n: n.put(kind, "x", *("" if x is None else ints(n, *x) for x in lists), **attributes)
+
+
+def both(net, sizes, *inputs, **attributes):
+    """A sum over both outputs of a Split: the smaller one, added to the beginning of the other."""
+    first = net.put("Split", "x", *inputs, outputs=2, **attributes)
+    pads = [0] * 8
+    pads[4 + attributes["axis"] % 4] = sizes[0] - sizes[1]
+    more = {"pads": pads} if net.opset < 11 else {}
+    second = net.put("Pad", f"{first}_1", *([] if more else [ints(net, *pads)]), **more)
+    return net.put("Add", first, second)
+
+
+def twice(net, flat):
+    """A flattened map that a Relu and a Gemm read, and a Gemm behind the Relu."""
+    a = net.put("Gemm", flat, net.normal(84, 3))
+    return net.put("Add", a, net.put("Gemm", net.put("Relu", flat), net.normal(84, 3)))
+
+
+def turned(size, **attributes):
+    """What writes a ConvTranspose of x with a Relu behind it."""
+    outputs = size[1] * attributes.get("group", 1)
+    return lambda n: n.put("Relu", n.put("ConvTranspose", "x", n.normal(*size), n.normal(outputs),
+                                         **attributes))  # fmt: skip
+
+
+def norm(net, x):
+    """A batch normalisation of four channels."""
+    parts = [net.normal(4) for _ in range(3)]
+    return net.put("BatchNormalization", x, *parts, net.constant(np.linspace(0.5, 2, 4)))
+
+
+def residual(net):
+    """Two convolutions, the second one added to the first."""
+    a = net.put("Relu", net.put("Conv", "x", net.normal(4, 4, 3), net.normal(4), pads=[1, 1]))
+    b = net.put("Conv", a, net.normal(4, 4, 3), net.normal(4), pads=[1, 1])
+    return net.put("GlobalAveragePool", net.put("Relu", net.put("Add", a, b)))
 
 
 FORMS = {
@@ -18,10 +59,62 @@ FORMS = {
                                                                                 ints(n, 2, 4)))),
     "unsqueeze": (COLUMN, OLD, lambda n: n.put("Unsqueeze", "x", axes=[1, 3])),
     "unsqueeze, axes as an input": (COLUMN, NEW, lambda n: n.put("Unsqueeze", "x", ints(n, -1, 2))),
+    "dropout in training mode, ratio 0": (MAP, NEW, lambda n: n.put("Relu", n.put("Dropout", "x",
+        n.constant(0.0), n.constant(True, bool)))),
     "global max pool": (MAP, NEW, lambda n: n.put("GlobalMaxPool", "x")),
     "reduce mean": (MAP, OLD, lambda n: n.put("ReduceMean", "x", axes=[2, 3])),
     "reduce mean, axes as an input": (MAP, NEW, lambda n: n.put("ReduceMean", "x", ints(n, -1, 2))),
     "reduce mean without keepdims": (MAP, OLD, lambda n: n.put("ReduceMean", "x", axes=[2, 3], keepdims=0)),
     "reduce mean over nothing": (MAP, NEW, lambda n: n.put("Relu", n.put("ReduceMean", "x",
                                                                          noop_with_empty_axes=1))),
+    "slice": (MAP, 9, one("Slice", starts=[1, -5], ends=[3, 100], axes=[1, 3])),
+    "slice, all as inputs": (MAP, NEW, one("Slice", (-1, 1), (-(2**63), 8), (2, 3), (-3, 2))),
+    "split in equal parts": (MAP, NEW, lambda n: both(n, [2, 2], axis=1, num_outputs=2)),
+    "split by sizes": (MAP, OLD, lambda n: both(n, [5, 4], axis=-2, split=[5, 4])),
+    "split by an input": (MAP, 13, lambda n: both(n, [3, 6], ints(n, 3, 6), axis=2)),
+    "pad": (MAP, 10, one("Pad", pads=[0, 1, 0, 2, 0, 0, 3, 0])),
+    "pad, some axes, and a crop": (MAP, NEW, one("Pad", (2, -1, -3, 1), None, (3, -2))),
+    "pad, reflected": (MAP, NEW, one("Pad", (0, 0, 3, 2, 0, 0, 4, 1), mode="reflect")),
+    "pad, edge": (MAP, NEW, one("Pad", (0, 2, 3, 2, 0, 0, 4, 1), mode="edge")),
+    "pad, wrapped": (MAP, 19, one("Pad", (0, 0, 3, 2, 0, 0, 4, 1), mode="wrap")),
+    "pad with a given zero": (MAP, NEW, lambda n: n.put("Pad", "x", ints(n, 0, 0, 1, 1, 0, 0, 1, 1),
+                                                        n.constant(0))),
+    "expand": (COLUMN, NEW, one("Expand", (3, 1))),
+    "tile": (COLUMN, NEW, one("Tile", (1, 2, 3, 2))),
+    "gather": (MAP, NEW, one("Gather", (2, -1, 2), axis=1)),
+    "gather of a matrix of places": (MAP, NEW, lambda n: n.put(
+        "Gather", "x", n.constant([[0, 3], [-1, 1]], np.int64), axis=-1)),
+    "gather of one": (MAP, NEW, lambda n: n.put("Gather", "x", n.constant(1, np.int64), axis=2)),
+    "a pad before a convolution": (MAP, NEW, lambda n: n.put("Relu", n.put(
+        "Conv", n.put("Pad", "x", ints(n, 0, 0, 1, 1, 0, 0, 1, 1)), n.normal(3, 4, 3, 3), n.normal(3)))),
+    "a slice of a view": (MAP, NEW, lambda n: n.put("Relu", n.put("Slice", n.put("Flatten", "x"), ints(n, 7),
+                                                                  ints(n, 200), ints(n, 1)))),
+    "an activation behind a flatten": (MAP, NEW, lambda n: n.put("Relu", n.put("Flatten", n.put(
+        "Conv", "x", n.normal(3, 4, 3, 3), n.normal(3))))),
+    "a view twice": (MAP, NEW, lambda n: twice(n, n.put("Flatten", n.put("Conv", "x",
+                                                                         n.normal(2, 4, 3, 3))))),
+    "conv on a line": (LINE, NEW, lambda n: n.put("Relu", n.put("Conv", "x", n.normal(3, 4, 3), n.normal(3),
+                                                                pads=[1, 2], strides=[2], dilations=[2]))),
+    "depthwise conv on a line": (LINE, OLD, lambda n: n.put("Conv", "x", n.normal(8, 1, 4), group=4,
+                                                            auto_pad="SAME_UPPER")),
+    "max pool on a line": (LINE, NEW, one("MaxPool", kernel_shape=[3], strides=[2], pads=[1, 0])),
+    "average pool on a line": (LINE, NEW, one("AveragePool", kernel_shape=[3], strides=[2])),
+    "global average pool on a line": (LINE, NEW, one("GlobalAveragePool")),
+    "global max pool on a line": (LINE, NEW, one("GlobalMaxPool")),
+    "reduce mean on a line": (LINE, NEW, one("ReduceMean", (2,), keepdims=0)),
+    "batch norm on a line": (LINE, NEW, lambda n: norm(n, "x")),
+    "conv, batch norm, relu on a line": (LINE, NEW, lambda n: n.put("Relu", norm(n, n.put(
+        "Conv", "x", n.normal(4, 4, 3))))),
+    "conv transpose": (SMALL, NEW, turned((4, 3, 3, 2), strides=[2, 3], pads=[1, 0, 0, 1])),
+    "conv transpose, output padding": (SMALL, OLD, turned((4, 2, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1],
+                                                        output_padding=[1, 1])),
+    "conv transpose, grouped, dilated": (SMALL, NEW, turned((4, 3, 2, 2), group=2, dilations=[2, 1])),
+    "conv transpose, depthwise": (SMALL, NEW, turned((4, 1, 4, 4), group=4, strides=[2, 2],
+                                                  pads=[1, 1, 1, 1])),
+    "conv transpose, same upper": (SMALL, NEW, turned((4, 2, 4, 3), strides=[2, 2], auto_pad="SAME_UPPER")),
+    "conv transpose, same lower": (SMALL, NEW, turned((4, 2, 4, 3), strides=[2, 2], auto_pad="SAME_LOWER")),
+    "conv transpose to a shape": (SMALL, NEW, turned((4, 2, 3, 3), strides=[2, 2], output_shape=[6, 4])),
+    "conv transpose that cuts": (SMALL, NEW, turned((4, 2, 2, 2), pads=[2, 0, 2, 0], strides=[2, 2])),
+    "conv transpose on a line": (LINE, NEW, turned((4, 2, 4), strides=[3], pads=[1, 2], output_padding=[1])),
+    "residual block on a line": (LINE, NEW, residual),
 }  # fmt: skip

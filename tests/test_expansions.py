@@ -2,6 +2,7 @@
 """ONNX nodes written as simpler ones: ONNX Runtime's meaning, and certificates that the checker accepts."""
 
 import numpy as np
+import onnx
 import pytest
 from onnx_forms_expanded import FORMS, MAP, NEW
 from onnx_nets import Net
@@ -9,10 +10,12 @@ from test_frontends import compare
 
 from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
+from tinybound.certify import certificate
 from tinybound.checker import check_certificate
 from tinybound.errors import CompileError
 from tinybound.frontends import load_onnx
 from tinybound.options import Options
+from tinybound.targets.plan import make_plan
 
 
 def saved(form, tmp_path):
@@ -31,7 +34,8 @@ def test_the_float_meaning_is_onnx_runtimes(form, tmp_path):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_checker_expands_in_its_own_way(form, tmp_path):
+def test_the_checker_expands_in_its_own_way(form, tmp_path, monkeypatch):
+    monkeypatch.setattr(certificate, "_budget", lambda _: 400)  # the search is not the subject
     path, shape = saved(form, tmp_path)
     build = compile_model(path, tmp_path / "build", Options(domain="-1,1", target="c"))
     low = np.random.default_rng(1).uniform(-1, 0.9, shape[1:])
@@ -50,9 +54,63 @@ def test_the_checker_expands_in_its_own_way(form, tmp_path):
         (lambda n: n.put("Unsqueeze", "x", n.constant([2, 2], np.int64)), "axes that leave the batch"),
         (lambda n: n.put("ReduceMean", "x", n.constant([1], np.int64)), "mean over axes"),
         (lambda n: n.put("ReduceMean", "x", n.put("Shape", "x")), "leave the batch axis alone"),
+        (lambda n: n.put("Dropout", "x", "", n.constant(True, bool)), "a Dropout in training mode"),
+        (lambda n: n.put("Slice", "x", *(n.constant([v], np.int64) for v in (0, 0, 0))), "a batch of one"),
+        (lambda n: n.put("Tile", "x", n.constant([2, 1, 1, 1], np.int64)), "a batch of one"),
+        (lambda n: n.put("Pad", "x", n.constant([0] * 7 + [1], np.int64), n.constant(0.5)), "with 0.5"),
+        (lambda n: n.put("Gather", "x", n.constant([0], np.int64)), "not along the batch axis"),
+        (lambda n: n.put("Gather", "x", n.constant([9], np.int64), axis=2), "malformed Gather"),
+        (lambda n: n.put("Expand", "x", n.constant([1 << 20, 1, 1, 1, 1], np.int64)), "at most"),
+        (lambda n: n.put("Split", "x", n.constant([3, 2], np.int64), outputs=2, axis=1), "add up"),
     ],
 )
 def test_what_an_expansion_refuses(write, message, tmp_path):
     net = Net(*MAP, opset=NEW)
     with pytest.raises(CompileError, match=message):
         load_onnx(net.save(tmp_path, write(net)))
+
+
+@pytest.mark.parametrize("domain", ["tinybound", ""])
+def test_what_expansions_write_is_no_op_of_a_file(domain, tmp_path):
+    net = Net(*MAP, opset=NEW)
+    net.put("Relu", "x")
+    path = net.save(tmp_path, "relu0")
+    model = onnx.load(path)
+    model.graph.node[0].op_type, model.graph.node[0].domain = "Take", domain
+    model.opset_import.add(domain="tinybound", version=1)
+    onnx.save(model, path)
+
+    with pytest.raises(CompileError, match=r"unsupported node|Take"):
+        load_onnx(path)
+
+
+def separable(net, h, channels, stride):
+    """A depthwise and a pointwise convolution on a line, with batch normalisations and Relus."""
+    h = net.put("Conv", h, net.normal(8, 1, 3), group=8, pads=[1, 1], strides=[stride])
+    h = net.put("Relu", norm(net, h, 8))
+    return net.put("Relu", norm(net, net.put("Conv", h, net.normal(channels, 8, 1)), channels))
+
+
+def norm(net, h, channels):
+    parts = [net.constant(net.rng.uniform(0.5, 1.5, channels)) for _ in range(4)]
+    return net.put("BatchNormalization", h, *parts)
+
+
+def test_a_separable_network_on_a_line_runs_as_one_on_a_map(tmp_path):
+    net = Net(1, 4, 48, opset=NEW, seed=3)
+    h = net.put("Conv", "x", net.normal(8, 4, 5), net.normal(8), pads=[2, 2], strides=[2])
+    h = separable(net, net.put("Relu", norm(net, h, 8)), 8, 2)
+    h = net.put("Add", h, separable(net, h, 8, 1))
+    h = net.put("Flatten", net.put("GlobalAveragePool", h))
+    path = net.save(tmp_path, net.put("Gemm", h, net.normal(8, 3), net.normal(3)))
+    build = compile_model(path, tmp_path / "build", Options(domain="-1,1", target="c"))
+
+    kinds = [type(node.op).__name__ for node in build.graph.nodes]
+    report = build.verify(["host", "cortex-m4"])
+
+    assert report.ok, report
+    # Every layer keeps its one Requantise; a Reshape puts the row in, another one takes the map away.
+    sums = kinds.count("Conv") + kinds.count("Dense") + kinds.count("Add") + kinds.count("AveragePool")
+    assert (kinds.count("Conv"), sums, kinds.count("Requantise"), kinds.count("Reshape")) == (5, 8, 8, 2)
+    steps = [step.kind for step in make_plan(build.graph).steps]
+    assert steps.count("reorder") == 1, steps

@@ -29,7 +29,7 @@ ALLOWED = {
     "checker": set(),  # independent: nothing of ours
     "arrays": set(),
     "boxes": {"errors", "graph", "arrays"},
-    "options": {"errors"},
+    "options": {"errors", "ops"},  # the names of modes
     "network_file": LOW | {"graph", "ops"},
     "build_folder": {"errors", "network_file"},
     "pipeline": LOW

@@ -184,7 +184,7 @@ def test_another_golden_model(command, plant, monkeypatch):
     build = plant("c", lambda name, text: text + "\n" if name == "controller2.c" else text, scales="pow2")
 
     class HalfUp(Exact):
-        def requantise(self, x, m, s, zero_in, zero, lo, hi):
+        def requantise(self, x, m, s, zero_in, zero, lo, hi, mode):
             each = (-1, *(1,) * (np.ndim(x) - 1))
             m, s = (np.asarray(a, np.int64).reshape(each) for a in (m, s))
             return np.clip((((x - zero_in) * m + ((1 << s) >> 1)) >> s) + zero, lo, hi)
@@ -219,8 +219,8 @@ class WithoutSigns(Interval):
 class WithoutTies(Interval):
     """The upper end rounds half down."""
 
-    def requantise(self, x, m, s, zero_in, zero, lo, hi):
-        low, high = super().requantise(x, m, s, zero_in, zero, lo, hi)
+    def requantise(self, x, m, s, zero_in, zero, lo, hi, mode):
+        low, high = super().requantise(x, m, s, zero_in, zero, lo, hi, mode)
         return low, np.maximum(low, high - (high < hi))
 
 

@@ -15,7 +15,7 @@ from .forms import LIMIT, Change, Form, meet, tighten
 from .pairs import Affine, Rounding, Step, Sum, Table
 from .pools import Maximum
 from .relax import Choice, Corners, Envelope, choose_step
-from .rounding import TINY, Floats, Ints, U, above, below, down, half_even, lattice, slack, times, up
+from .rounding import TINY, Floats, Ints, U, above, below, down, lattice, moved, rounded, slack, times, up
 from .tables import Pointwise
 
 FREE = (-np.inf, np.inf)
@@ -102,7 +102,7 @@ class Analysis:
                 return self._maximum(xs[0].gather(data)).reshape(step.shape)
             case "Table":
                 return self._table(xs[0], data)
-            case "Transpose":
+            case "Take" | "Transpose":
                 return xs[0].gather(data)
             case _:
                 return xs[0].reshape(step.shape)
@@ -234,8 +234,8 @@ class Analysis:
 
     def _requantise(self, x: State, t: Rounding) -> State:
         first, last = lattice(x.box[2], x.box[3], t.step, t.span)
-        q = [np.clip(half_even(n, t.m, t.s) + t.zero, t.lo, t.hi) - t.zero for n in (first, last)]
-        half = above(t.scale / 2)
+        q = [np.clip(rounded(n, t.m, t.s, t.mode) + t.zero, t.lo, t.hi) - t.zero for n in (first, last)]
+        half = moved(t.scale, t.s, t.mode)
         env = Envelope(half, half, times(q[0], t.scale)[0], times(q[1], t.scale)[1])
         if t.gain is None:
             return self._step(x, env, t.limits)

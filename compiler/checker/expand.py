@@ -3,73 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
-from onnx import helper
-
+from .expand_lines import EXPANSIONS as LINES
+from .expand_takes import EXPANSIONS as TAKES
+from .expand_transposed import conv_transpose
 from .files import need
-from .layers import Shape, fresh
-
-
-@dataclass
-class Place:
-    """A node to expand: shapes of computed tensors (no batch axis), constants, names in use."""
-
-    name: str
-    op: str
-    inputs: list[str]
-    out: str
-    attributes: dict[str, Any]
-    shapes: Mapping[str, Shape]
-    constants: dict[str, NDArray[Any]]
-    values: set[str]
-    parts: list[Any] = field(default_factory=list)
-
-    def first(self) -> Shape:
-        """Shape of the first input, a computed one."""
-        need(self.inputs[0] in self.shapes, f"{self.name}: a constant as first input")
-        return self.shapes[self.inputs[0]]
-
-    def only(self, *allowed: str) -> None:
-        """No attribute but these."""
-        odd = set(self.attributes) - set(allowed)
-        need(not odd, f"{self.name}: attribute {sorted(odd)[:1]}")
-
-    def axes(self, rank: int) -> list[int] | None:
-        """Given axes of a tensor of `rank`, batch axis counted but not among them."""
-        given = self.attributes.get("axes")
-        if len(self.inputs) > 1 and self.inputs[1]:
-            need(self.inputs[1] in self.constants and given is None, f"{self.name}: axes not constant")
-            given = self.constants[self.inputs[1]].ravel().tolist()
-        if given is None:
-            return None
-        rank = len(given) + rank if self.op == "Unsqueeze" else rank
-        need(all(-rank <= a < rank for a in given), f"{self.name}: axes {given}")
-        found = sorted(int(a) % rank for a in given)
-        need(0 not in found and len(set(found)) == len(found), f"{self.name}: axes {given}")
-        return found
-
-    def put(self, op: str, inputs: list[str], suffix: str = "", **attributes: Any) -> str:
-        """A simpler node; the last one has no suffix and keeps name and output."""
-        out, name = (self.free(suffix), f"{self.name}.{suffix}") if suffix else (self.out, self.name)
-        self.parts.append(helper.make_node(op, inputs, [out], name=name, **attributes))
-        return out
-
-    def reshape(self, source: str, shape: Shape, suffix: str = "") -> str:
-        """The same elements under another shape (no batch axis)."""
-        target = self.free(f"{suffix or 'target'}.shape")
-        self.constants[target] = np.array((1, *shape))
-        return self.put("Reshape", [source, target], suffix)
-
-    def free(self, suffix: str) -> str:
-        """An unused tensor name."""
-        name = fresh(f"{self.out}.{suffix}", self.values)
-        self.values.add(name)
-        return name
+from .place import OWN, Place
 
 
 def _squeeze(p: Place) -> bool:
@@ -114,9 +54,26 @@ def _reduce_mean(p: Place) -> bool:
     return True
 
 
+def _dropout(p: Place) -> bool:
+    p.only("ratio", "seed", "is_test")
+    known = [p.constants[i] for i in p.inputs[1:] if i in p.constants]
+    need(len(known) == sum(1 for i in p.inputs[1:] if i), f"{p.name}: a ratio or mode that is computed")
+    training = len(p.inputs) > 2 and p.inputs[2] and p.constants[p.inputs[2]].any()
+    keeps = p.inputs[1:2] and p.inputs[1] and not p.constants[p.inputs[1]].any()
+    need(not training or keeps, f"{p.name}: a dropout in training mode")
+    p.put("Identity", p.inputs[:1])
+    return True
+
+
 EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
+    ("", "Dropout"): _dropout,
     ("", "Squeeze"): _squeeze,
     ("", "Unsqueeze"): _unsqueeze,
     ("", "GlobalMaxPool"): _global_max_pool,
     ("", "ReduceMean"): _reduce_mean,
+    ("", "ConvTranspose"): conv_transpose,
+    **LINES,
+    **TAKES,
 }
+
+__all__ = ["EXPANSIONS", "OWN", "Place"]

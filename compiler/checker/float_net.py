@@ -15,7 +15,7 @@ from .onnx_file import Reader, Scaled, result_shape
 from .onnx_ops import exact
 
 SUMS = ("Conv", "Dense", "Add", "AveragePool")
-KEEPS = ("MaxPool", "Reshape", "Transpose")
+KEEPS = ("MaxPool", "Reshape", "Take", "Transpose")
 FREE = {"lo": -np.inf, "hi": np.inf}
 
 
@@ -160,7 +160,7 @@ def _activate(net: Network, known: dict[str, Scaled]) -> None:
         name = fresh(f"{layer.name}.activation", names)
         values.add(inner)
         names.add(name)
-        swallowed = layer.op in SUMS and outer in known and known[outer][1] == -128
+        swallowed = layer.op in SUMS and outer in known and known[outer][1] == known[outer][2]
         layer.output = inner
         net.layers.append(
             Layer(name, "Clip", (inner,), outer, {"lo": 0.0 if swallowed else -np.inf, "hi": np.inf})

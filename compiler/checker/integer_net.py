@@ -12,10 +12,11 @@ import numpy as np
 
 from .files import Rejected, integer, integers, mapping, need, rational, sequence, shape_of, text, texts
 from .layers import Layer, Meaning, Network, Shape, output_shape
-from .rounding import Ints, half_even
+from .rounding import Ints, rounded
 
 FORMAT = "tinybound-network-1"
 SUMS = ("Conv", "Dense", "Add", "AveragePool")
+MODES = ("half-even", "tflite-single", "tflite-double")
 Span = tuple[Ints, Ints]
 # Per op: scalar fields with their limits, tuple fields with their lengths, arrays.
 _BYTE, _PAIR = (-128, 127), {"strides": 2, "dilations": 2}
@@ -39,6 +40,7 @@ _FIELDS: dict[str, tuple[dict[str, tuple[int, int]], dict[str, int | None], set[
         {"multiplier", "shift"},
     ),
     "Reshape": ({}, {"target": None}, set()),
+    "Take": ({"zero": _BYTE}, {"size": None}, {"positions"}),
     "Transpose": ({}, {"size": None, "perm": None}, set()),
     "Table": ({"first": (-128, -128)}, {}, {"entries"}),
     "Softmax": ({}, {}, {"table"}),
@@ -68,7 +70,7 @@ def read_network(data: dict[str, Any], arrays: dict[str, Ints], bits: int | None
     need((bits is not None) == bool(pooled), f"bits {bits} for a network with {len(pooled)} pool layers")
     _check_structure(net)
     for layer in layers:
-        if layer.op in SUMS or layer.op in ("Requantise", "Table", "Softmax"):
+        if layer.op in (*SUMS, "Requantise", "Softmax", "Table", "Take"):
             _check_numbers(net, layer)
     _check_ranges(net)  # at 8 bits, as the file describes it
     for layer in pooled:
@@ -83,15 +85,18 @@ def _layer(entry: Any, arrays: dict[str, Ints]) -> Layer:
     op = text(entry["op"], name)
     need(op in _FIELDS, f"{name}: op {op!r}")
     scalars, tuples, named = _FIELDS[op]
-    more = {"total"} if op == "AveragePool" else set()
+    more = {"AveragePool": {"total"}, "Requantise": {"mode"}}.get(op, set())
     found = mapping(entry["fields"], name, set(scalars) | set(tuples) | more)
     need(sorted(named) == entry["arrays"], f"{name}: arrays {entry['arrays']}")
-    need(not more or found["total"] is True, f"{name}: an average that is no total")
+    need(op != "AveragePool" or found["total"] is True, f"{name}: an average that is no total")
     fields: dict[str, Any] = {k: integer(found[k], f"{name}.{k}", *ends) for k, ends in scalars.items()}
     fields.update({k: integers(found[k], f"{name}.{k}", 0, 1 << 24, n) for k, n in tuples.items()})
     for key in named:
         need(f"{name}.{key}" in arrays, f"network.npz: no {name}.{key}")
         fields[key] = arrays[f"{name}.{key}"]
+    if op == "Requantise":
+        fields["mode"] = text(found["mode"], f"{name}.mode")
+        need(fields["mode"] in MODES, f"{name}: mode {fields['mode']!r}")
     if op in ("Conv", "Dense"):
         need(fields["bits"] == 8, f"{name}: bits {fields['bits']} in the file")
     code, origin = text(entry["code"], name), text(entry["origin"], name)
@@ -135,7 +140,7 @@ def _check_numbers(net: Network, layer: Layer) -> None:
     ins = [net.meanings[n] for n in layer.inputs]
     if layer.op == "Add":
         need((f["za"], f["zb"]) == (ins[0].zero, ins[1].zero), f"{name}: zero points")
-    elif layer.op in SUMS:
+    elif layer.op in (*SUMS, "Take"):
         need(f["zero"] == ins[0].zero, f"{name}: zero point")
     if layer.op in SUMS:
         need(out.zero == 0, f"{name}: a sum with a zero point")
@@ -202,6 +207,19 @@ def _check_ranges(net: Network) -> None:
         need(found == said, f"{name}: range {said}, derived {found}")
 
 
+def rule(net: Network) -> str:
+    """What every Requantise rounds by, as a certificate says it; those of Add and AveragePool to even."""
+    makers = {layer.output: layer.op for layer in net.layers}
+    modes: dict[bool, set[str]] = {True: set(), False: set()}
+    for layer in net.layers:
+        if layer.op == "Requantise":
+            modes[makers.get(layer.inputs[0]) in ("Add", "AveragePool")].add(layer.fields["mode"])
+    need(modes[True] <= {"half-even"}, "a mode behind Add or AveragePool")
+    need(len(modes[False]) <= 1, f"several modes: {sorted(modes[False])}")
+    mode = "".join(modes[False])
+    return mode if mode.startswith("tflite") else "onnx"
+
+
 def spans(net: Network, at: dict[str, Span] | None = None) -> dict[str, Span]:
     """Exact ranges of every value, element by element, from those of the inputs (int8 by default). From equal
     ends it is the network itself."""
@@ -243,14 +261,18 @@ def _span(layer: Layer, xs: list[Span], shape: Shape) -> Span:
     if layer.op == "Requantise":
         each = (-1, *(1,) * (low.ndim - 1))
         m, s = f["multiplier"].reshape(each), f["shift"].reshape(each)
-        a, b = (np.clip(half_even(end - f["zero_in"], m, s) + f["zero"], f["lo"], f["hi"]) for end in xs[0])
-        return a, b
+        ends_q = [rounded(end - f["zero_in"], m, s, f["mode"]) + f["zero"] for end in xs[0]]
+        return np.clip(ends_q[0], f["lo"], f["hi"]), np.clip(ends_q[1], f["lo"], f["hi"])
     if layer.op == "MaxPool":
         index = f["index"]
         a, b = (
             np.where(index >= 0, end.reshape(-1)[np.maximum(index, 0)], -(1 << 62)) for end in (low, high)
         )
         return a.max(axis=1).reshape(shape), b.max(axis=1).reshape(shape)
+    if layer.op == "Take":
+        at = f["positions"]
+        a, b = (np.where(at < 0, f["zero"], end.ravel()[at]) for end in (low, high))
+        return a, b
     if layer.op == "Reshape":
         return low.reshape(shape), high.reshape(shape)
     if layer.op == "Transpose":

@@ -102,6 +102,10 @@ def output_shape(layer: Layer, shapes: list[Shape]) -> Shape:
         target = tuple(f["target"])
         need(min(target, default=0) > 0 and np.prod(target) == np.prod(first), f"{layer.name}: reshape")
         return target
+    if layer.op == "Take":
+        at = f["positions"]
+        need(at.size and at.min() >= -1 and at.max() < np.prod(first), f"{layer.name}: positions")
+        return tuple(at.shape)
     if layer.op == "Transpose":
         need(sorted(f["perm"]) == list(range(len(first))), f"{layer.name}: perm {f['perm']}")
         return tuple(first[axis] for axis in f["perm"])

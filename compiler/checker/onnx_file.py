@@ -6,22 +6,37 @@ Only what tinybound compiles is understood; anything else, an unknown attribute 
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
-from .expand import EXPANSIONS, Place
+from .constants import moved, tensor_array
+from .expand import EXPANSIONS, OWN, Place
+from .expand_qonnx import QONNX
+from .expand_quantised import QUANTISED
 from .files import MAX_ELEMENTS, Rejected, need
+from .functions import NAMES
 from .layers import Layer, Network, Shape, fresh, output_shape
 from .onnx_ops import Node, parse
 
 Array = NDArray[Any]
-Scaled = tuple[Fraction, int]  # scale and zero point of an activation, uint8 taken as q - 128
-_MOVES = {"Constant", "Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Cast", "Transpose", "Reshape"}
+Scaled = tuple[Fraction, int, int, int]  # scale, zero point, lowest and highest integer; uint8 as q - 128
+_CARRY = {"MaxPool", "Reshape", "Flatten", "Transpose"}  # move integers as they move reals
+_ALL = EXPANSIONS | QUANTISED | QONNX
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A value under another shape, and the Reshape that would make it so."""
+
+    name: str
+    tensor: str
+    shape: Shape
 
 
 class Reader:
@@ -36,11 +51,17 @@ class Reader:
         self.constants: dict[str, Array] = {}
         for tensor in self.graph.initializer:
             need(tensor.name not in self.constants, f"{tensor.name}: two initializers")
-            self.constants[tensor.name] = self._array(tensor)
+            self.constants[tensor.name] = tensor_array(tensor)
         self.alias: dict[str, str] = {}
         self.known: dict[str, Scaled] = {}
         self.marks: dict[str, Scaled] = {}  # integer tensor -> its quantisation
         self.kinds: dict[str, Any] = {}
+        self.moved: dict[str, str] = {}  # integer tensor -> the graph input that it only moves
+        self.reads = Counter(
+            [i for n in self.graph.node for i in n.input] + [e.name for e in self.graph.output]
+        )
+        self.seen: dict[str, Seen] = {}  # tensors whose value has another shape
+        self.shaped: dict[tuple[str, Seen], str] = {}
         self.values: set[str] = {t for n in self.graph.node for t in n.output}
         self.values |= {entry.name for entry in self.graph.input}
         entries = [e for e in self.graph.input if e.name not in self.constants]
@@ -55,13 +76,7 @@ class Reader:
                 twice = out in self.alias or out in self.constants
                 need(not (out and twice), f"{out}: computed twice")
             self._take(proto)
-
-    def _array(self, tensor: Any) -> Array:
-        outside = tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data
-        need(not outside, f"{tensor.name}: data in another file")
-        need(np.prod([float(n) for n in tensor.dims]) <= MAX_ELEMENTS, f"{tensor.name}: too large")
-        need(all(n >= 0 for n in tensor.dims), f"{tensor.name}: a negative extent")
-        return np.asarray(numpy_helper.to_array(tensor))
+        self.alias |= {out: self._placed(out) for out in self.net.outputs if out in self.alias}
 
     def _input(self, entry: Any) -> Shape:
         tensor, types = entry.type.tensor_type, onnx.TensorProto
@@ -69,7 +84,7 @@ class Reader:
         whole = {types.INT8: np.int8, types.UINT8: np.uint8}
         need(tensor.elem_type in kinds or tensor.elem_type in whole, f"{entry.name}: type of the input")
         if tensor.elem_type in whole:
-            self.kinds[entry.name] = whole[tensor.elem_type]
+            self.kinds[entry.name], self.moved[entry.name] = whole[tensor.elem_type], entry.name
         sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in tensor.shape.dim]
         need(all(n > 0 for n in sizes[1:]), f"{entry.name}: a dynamic shape")
         need(np.prod([float(n) for n in sizes[1:]]) <= MAX_ELEMENTS, f"{entry.name}: too large")
@@ -78,7 +93,7 @@ class Reader:
         need(not sizes or sizes[0] in (0, 1), f"{entry.name}: a batch of {sizes[:1]}")
         return tuple(sizes[1:]) or (1,)
 
-    def _take(self, proto: Any) -> None:
+    def _take(self, proto: Any, own: bool = False) -> None:
         name, op = proto.name or f"{proto.op_type}_{proto.output[0]}", proto.op_type
         inputs, out = list(proto.input), proto.output[0]
         attributes = {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in proto.attribute}
@@ -86,30 +101,39 @@ class Reader:
         missing = [i for i in inputs if i and i not in self.alias and i not in self.constants]
         need(not missing, f"{name}: reads {missing[:1]}, which is not computed")
         live = [i for i in inputs if i in self.alias]
-        expansion = EXPANSIONS.get((proto.domain.removeprefix("ai.onnx"), op)) if live else None
+        key = (proto.domain.removeprefix("ai.onnx"), op)
+        expansion = _ALL.get(key) if live or key[0] else None
         if expansion is not None:
-            shapes = {i: self.net.shapes[value] for i, value in self.alias.items()}
-            place = Place(name, op, inputs, out, attributes, shapes, self.constants, self.values)
+            shapes = {i: self._shape(i) for i in self.alias}
+            outputs = list(proto.output)
+            place = Place(
+                name, op, inputs, attributes, shapes, self.constants, self.values, outputs, self.opset
+            )
             if expansion(place):
                 for part in place.parts:
-                    self._take(part)
+                    self._take(part, own=True)
                 return
-        need(proto.domain in ("", "ai.onnx"), f"{name}: domain {proto.domain!r}")
+        standard = proto.domain in ("", "ai.onnx")
+        need(standard or (own and proto.domain == OWN), f"{name}: domain {proto.domain!r}")
         if op == "QuantizeLinear" and live:
             self._quantise(name, inputs, out, attributes)
         elif op == "DequantizeLinear":
             self._dequantise(name, inputs, out, attributes)
-        elif op in ("Identity", "Dropout") and live:
-            flags = [self.constants.get(i) for i in inputs[2:] if i]
-            need(all(f is not None and not f.any() for f in flags), f"{name}: a dropout in training mode")
+        elif op == "Clip" and inputs[0] in self.kinds:
+            self._narrow(name, inputs, out, attributes)
+        elif op == "Identity" and live:
             self.alias[out] = self.alias[inputs[0]]
-            for held in (self.marks, self.kinds):
-                if inputs[0] in held:
-                    held[out] = held[inputs[0]]
+            self._carry(inputs[0], out)
+            self._see(inputs[0], out)
         elif not live or op == "Shape":
-            need(op in _MOVES | {"Identity"}, f"{name}: the checker computes no {op} of constants")
-            self.constants[out] = self._constant(name, op, inputs, attributes)
+            if op == "Shape":
+                need(not attributes, f"{name}: attributes")
+                shape = (1, *self._shape(inputs[0])) if live else self.constants[inputs[0]].shape
+                self.constants[out] = np.array(shape)
+            else:
+                self.constants[out] = moved(name, op, [self.constants[i] for i in inputs if i], attributes)
         else:
+            op = op if standard else f"{OWN}.{op}"
             self._layer(Node(name, op, attributes, [], [], self.opset), inputs, out)
 
     def _parameters(self, name: str, inputs: list[str], kind: Any) -> tuple[Array, Array]:
@@ -126,7 +150,7 @@ class Reader:
         scale, zero = self._parameters(name, inputs, kind)
         need(scale.size == 1 and zero.dtype in (np.int8, np.uint8), f"{name}: not int8 or uint8 per tensor")
         shift = 128 if zero.dtype == np.uint8 else 0
-        return Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift
+        return Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, -128, 127
 
     def _quantise(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
         need(set(attributes) <= {"axis", "saturate", "output_dtype"}, f"{name}: attributes")
@@ -136,11 +160,49 @@ class Reader:
         elif attributes.get("output_dtype"):
             kind = onnx.helper.tensor_dtype_to_np_dtype(attributes["output_dtype"])
         scale = self._activation(name, inputs, kind)
-        if self.known.setdefault(value, scale) != scale:  # quantised again, otherwise: an activation between
-            again = fresh(f"{value}.{out}", self.values)
-            self._append(Layer(f"{out}.again", "Clip", (value,), again, {"lo": -np.inf, "hi": np.inf}))
-            self.known[again], value = scale, again
-        self.alias[out], self.marks[out], self.kinds[out] = value, scale, kind
+        self.alias[out], self.marks[out], self.kinds[out] = self._known(value, scale, out), scale, kind
+        self._see(inputs[0], out)
+
+    def _known(self, value: str, scale: Scaled, out: str) -> str:
+        """The value that has this quantisation: where `value` has another, an activation behind it."""
+        if self.known.setdefault(value, scale) == scale:
+            return value
+        again = fresh(f"{value}.{out}", self.values)
+        self._append(Layer(f"{out}.again", "Clip", (value,), again, {"lo": -np.inf, "hi": np.inf}))
+        self.known[again] = scale
+        return again
+
+    def _carry(self, source: str, out: str) -> None:
+        holders: tuple[dict[str, Any], ...] = (self.marks, self.kinds, self.moved)
+        for held in holders:
+            if source in held:
+                held[out] = held[source]
+
+    def _see(self, source: str, out: str) -> None:
+        if source in self.seen:
+            self.seen[out] = self.seen[source]
+
+    def _narrow(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
+        """A Clip of integers limits what is stored."""
+        source, value = inputs[0], self.alias[inputs[0]]
+        need(source in self.marks and not attributes, f"{name}: computes with integers")
+        scale, zero, *ends = self.marks[source]
+        for i, given in enumerate(inputs[1:3]):
+            if given:
+                limit = self.constants.get(given)
+                need(limit is not None and limit.size == 1, f"{name}: a limit that is not constant")
+                assert limit is not None
+                end = int(limit.ravel()[0]) - (128 if self.kinds[source] == np.uint8 else 0)
+                ends[i] = min(ends[i], end) if i else max(ends[i], end)
+        need(ends[0] < ends[1], f"{name}: limits")
+        narrow = (scale, zero, ends[0], ends[1])
+        shared = [t for t in self.kinds if t != source and self.alias[t] == value]
+        alone = not shared and self.reads[source] <= 1 and value not in self.net.inputs
+        if alone and self.known.get(value) == self.marks[source]:
+            self.known[value] = narrow
+        value = self._known(value, narrow, out)
+        self.alias[out], self.marks[out], self.kinds[out] = value, narrow, self.kinds[source]
+        self._see(source, out)
 
     def _dequantise(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
         need(set(attributes) <= {"axis"} or not attributes.get("block_size"), f"{name}: attributes")
@@ -164,59 +226,68 @@ class Reader:
             return
         scale_here = self._activation(name, inputs, self.kinds.get(source, np.uint8))
         value = self.alias[source]
-        if source in self.net.inputs and source in self.kinds:
-            self.known[value] = scale_here
+        if source in self.moved:
+            known = self.known.setdefault(self.moved[source], scale_here)
         else:
-            need(self.marks.get(source) == scale_here, f"{name}: another scale than its QuantizeLinear")
+            need(source in self.marks, f"{name}: dequantises what is not integer")
+            known = self.marks[source]
+        need(known[:2] == scale_here[:2], f"{name}: another scale than its QuantizeLinear")
         self.alias[out] = value
-
-    def _constant(self, name: str, op: str, inputs: list[str], attributes: dict[str, Any]) -> Array:
-        """Constants that are only moved; no arithmetic."""
-        xs = [self.constants[i] for i in inputs if i and i in self.constants]
-        axes = attributes.get("axes", tuple(int(v) for v in xs[1].ravel()) if len(xs) > 1 else ())
-        if op == "Constant":
-            need(len(attributes) == 1, f"{name}: attributes")
-            ((kind, value),) = attributes.items()
-            dtype = {
-                "value_int": np.int64,
-                "value_ints": np.int64,
-                "value_float": np.float32,
-                "value_floats": np.float32,
-            }
-            need(kind == "value" or kind in dtype, f"{name}: {kind}")
-            return self._array(value) if kind == "value" else np.array(value, dtype[kind])
-        if op == "Shape":
-            need(not attributes, f"{name}: attributes")
-            live = self.alias.get(inputs[0])
-            return np.array(self.constants[inputs[0]].shape if live is None else (1, *self.net.shapes[live]))
-        if op == "Gather":
-            return np.asarray(np.take(xs[0], xs[1].astype(np.int64), axis=attributes.get("axis", 0)))
-        if op == "Concat":
-            return np.concatenate(xs, axis=attributes["axis"])
-        if op == "Unsqueeze":
-            return np.expand_dims(xs[0], axes)
-        if op == "Squeeze":
-            return np.asarray(np.squeeze(xs[0], axes or None))
-        if op == "Cast":
-            need(attributes["to"] in (1, 6, 7, 11), f"{name}: a cast to type {attributes['to']}")
-            return xs[0].astype({1: np.float32, 6: np.int32, 7: np.int64, 11: np.float64}[attributes["to"]])
-        if op == "Transpose":
-            return xs[0].transpose(attributes.get("perm"))
-        if op == "Reshape":
-            need(not attributes.get("allowzero") and (xs[1] != 0).all(), f"{name}: a zero in a shape")
-            return xs[0].reshape([int(n) for n in xs[1].ravel()])
-        return xs[0]
+        self._see(source, out)
 
     def _layer(self, node: Node, inputs: list[str], out: str) -> None:
         node.constants = [self.constants.get(i) if i else None for i in inputs]
-        node.shapes = [self.net.shapes[self.alias[i]] if i in self.alias else None for i in inputs]
-        kinds = {self.alias[i]: self.kinds[i] for i in inputs if i in self.kinds}
-        need(not kinds, f"{node.name}: computes with integers")
+        node.shapes = [self._shape(i) if i in self.alias else None for i in inputs]
+        whole = [i for i in inputs if i in self.kinds]
+        need(not whole or node.op in _CARRY, f"{node.name}: computes with integers")
+        if whole:
+            self._carry(whole[0], out)
         layer = parse(node)
+        live = [i for i in inputs if i in self.alias]
+        values = tuple(self.alias[i] for i in live)
         layer.name = fresh(node.name, {x.name for x in self.net.layers})
-        layer.inputs, layer.output = tuple(self.alias[i] for i in inputs if i in self.alias), out
-        self._append(layer)
+        if layer.op == "Reshape":  # the same value under another shape
+            self.alias[out], target = values[0], tuple(layer.fields["target"])
+            output_shape(layer, [self.net.shapes[values[0]]])
+            if target != self.net.shapes[values[0]]:
+                self.seen[out] = Seen(layer.name, out, target)
+            return
+        shape = self._shape(live[0])
         self.alias[out] = out
+        if self._looks_through(layer, live):
+            self.alias[out] = fresh(f"{out}.map", self.values)
+            self.seen[out] = Seen(f"{layer.name}.shape", out, shape)
+        elif layer.op == "Take":
+            layer.fields["size"] = self.net.shapes[values[0]]
+        else:
+            values = tuple(self._placed(i) for i in live)
+        layer.inputs, layer.output = values, self.alias[out]
+        self._append(layer)
+
+    def _shape(self, tensor: str) -> Shape:
+        seen = self.seen.get(tensor)
+        return self.net.shapes[self.alias[tensor]] if seen is None else seen.shape
+
+    def _looks_through(self, layer: Layer, live: list[str]) -> bool:
+        """Element by element, or channel by channel: the value's own shape serves as well as the file's."""
+        shapes = {self.net.shapes[self.alias[i]] for i in live}
+        if len(shapes) > 1 or not any(i in self.seen for i in live):
+            return False
+        shape = shapes.pop()
+        if layer.op == "ChannelAffine":
+            return len(shape) in (1, 3) and len(layer.fields["factor"]) == shape[0]
+        return layer.op in {"Add", "Clip", *NAMES}
+
+    def _placed(self, tensor: str) -> str:
+        """A value in the shape that the file gives it: a Reshape, once."""
+        seen, source = self.seen.get(tensor), self.alias[tensor]
+        if seen is None:
+            return source
+        if (source, seen) not in self.shaped:
+            out = fresh(seen.tensor, self.values) if seen.tensor in self.net.shapes else seen.tensor
+            self._append(Layer(seen.name, "Reshape", (source,), out, {"target": seen.shape}))
+            self.shaped[source, seen] = out
+        return self.shaped[source, seen]
 
     def _append(self, layer: Layer) -> None:
         layer.name = fresh(layer.name, {x.name for x in self.net.layers})

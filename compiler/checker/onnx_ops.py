@@ -46,6 +46,7 @@ _ALLOWED = {
     "Reshape": {"allowzero"},
     "Transpose": {"perm"},
     "Softmax": {"axis"},
+    "tinybound.Take": set(),
 }
 
 
@@ -158,6 +159,10 @@ def _moves(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
     """Ops without a window or weights."""
     get, where = node.get, node.name
     match node.op:
+        case "tinybound.Take":
+            at = node.constants[1]
+            need(at is not None, f"{where}: no positions")
+            return "Take", {"positions": at}
         case "HardSigmoid":
             return "HardSigmoid", {"alpha": float(get("alpha", 0.2)), "beta": float(get("beta", 0.5))}
         case "LeakyRelu":

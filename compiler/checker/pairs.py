@@ -51,7 +51,7 @@ class Sum:
 
 @dataclass(frozen=True)
 class Rounding:
-    """q = clip(rhe(n m / 2^s) + zero, lo, hi) on n with y = step * n, beside x = clip(xhat, limits).
+    """q = clip(round(n m / 2^s) + zero, lo, hi) by `mode` on n, y = step * n, beside x = clip(xhat, limits).
     `gain` is S_out m / (2^s S_in) where the input is no sum, else None."""
 
     m: Ints
@@ -64,6 +64,7 @@ class Rounding:
     limits: Limits
     gain: tuple[Floats, Floats] | None
     span: Span
+    mode: str
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ def pair(real: Network, whole: Network) -> list[Step]:
         for key in GEOMETRY:
             same = tuple(np.ravel(q.fields.get(key, ()))) == tuple(np.ravel(f.fields.get(key, ())))
             need(same, f"{q.name}: {key} differs from the float network's")
+        same = np.array_equal(q.fields.get("positions", ()), f.fields.get("positions", ()))
+        need(same, f"{q.name}: other positions than the float network's")
         twin[q.output] = f.output
         if q.op != "Softmax":
             steps.append(Step(q, _data(q, f, whole), whole.shapes[q.output]))
@@ -133,6 +136,8 @@ def _data(q: Layer, f: Layer, net: Network) -> Any:
             entries * unit + abs(entries * unit) * 2.0**-50,
         )
         return Table((low, high), ins[0].scales[0], ins[0].zero, _span(net, q), function(f))
+    if q.op == "Take":
+        return q.fields["positions"]
     if q.op == "Transpose":
         size = net.shapes[q.inputs[0]]
         return np.arange(prod(size)).reshape(size).transpose(q.fields["perm"])
@@ -212,5 +217,5 @@ def _rounding(
     return Rounding(
         spread(m, np.int64), spread(s, np.int64), spread([float(u) for u in unit.scales], np.float64),
         q.fields["zero"], q.fields["lo"], q.fields["hi"], out.scales[0],
-        (f.fields["lo"], f.fields["hi"]), gain, span,
+        (f.fields["lo"], f.fields["hi"]), gain, span, q.fields["mode"],
     )  # fmt: skip

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,34 +14,30 @@ import onnx
 from numpy.typing import NDArray
 
 from ..errors import CompileError
-from ..graph import Graph, Node, Value, check
-from ..ops import BY_ONNX, Clip, Conv, Dense, Softmax
-from ..ops.base import MAX_ELEMENTS, IntegerWeights, OnnxNode, Op, Scaled, Unsupported
-from ..passes.activations import add_activations
-from ..passes.fold_channel_affine import fold_channel_affine
-from ..passes.rewrite import fresh, rebuild
+from ..graph import Node, Value
+from ..ops import BY_ONNX, Add, ChannelAffine, Clip, Conv, Dense, Reshape, Take
+from ..ops.base import MAX_ELEMENTS, OnnxNode, Op, Shape, Unsupported
+from ..ops.function import Function
+from ..passes.rewrite import fresh
+from .annotations import Annotations, Mark
 from .constants import fold
-from .expansions import EXPANSIONS, Site
+from .expansions import EXPANSIONS, REMEDIES, Site
+from .finish import Imported, Walked, finish
 from .model_file import initial_constants, input_specs, opset_of, read_model
-from .qdq import Quantised, activation_scale, quantised_type, weight_of
+from .qdq import Quantised
 
-PASS_THROUGH = ("Identity", "Dropout")
+OWN = "tinybound"  # domain of ops that only expansions write
 ELEMENTWISE_CONSTANT = ("Add", "Sub", "Mul")
-SUPPORTED = tuple(sorted({*BY_ONNX, *(op for domain, op in EXPANSIONS if not domain)}))
+SUPPORTED = tuple(sorted({*(op for op in BY_ONNX if "." not in op), *(op for _, op in EXPANSIONS)}))
 
 
 @dataclass(frozen=True)
-class Imported:
-    """The normalised float graph and what the file says of quantisation, by value and by node name."""
+class View:
+    """A value under another shape: the Reshape `name` that gives `tensor`, if an op has to see it."""
 
-    graph: Graph
-    activations: dict[str, Scaled] = field(default_factory=dict)
-    weights: dict[str, IntegerWeights] = field(default_factory=dict)
-
-    @property
-    def quantised(self) -> bool:
-        """Whether the file is a quantised model."""
-        return bool(self.activations)
+    name: str
+    tensor: str
+    shape: Shape
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def load_onnx(path: Path) -> Imported:
             walk.take(node)
         if walk.problems:
             raise UnsupportedModel(str(path), walk.problems)
-        return walk.finish()
+        return finish(walk.walked())
     except UnicodeDecodeError as error:  # protobuf decodes a text where it is first read
         raise CompileError(
             str(path), "a name that is not UTF-8", "an ONNX model", "another export"
@@ -88,25 +85,25 @@ class _Walk:
     def __init__(self, model: onnx.ModelProto, path: Path) -> None:
         self.model, self.path, self.opset = model, path, opset_of(model)
         self.constants: dict[str, NDArray[Any]] = initial_constants(model)
-        self.from_integers: dict[str, Quantised] = {}  # dequantised constants
         self.values: dict[str, Value] = {}
         self.alias: dict[str, str] = {}  # ONNX tensor -> value of the graph
-        self.scales: dict[str, Scaled] = {}  # ONNX quantised tensor -> its scale
-        self.activations: dict[str, Scaled] = {}
+        self.views: dict[str, View] = {}  # ONNX tensors whose value has another shape
         self.sources: dict[str, tuple[Quantised | None, Quantised | None]] = {}
+        self.placed: dict[tuple[str, View], str] = {}  # (value, view of it) -> what a Reshape gives
         self.nodes: list[Node] = []
         self.problems: list[Problem] = []
         self.lost: set[str] = set()  # outputs of unsupported nodes
-        self.kinds: dict[str, Any] = {}  # integer tensor -> its numpy type
-        self.integer_inputs: set[str] = set()
-        self.names = {t for n in model.graph.node for t in n.output} | {e.name for e in model.graph.input}
         self.inputs = tuple(spec.name for spec in input_specs(model))
+        readers = Counter(
+            [*(i for n in model.graph.node for i in n.input), *(e.name for e in model.graph.output)]
+        )
+        self.quantised = Annotations(self.constants, self.alias, self.inputs, readers, self._again)
+        self.names = {t for n in model.graph.node for t in n.output} | {e.name for e in model.graph.input}
         for spec in input_specs(model):
             self.values[spec.name] = Value(spec.name, spec.shape)
             self.alias[spec.name] = spec.name
             if spec.integer is not None:
-                self.integer_inputs.add(spec.name)
-                self.kinds[spec.name] = spec.integer
+                self.quantised.marks[spec.name] = Mark(spec.integer, None, spec.name)
 
     def take(self, proto: onnx.NodeProto) -> None:
         """One ONNX node in topological order; problems are collected, not raised."""
@@ -125,72 +122,70 @@ class _Walk:
             self.problems.append(Problem(name, f"malformed {proto.op_type} ({error})", "another export"))
             self.lost.update(proto.output)
 
-    def _take(self, proto: onnx.NodeProto, name: str) -> None:
-        if any(i in self.alias for i in proto.input):
+    def _take(self, proto: onnx.NodeProto, name: str, *, own: bool = False) -> None:
+        if any(i in self.alias for i in proto.input) or proto.domain not in ("", "ai.onnx"):
             parts = self._expand(proto, name)
             if parts is not None:
                 for part in parts:
-                    self._take(part, part.name)
+                    self._take(part, part.name, own=True)
                 return
-        if proto.domain not in ("", "ai.onnx"):
+        domain = proto.domain.removeprefix("ai.onnx")
+        if (domain, proto.op_type) in REMEDIES:
+            raise Unsupported(f"op {proto.op_type}", REMEDIES[domain, proto.op_type])
+        if domain and not (own and domain == OWN):
             raise Unsupported(
                 f"op {proto.domain}.{proto.op_type}", "an export in standard ONNX ops (QDQ form)"
             )
-        if proto.op_type == "QuantizeLinear" and proto.input[0] in self.alias:
-            self._quantise(proto)
-        elif proto.op_type == "DequantizeLinear":
-            self._dequantise(proto)
-        elif proto.op_type in PASS_THROUGH and proto.input[0] in self.alias:
-            self.alias[proto.output[0]] = self.alias[proto.input[0]]
-            if proto.input[0] in self.scales:
-                self.scales[proto.output[0]] = self.scales[proto.input[0]]
-        elif all(i in self.constants or not i for i in proto.input) or proto.op_type == "Shape":
-            shapes = {i: (1, *self.values[v].shape) for i, v in self.alias.items()}
+        if self._renamed(proto):
+            return
+        if all(i in self.constants or not i for i in proto.input) or proto.op_type == "Shape":
+            shapes = {i: (1, *self._shape(i)) for i in self.alias}
             self.constants.update(fold(proto, self.constants, shapes, self.opset))
+            self.quantised.move_constant(
+                proto,
+                lambda array: fold(proto, {**self.constants, proto.input[0]: array}, {}, self.opset)[
+                    proto.output[0]
+                ],
+            )
         else:
             self._op(proto, name)
+
+    def _renamed(self, proto: onnx.NodeProto) -> bool:
+        """Quantisers, and whatever else gives a value a further name; False for other nodes."""
+        held, source, out = self.quantised, proto.input[0] if proto.input else "", proto.output[0]
+        if proto.op_type == "QuantizeLinear" and source in self.alias:
+            held.quantise(proto)
+        elif proto.op_type == "DequantizeLinear":
+            held.dequantise(proto)
+        elif proto.op_type == "Clip" and source in held.marks:
+            held.clip(proto)
+        elif proto.op_type == "Identity" and source in self.alias:
+            self.alias[out] = self.alias[source]
+            if source in held.marks:
+                held.marks[out] = held.marks[source]
+        else:
+            return False
+        if source in self.views:
+            self.views[out] = self.views[source]
+        return True
 
     def _expand(self, proto: onnx.NodeProto, name: str) -> list[onnx.NodeProto] | None:
         """The nodes that stand for this one, or None when it stands for itself."""
         expansion = EXPANSIONS.get((proto.domain.removeprefix("ai.onnx"), proto.op_type))
         if expansion is None:
             return None
-        shapes = {tensor: self.values[value].shape for tensor, value in self.alias.items()}
+        shapes = {tensor: self._shape(tensor) for tensor in self.alias}
         site = Site(proto, name, _attributes(proto), shapes, self.constants, self.opset, self.names)
         return site.parts if expansion(site) else None
 
-    def _quantise(self, proto: onnx.NodeProto) -> None:
-        value = self.alias[proto.input[0]]
-        kind = quantised_type(proto, self.constants)
-        scale = activation_scale(proto, self.constants, kind)
-        if self.activations.setdefault(value, scale) != scale:  # a second, different quantisation
-            again = fresh(f"{value}.{proto.output[0]}", self.names)
-            self._append(Node(f"{proto.output[0]}.again", Clip(), (value,), again))
-            self.activations[again] = scale
-            value = again
-        out = proto.output[0]
-        self.alias[out], self.scales[out], self.kinds[out] = value, scale, kind
-
-    def _dequantise(self, proto: onnx.NodeProto) -> None:
-        source, out = proto.input[0], proto.output[0]
-        if source in self.constants:
-            quantised = weight_of(proto, self.constants)
-            self.constants[out], self.from_integers[out] = quantised.real, quantised
-            return
-        if source not in self.alias:
-            raise Unsupported(f"dequantises {source!r}, which is not computed")
-        scale = activation_scale(proto, self.constants, self.kinds.get(source, np.uint8))
-        value = self.alias[source]
-        if value in self.integer_inputs:
-            self.activations[value] = scale
-        elif self.scales.get(source) != scale:
-            raise Unsupported(
-                "a scale that differs from its QuantizeLinear's", "equal scales around a tensor"
-            )
-        self.alias[out] = value
+    def _again(self, value: str, out: str) -> str:
+        """An identity behind a value, for a second, different quantisation."""
+        copy = fresh(f"{value}.{out}", self.names)
+        self._append(Node(f"{out}.again", Clip(), (value,), copy))
+        return copy
 
     def _op(self, proto: onnx.NodeProto, name: str) -> None:
-        op_type = proto.op_type
+        op_type = f"{OWN}.{proto.op_type}" if proto.domain == OWN else proto.op_type
         parser = BY_ONNX.get("Add" if op_type in ELEMENTWISE_CONSTANT else op_type)
         if parser is None:
             raise Unsupported(f"op {op_type}")
@@ -208,24 +203,63 @@ class _Walk:
         missing = [i for i in proto.input if i and i not in self.alias and i not in self.constants]
         if missing:
             raise Unsupported(f"reads {missing[0]!r}, which is not computed")
-        shapes: list[Any] = [
-            self.values[self.alias[i]].shape if i in self.alias else None for i in proto.input
-        ]
+        shapes: list[Any] = [self._shape(i) if i in self.alias else None for i in proto.input]
+        self.quantised.carry(op_type, proto.input, proto.output[0])
         name = fresh(name, {n.name for n in self.nodes})
         op = parser.parse(OnnxNode(name, op_type, attributes, shapes, constants, self.opset))
         if isinstance(op, Conv | Dense):
             op = self._weights(op, proto, name, attributes)
-        inputs = tuple(self.alias[i] for i in proto.input if i in self.alias)
-        self._append(Node(name, op, inputs, proto.output[0]))
-        self.alias[proto.output[0]] = proto.output[0]
+        live, out = [i for i in proto.input if i in self.alias], proto.output[0]
+        if isinstance(op, Reshape):
+            self.alias[out] = self.alias[live[0]]
+            if op.target != self.values[self.alias[out]].shape:
+                self.views[out] = View(name, out, op.target)
+        elif self._through(op, live):
+            seen = fresh(f"{out}.map", self.names)
+            self._append(Node(name, op, tuple(self.alias[i] for i in live), seen))
+            self.alias[out], self.views[out] = seen, View(f"{name}.shape", out, shapes[0] or shapes[1])
+        else:
+            if isinstance(op, Take):  # flat positions are those of the value, whatever its shape
+                values = [self.alias[live[0]]]
+                op = replace(op, size=self.values[values[0]].shape)
+            else:
+                values = [self._placed(i) for i in live]
+            self._append(Node(name, op, tuple(values), out))
+            self.alias[out] = out
+
+    def _shape(self, tensor: str) -> Shape:
+        """The shape that the file gives a computed tensor."""
+        view = self.views.get(tensor)
+        return self.values[self.alias[tensor]].shape if view is None else view.shape
+
+    def _through(self, op: Op, live: list[str]) -> bool:
+        """Whether an op that reads views gives the same elements on their values, so that no Reshape parts it
+        from the layer before."""
+        shapes = {self.values[self.alias[i]].shape for i in live}
+        if not any(i in self.views for i in live) or len(shapes) > 1:
+            return False
+        (shape,) = shapes
+        channels = len(op.factor) if isinstance(op, ChannelAffine) else 0
+        return isinstance(op, Add | Clip | Function) or (channels == shape[0] and len(shape) in (1, 3))
+
+    def _placed(self, tensor: str) -> str:
+        """The value of a tensor in the shape that the file gives it."""
+        view, source = self.views.get(tensor), self.alias[tensor]
+        if view is None:
+            return source
+        if (source, view) not in self.placed:
+            out = view.tensor if view.tensor not in self.values else fresh(view.tensor, self.names)
+            self._append(Node(view.name, Reshape(view.shape), (source,), out))
+            self.placed[source, view] = out
+        return self.placed[source, view]
 
     def _weights(self, op: Any, proto: onnx.NodeProto, name: str, attributes: dict[str, Any]) -> Op:
         def found(i: int) -> Quantised | None:
-            return self.from_integers.get(proto.input[i]) if len(proto.input) > i else None
+            return self.quantised.weights.get(proto.input[i]) if len(proto.input) > i else None
 
         weight = found(1)
         if weight is not None and isinstance(op, Dense) and not attributes.get("transB", 0):
-            weight = weight.transposed()
+            weight = weight.moved(np.transpose)
         self.sources[name] = (weight, found(2))
         exact: Op = replace(
             op, weights=np.asarray(op.weights, np.float64), bias=np.asarray(op.bias, np.float64)
@@ -241,84 +275,20 @@ class _Walk:
             raise Unsupported(f"an output of shape {shape}", f"1 to {MAX_ELEMENTS} elements")
         self.names.add(node.output)
         self.values[node.output] = Value(node.output, shape)
-        self.alias[node.output] = node.output
         self.nodes.append(node)
 
-    def finish(self) -> Imported:
-        """Name the outputs, normalise, and match integer weights with the layers they belong to."""
-        entries = [entry.name for entry in self.model.graph.output]
-        lost = [name for name in entries if name not in self.alias]
-        if lost:
-            raise CompileError(lost[0], "output is not computed from an input")
-        computed = {n.output for n in self.nodes}
-        owner: dict[str, str] = {}  # value -> the output that gives it its name, its own if there is one
-        for name in sorted(entries, key=lambda name: self.alias[name] != name):
-            owner.setdefault(self.alias[name], name)
-        renamed: dict[str, str] = {}
-        for name in entries:
-            value = self.alias[name]
-            if owner[value] != name or value not in computed:
-                self._append(Node(f"{name}.copy", Clip(), (value,), name))
-                if value in self.activations:
-                    self.activations[name] = self.activations[value]
-            elif value != name:
-                renamed[value] = name
-        outputs = entries
-        nodes = [
-            replace(
-                n, inputs=tuple(renamed.get(i, i) for i in n.inputs), output=renamed.get(n.output, n.output)
-            )
-            for n in self.nodes
-        ]
-        known = {renamed.get(name, name): scale for name, scale in self.activations.items()}
-        name = self.path.stem
-        raw = Graph(name, self.inputs, tuple(outputs), tuple(nodes), self.values)
-        graph = rebuild(raw, _live(nodes, outputs))
-        graph, known = add_activations(fold_channel_affine(graph), known)
-        _check_softmax(graph)
-        weights = {
-            node.name: integers
-            for node in graph.nodes
-            if node.name in self.sources and (integers := self._integers(node, known)) is not None
-        }
-        return Imported(check(graph, integer=False), known, weights)
-
-    def _integers(self, node: Node, known: dict[str, Scaled]) -> IntegerWeights | None:
-        """The file's own integers for a layer, unless a fold changed the layer or a scale is missing."""
-        weight, bias = self.sources[node.name]
-        source = known.get(node.inputs[0])
-        op: Any = node.op
-        if (
-            weight is None
-            or source is None
-            or not weight.symmetric
-            or not np.array_equal(weight.real.reshape(op.weights.shape), op.weights)
-        ):
-            return None
-        scales = weight.per_channel(op.weights.shape[0])
-        integers = weight.integers.reshape(op.weights.shape)
-        if bias is not None and np.array_equal(bias.real, op.bias):
-            units = bias.per_channel(len(op.bias))
-            if all(abs(u / (source.scale * s) - 1) < 1e-6 for u, s in zip(units, scales, strict=True)):
-                return IntegerWeights(integers, scales, bias=bias.integers.ravel())
-        return IntegerWeights(integers, scales)
-
-
-def _live(nodes: list[Node], outputs: list[str]) -> list[Node]:
-    """Nodes that some output needs."""
-    needed = set(outputs)
-    kept = []
-    for node in reversed(nodes):
-        if node.output in needed:
-            needed.update(node.inputs)
-            kept.append(node)
-    return kept[::-1]
-
-
-def _check_softmax(graph: Graph) -> None:
-    for node in graph.nodes:
-        if isinstance(node.op, Softmax) and graph.consumers(node.output):
-            raise CompileError(node.name, "a softmax inside the network", "softmax as the last op only")
+    def walked(self) -> Walked:
+        """What was found, when every node has been taken."""
+        outputs = [entry.name for entry in self.model.graph.output]
+        sources = {mark.source for mark in self.quantised.marks.values()} - {""}
+        bare = sorted(sources - set(self.quantised.activations))
+        if bare:
+            raise CompileError(bare[0], "an integer input without a scale", "a DequantizeLinear behind it")
+        alias = {**self.alias, **{name: self._placed(name) for name in outputs if name in self.alias}}
+        return Walked(
+            self.path.stem, self.inputs, outputs, self.nodes, self.values, alias,
+            self.quantised.activations, self.sources,
+        )  # fmt: skip
 
 
 def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:

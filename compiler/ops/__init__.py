@@ -20,6 +20,7 @@ from .requantise import Requantise
 from .reshape import Reshape
 from .sigmoid import Sigmoid
 from .softmax import Softmax
+from .take import Take
 from .tanh import Tanh
 from .transpose import Transpose
 
@@ -40,6 +41,7 @@ OPS: tuple[type[Op], ...] = (
     Sigmoid,
     Softmax,
     Table,
+    Take,
     Tanh,
     Transpose,
 )
@@ -67,6 +69,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Table",
+    "Take",
     "Tanh",
     "Transpose",
 ]

@@ -30,7 +30,15 @@ class Domain(Protocol):
     def add(self, a: Any, b: Any, ma: int, mb: int, za: int, zb: int) -> Any: ...
     def clip(self, x: Any, lo: float, hi: float) -> Any: ...
     def requantise(
-        self, x: Any, m: NDArray[np.int64], s: NDArray[np.int64], zero_in: int, zero: int, lo: int, hi: int
+        self,
+        x: Any,
+        m: NDArray[np.int64],
+        s: NDArray[np.int64],
+        zero_in: int,
+        zero: int,
+        lo: int,
+        hi: int,
+        mode: str,
     ) -> Any: ...
     def max(self, x: Any, axis: int) -> Any: ...
     def function(self, x: Any, fn: Any) -> Any: ...

@@ -16,11 +16,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..graph import Graph, Node, check
-from ..ops import Clip, MaxPool, Reshape, Transpose
+from ..ops import Clip, MaxPool, Reshape, Take, Transpose
 from ..ops.base import Scaled
 from .rewrite import fresh, rebuild
 
-KEEPS = (MaxPool, Reshape, Transpose)  # integers pass through unchanged
+KEEPS = (MaxPool, Reshape, Take, Transpose)  # integers pass through unchanged
 
 
 def add_activations(graph: Graph, known: dict[str, Scaled]) -> tuple[Graph, dict[str, Scaled]]:

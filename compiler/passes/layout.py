@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graph import Graph, Node
-from ..ops import Conv, Dense, Reshape, Transpose
+from ..ops import Conv, Dense, Reshape, Take, Transpose
 
 Order = NDArray[np.int64]
 
@@ -30,7 +30,7 @@ def orders(graph: Graph) -> dict[str, Order]:
     found: dict[str, Order] = {}
     for name in graph.inputs:
         shape, readers = graph.values[name].shape, graph.consumers(name)
-        moved = readers and all(isinstance(reader.op, Reshape | Transpose) for reader in readers)
+        moved = readers and all(isinstance(reader.op, Reshape | Take | Transpose) for reader in readers)
         # Inputs come in ONNX order. What is only moved is moved once, or not at all: (H, W, C) to (C, H, W).
         found[name] = np.arange(graph.values[name].size) if moved else channels_last(shape)
     for node in graph.nodes:
@@ -48,16 +48,20 @@ def _only_dense(graph: Graph, value: str, readers: list[Node]) -> bool:
 
 
 def movement(graph: Graph, node: Node, order: Mapping[str, Order]) -> Order | None:
-    """physical_out[i] = physical_in[movement[i]] of a Reshape or Transpose; None when nothing moves."""
-    assert isinstance(node.op, Reshape | Transpose)
+    """physical_out[i] = physical_in[movement[i]] of an op that moves elements, or the zero point where
+    movement[i] is -1; None when nothing moves."""
+    assert isinstance(node.op, Reshape | Take | Transpose)
     size = graph.values[node.inputs[0]].size
     logical = np.arange(size)
     if isinstance(node.op, Transpose):
         logical = logical.reshape(node.op.size).transpose(node.op.perm).ravel()
-    where = np.empty(size, np.int64)
+    elif isinstance(node.op, Take):
+        logical = node.op.positions.ravel()
+    where = np.empty(size + 1, np.int64)
     where[order[node.inputs[0]]] = np.arange(size)
+    where[-1] = -1
     moved = where[logical[order[node.output]]]
-    return None if (moved == np.arange(size)).all() else moved
+    return None if np.array_equal(moved, np.arange(size)) else moved
 
 
 def columns(node: Node, order: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:

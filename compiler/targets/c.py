@@ -15,7 +15,7 @@ from .bounds import CertifiedError
 from .grouping import plan_memory
 from .layout import Memory
 from .names import identifier
-from .plan import Step, make_plan
+from .plan import ROUNDINGS, Step, make_plan
 from .render import render
 from .row_calls import row_calls
 from .rows import Group
@@ -69,6 +69,7 @@ def scaling(requantise: Requantise) -> dict[str, Any]:
         "zero": requantise.zero,
         "lo": requantise.lo,
         "hi": requantise.hi,
+        "roundings": ROUNDINGS[requantise.mode],
     }
 
 
@@ -104,6 +105,7 @@ def generate_c(
         "scaling": scaling,
         "certified": certified,
         "shifts_only": all((s.requantise.multiplier == 1).all() for s in plan.steps if s.requantise),
+        "tflite": any(s.requantise.mode != "half-even" for s in plan.steps if s.requantise),
         "inputs": [graph.values[n] for n in graph.inputs],
         "outputs": [graph.values[n] for n in graph.outputs],
         "pool": None if plan.pool is None else np.ravel(plan.pool.table()),

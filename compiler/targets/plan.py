@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from ..encodings import Encoding, encoding_of, make_pool
 from ..encodings.pool64 import Pool64
 from ..graph import Graph, Node
-from ..ops import Conv, Dense, Requantise, Reshape, Transpose
+from ..ops import Conv, Dense, Requantise, Reshape, Take, Transpose
 from ..passes.layout import Order, movement, orders
 from ..passes.rewrite import fresh
+from .moves import separated
 from .weights import physical_rows
+
+ROUNDINGS = {"half-even": 0, "tflite-single": 1, "tflite-double": 2}  # how kernels and blocks are told a mode
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,12 +113,20 @@ class _Planner:
         self.size[target] = self.graph.values[value].size
         self.placed.setdefault(target, self.order[value])
 
+    def move(self, node: Node, target: str, movement: Order, pad: int = 0) -> None:
+        """One step that writes target[i] = source[movement[i]], `pad` where that is -1."""
+        ends = [self.graph.values[name].shape for name in (node.output, *node.inputs)]
+        axes = separated(movement, [*ends, *((*shape[1:], shape[0]) for shape in ends if len(shape) == 3)])
+        if axes is not None and 2 * sum(map(len, axes)) > len(movement):  # as long as a table of 16 bits
+            axes = None
+        self.add(node, target, {"movement": movement, "pad": pad, "axes": axes}, "reorder")
+
     def take_input(self, name: str) -> None:
         """Inputs come in ONNX order; maps with several channels are reordered first."""
         if not _identity(self.order[name]):
             node = Node(f"{name}.layout", Reshape(()), (name,), name)
             storage = fresh(f"{name}.physical", self.graph.values)
-            self.add(node, storage, {"movement": self.order[name]}, "reorder")
+            self.move(node, storage, self.order[name])
             self.alias[name] = storage
             self.placed[storage] = self.order[name]
 
@@ -130,12 +141,13 @@ class _Planner:
         elif isinstance(op, Requantise):
             if not _follows_sum(graph, node):
                 self.add(node, node.output, shapes(graph, node), requantise=op)
-        elif isinstance(op, Reshape | Transpose):
+        elif isinstance(op, Reshape | Take | Transpose):
             moved = movement(graph, node, self.order)
             if moved is None:
                 self.alias[node.output] = self.alias.get(node.inputs[0], node.inputs[0])
             else:
-                self.add(node, node.output, {"movement": moved}, "reorder")
+                pad = op.zero if isinstance(op, Take) else 0
+                self.move(node, node.output, moved, pad)
         else:
             self.add(node, node.output, {**shapes(graph, node), **op.view()})
 
@@ -145,7 +157,7 @@ class _Planner:
         if not _identity(self.order[name]) or storage in self.graph.inputs or storage in self.taken:
             node = Node(f"{name}.layout", Reshape(()), (name,), name)
             storage = fresh(f"{name}.logical", self.graph.values)
-            self.add(node, storage, {"movement": np.argsort(self.order[name])}, "reorder")
+            self.move(node, storage, np.argsort(self.order[name]))
             self.placed[storage] = np.arange(self.graph.values[name].size)
         self.taken.append(storage)
         return storage

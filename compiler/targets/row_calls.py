@@ -53,6 +53,7 @@ def row_calls(group: Group, at: Mapping[str, str], window: Any) -> list[RowCall]
         windowed, reorder = step.kind in WINDOWS, step.kind == "reorder"
         how = reading(step, 1)
         assert how is not None
+        moved = size if step.view.get("axes") is None else 1  # positions per row in the table of a reorder
         place = {
             s: at[s] if windowed or reorder else f"({at[s]} + {state}.first[{i}])"
             for i, s in enumerate(step.sources)
@@ -68,7 +69,7 @@ def row_calls(group: Group, at: Mapping[str, str], window: Any) -> list[RowCall]
             RowCall(
                 state=state,
                 at={**place, step.target: f"({at[step.target]} + {state}.place)"},
-                size={step.target: size},
+                size={**plan.size, step.target: size},
                 base=at[step.target],
                 bytes=size,
                 slide=group.buffer_bytes(step.target) if group.slides(step.target) else 0,
@@ -76,7 +77,7 @@ def row_calls(group: Group, at: Mapping[str, str], window: Any) -> list[RowCall]
                 first=(window(step)["first"],) if windowed else tuple(0 for _ in step.sources),
                 advance=tuple(steps),
                 top=how.top if windowed else 0,
-                down=size if reorder else how.stride,
+                down=moved if reorder else how.stride,
                 readers=tuple(readers),
                 origin=f" + {state}.top" if reorder else "",
             )

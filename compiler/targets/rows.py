@@ -53,8 +53,10 @@ def reading(step: Step, source_height: int) -> Reading | None:
 
 def can_run_by_rows(plan: Plan, step: Step) -> bool:
     """Whether a step may be in a group: it makes one row of a map at a time."""
+    axes = step.view.get("axes")
     return (
         len(plan.graph.values[step.value].shape) == 3
+        and (axes is None or len(axes[0]) == plan.heights[step.target])
         and plan.heights[step.target] > 1
         and reading(step, 1) is not None
         and len(set(step.sources)) == len(step.sources)

@@ -11,7 +11,7 @@ from hw_samples import FRAMES, M_PORT, Sample, instance, mem, s_port, stream
 
 
 def requantise_samples() -> Iterator[Sample]:
-    """name: ACC_W, multipliers, shifts (one: shared), zero_in, zero_out, lo, hi."""
+    """name: ACC_W, multipliers, shifts (one: shared), zero_in, zero_out, lo, hi, and TFLite's roundings."""
     rng = np.random.default_rng(1)
     big = 2**31 - 1
     settings = {
@@ -33,7 +33,27 @@ def requantise_samples() -> Iterator[Sample]:
         "wide": (48, [big, 12345], [62, 50], 0, 0, -128, 127),
         "constant": (20, [77], [3], 0, 4, 4, 4),
     }
-    for name, (width, m, s, zero_in, zero_out, lo, hi) in settings.items():
+    for roundings in (1, 2):
+        each = f"tflite{roundings}-"
+        settings |= {
+            each + "shared": (32, [2**30 + 1], [39], 0, -128, -128, 127, roundings),
+            each + "tie": (32, [2**30], [38], 0, 3, -128, 127, roundings),
+            each + "channels": (
+                32,
+                [2**30, big, 2**30, 2**30 + 12345],
+                [31, 33, 40, 62],
+                0,
+                -9,
+                -100,
+                99,
+                roundings,
+            ),
+            each + "left": (12, [2**30, 2**30 + 7], [24, 30], 0, 0, -128, 127, roundings),
+            each + "near": (32, [big, 2**30], [32], 0, 0, -128, 127, roundings),
+            each + "bytes": (8, [2**30], [31], -128, 10, -128, 127, roundings),
+            each + "none": (9, [1], [0], 0, 0, -128, 127, roundings),
+        }
+    for name, (width, m, s, zero_in, zero_out, lo, hi, *roundings) in settings.items():
         channels = max(len(m), len(s))
         label = f"requantise-{name}"
         params = {
@@ -45,6 +65,7 @@ def requantise_samples() -> Iterator[Sample]:
             "ZERO_OUT": zero_out,
             "LO": lo,
             "HI": hi,
+            **({"ROUNDINGS": roundings[0]} if roundings else {}),
         }
         files = {}
         if len(m) > 1:
@@ -55,7 +76,7 @@ def requantise_samples() -> Iterator[Sample]:
             files[f"{label}.shift.mem"] = mem(s, 6)
         x = _accumulators(rng, width, m, s, zero_in, channels)
 
-        def expect(_: list[int], x=x, m=m, s=s, rest=(zero_in, zero_out, lo, hi)) -> np.ndarray:
+        def expect(_: list[int], x=x, m=m, s=s, rest=(zero_in, zero_out, lo, hi, *roundings)) -> np.ndarray:
             return model.requantise(x, m, s, *rest)
 
         yield Sample(
@@ -151,19 +172,22 @@ def plain_samples() -> Iterator[Sample]:
         "repeat": np.array([0, 1, 1, 2, 0, 2, 2]),
         "single": np.array([0]),
         "gather": np.array([9]),
+        "pad": np.array([3, 0, 3, 3, 2, 1, 3]),
+        "nothing but padding": np.array([8, 8]),
     }
     for name, perm in perms.items():
-        beats = {"crop": 7, "gather": 13}.get(name, int(perm.max()) + 1)
+        beats = {"crop": 7, "gather": 13, "pad": 3, "nothing but padding": 8}.get(name, int(perm.max()) + 1)
         frames = rng.integers(-128, 128, (FRAMES, beats))
-        width = max(1, (beats - 1).bit_length())
-        params = {"IN": beats, "OUT": len(perm), "FILE": f"reorder.{name}.mem"}
+        width, pad = beats.bit_length(), -7
+        padded = np.append(frames, np.full((FRAMES, 1), pad), axis=1)
+        params = {"IN": beats, "OUT": len(perm), "PAD": pad, "FILE": f"reorder.{name}.mem"}
         yield Sample(
             f"reorder-{name}",
             instance("tb_reorder", "dut", params, f"{s_port(8)}, {M_PORT}"),
             8,
             {f"reorder.{name}.mem": mem(perm, width)},
             frames,
-            lambda _, frames=frames, perm=perm: frames[:, perm],
+            lambda _, padded=padded, perm=perm: padded[:, perm],
         )
     for depth in (1, 3, 8):
         frames = rng.integers(-(2**39), 2**39, (FRAMES, 50))

@@ -7,15 +7,36 @@ puts may be expanded again. To add one: one function in a file of its subject, o
 
 from __future__ import annotations
 
-from .moves import squeeze
+from .lines import line
+from .moves import dropout, squeeze
 from .pools import global_max_pool, reduce_mean
+from .qonnx import QONNX, QONNX_REMEDIES
+from .qoperator import QOPERATOR, QOPERATOR_REMEDIES
 from .site import Expansion, Site
+from .takes import expand, gather, pad, slice_, split, tile
+from .transposed import conv_transpose
 
 EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
+    ("", "AveragePool"): line,
+    ("", "BatchNormalization"): line,
+    ("", "Conv"): line,
+    ("", "ConvTranspose"): conv_transpose,
+    ("", "Dropout"): dropout,
+    ("", "Expand"): expand,
+    ("", "Gather"): gather,
+    ("", "GlobalAveragePool"): line,
     ("", "GlobalMaxPool"): global_max_pool,
+    ("", "MaxPool"): line,
+    ("", "Pad"): pad,
     ("", "ReduceMean"): reduce_mean,
+    ("", "Slice"): slice_,
+    ("", "Split"): split,
     ("", "Squeeze"): squeeze,
+    ("", "Tile"): tile,
     ("", "Unsqueeze"): squeeze,
+    **QOPERATOR,
+    **QONNX,
 }
+REMEDIES = QOPERATOR_REMEDIES | QONNX_REMEDIES  # ops that have no such form
 
-__all__ = ["EXPANSIONS", "Site"]
+__all__ = ["EXPANSIONS", "REMEDIES", "Site"]

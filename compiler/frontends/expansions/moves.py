@@ -29,3 +29,12 @@ def squeeze(site: Site) -> bool:
         shape = tuple(n for a, n in enumerate(full) if a not in ones)
     site.reshape(site.inputs[0], shape[1:])
     return True
+
+
+def dropout(site: Site) -> bool:
+    """Nothing, unless it is to drop: training_mode (opset 12 on) with a ratio above 0."""
+    ratio, training = site.given(1), site.given(2)
+    if training is not None and training.any() and (ratio is None or ratio.any()):
+        raise Unsupported("a Dropout in training mode", "an inference-mode export")
+    site.put("Identity", site.inputs[:1])
+    return True

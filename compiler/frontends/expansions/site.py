@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -66,17 +67,40 @@ class Site:
         self.constants[name] = np.asarray(array, kind)
         return name
 
-    def put(self, op_type: str, inputs: Sequence[str], suffix: str = "", **attributes: Any) -> str:
-        """One node more; without a suffix it has the name and the output of the node it stands for."""
-        out = self._fresh(suffix) if suffix else self.proto.output[0]
-        name = f"{self.name}.{suffix}" if suffix else self.name
+    def put(
+        self,
+        op_type: str,
+        inputs: Sequence[str],
+        suffix: str = "",
+        result: int = 0,
+        name: str = "",
+        **attributes: Any,
+    ) -> str:
+        """One node more; without a suffix it has the name and an output of the node it stands for."""
+        out = self._fresh(suffix) if suffix else self.proto.output[result]
+        name = name or (f"{self.name}.{suffix or result}" if suffix or result else self.name)
         self.parts.append(onnx.helper.make_node(op_type, list(inputs), [out], name=name, **attributes))
         return out
 
-    def reshape(self, source: str, shape: Shape, suffix: str = "") -> str:
+    def reshape(self, source: str, shape: Shape, suffix: str = "", result: int = 0) -> str:
         """`source` under another shape (given without batch axis)."""
         target = self.constant(f"{suffix or 'target'}.shape", (1, *shape))
-        return self.put("Reshape", [source, target], suffix)
+        return self.put("Reshape", [source, target], suffix, result)
+
+    def positions(self) -> NDArray[np.int64]:
+        """Flat positions of the first input's elements, batch axis included."""
+        return np.arange(prod(self.first)).reshape(1, *self.first)
+
+    def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0) -> str:
+        """Elements of the first input at flat positions (batch axis included), the real 0 at -1."""
+        if positions.ndim < 1 or positions.shape[0] != 1 or not positions.size:
+            raise Unsupported(
+                f"{self.proto.op_type} to shape {positions.shape}", "a result that keeps a batch of one"
+            )
+        if np.array_equal(positions.ravel(), np.arange(prod(self.first))):
+            return self.reshape(self.inputs[0], positions.shape[1:], suffix, result)
+        at = self.constant(f"{suffix or result or 'positions'}.at", positions[0])
+        return self.put("Take", [self.inputs[0], at], suffix, result, domain="tinybound")
 
     def _fresh(self, suffix: str) -> str:
         name = fresh(f"{self.proto.output[0]}.{suffix}", self.names)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node of the reference that is about to be written as simpler ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import helper
+
+from .files import MAX_ELEMENTS, need
+from .layers import Shape, fresh
+
+OWN = "tinybound"  # domain of layers that no file may hold
+
+
+@dataclass
+class Place:
+    """A node to expand: shapes of computed tensors (no batch axis), constants, names in use."""
+
+    name: str
+    op: str
+    inputs: list[str]
+    attributes: dict[str, Any]
+    shapes: Mapping[str, Shape]
+    constants: dict[str, NDArray[Any]]
+    values: set[str]
+    outputs: list[str]
+    opset: int
+    parts: list[Any] = field(default_factory=list)
+
+    def first(self) -> Shape:
+        """Shape of the first input, a computed one."""
+        need(self.inputs[0] in self.shapes, f"{self.name}: a constant as first input")
+        return self.shapes[self.inputs[0]]
+
+    def only(self, *allowed: str) -> None:
+        """No attribute but these."""
+        odd = set(self.attributes) - set(allowed)
+        need(not odd, f"{self.name}: attribute {sorted(odd)[:1]}")
+
+    def axes(self, rank: int) -> list[int] | None:
+        """Given axes of a tensor of `rank`, batch axis counted but not among them."""
+        given = self.attributes.get("axes")
+        if len(self.inputs) > 1 and self.inputs[1]:
+            need(self.inputs[1] in self.constants and given is None, f"{self.name}: axes not constant")
+            given = self.constants[self.inputs[1]].ravel().tolist()
+        if given is None:
+            return None
+        rank = len(given) + rank if self.op == "Unsqueeze" else rank
+        need(all(-rank <= a < rank for a in given), f"{self.name}: axes {given}")
+        found = sorted(int(a) % rank for a in given)
+        need(0 not in found and len(set(found)) == len(found), f"{self.name}: axes {given}")
+        return found
+
+    def put(
+        self, op: str, inputs: list[str], suffix: str = "", result: int = 0, name: str = "", **more: Any
+    ) -> str:
+        """A simpler node; one without a suffix keeps an output, the first one the name too."""
+        out = self.free(suffix) if suffix else self.outputs[result]
+        name = name or (f"{self.name}.{suffix or result}" if suffix or result else self.name)
+        self.parts.append(helper.make_node(op, inputs, [out], name=name, **more))
+        return out
+
+    def ints(self, key: str, i: int) -> list[int] | None:
+        """Integers of an attribute (old opsets) or of constant input i (new ones); not both."""
+        given = self.attributes.get(key)
+        if i < len(self.inputs) and self.inputs[i]:
+            need(self.inputs[i] in self.constants and given is None, f"{self.name}: {key} not constant")
+            array = self.constants[self.inputs[i]]
+            need(array.dtype.kind == "i", f"{self.name}: {key} of {array.dtype}")
+            given = array.ravel().tolist()
+        return None if given is None else [int(n) for n in given]
+
+    def axis(self, a: int) -> int:
+        """A non-negative axis of the first input, batch axis counted."""
+        rank = len(self.first()) + 1
+        need(-rank <= a < rank, f"{self.name}: axis {a}")
+        return a % rank
+
+    def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0) -> str:
+        """Elements of the first input at flat positions (batch axis included); -1 is a 0."""
+        need(positions.ndim > 0 and len(positions) == 1 and positions.size > 0, f"{self.name}: batch")
+        need(positions.size <= MAX_ELEMENTS, f"{self.name}: too large")
+        if positions.ravel().tolist() == list(range(int(np.prod(self.first())))):
+            return self.reshape(self.inputs[0], positions.shape[1:], suffix, result)
+        at = self.free(f"{suffix or result or 'positions'}.at")
+        self.constants[at] = positions[0]
+        return self.put("Take", [self.inputs[0], at], suffix, result, domain=OWN)
+
+    def reshape(self, source: str, shape: Shape, suffix: str = "", result: int = 0) -> str:
+        """The same elements under another shape (no batch axis)."""
+        target = self.free(f"{suffix or 'target'}.shape")
+        self.constants[target] = np.array((1, *shape))
+        return self.put("Reshape", [source, target], suffix, result)
+
+    def free(self, suffix: str) -> str:
+        """An unused tensor name."""
+        name = fresh(f"{self.outputs[0]}.{suffix}", self.values)
+        self.values.add(name)
+        return name

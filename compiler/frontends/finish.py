@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the nodes of an ONNX file to the normalised float graph, with integer weights beside their layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ..errors import CompileError
+from ..graph import Graph, Node, Value, check
+from ..ops import Clip, Softmax
+from ..ops.base import IntegerWeights, Scaled
+from ..passes.activations import add_activations
+from ..passes.fold_channel_affine import fold_channel_affine
+from ..passes.rewrite import fresh, rebuild
+from .qdq import Quantised, integer_weights
+
+Sources = Mapping[str, tuple[Quantised | None, Quantised | None]]  # layer -> its (weights, bias) in the file
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The normalised float graph and what the file says of quantisation, by value and by node name."""
+
+    graph: Graph
+    activations: dict[str, Scaled] = field(default_factory=dict)
+    weights: dict[str, IntegerWeights] = field(default_factory=dict)
+
+    @property
+    def quantised(self) -> bool:
+        """Whether the file is a quantised model."""
+        return bool(self.activations)
+
+
+@dataclass(frozen=True)
+class Walked:
+    """What a walk through the file found; `alias` names the value that an ONNX tensor is."""
+
+    name: str
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    nodes: Sequence[Node]
+    values: Mapping[str, Value]
+    alias: Mapping[str, str]
+    activations: Mapping[str, Scaled]
+    sources: Sources
+
+
+def finish(walked: Walked) -> Imported:
+    """Name the outputs, normalise, and match integer weights with the layers they belong to."""
+    nodes, known = _named(walked)
+    raw = Graph(walked.name, tuple(walked.inputs), tuple(walked.outputs), tuple(nodes), walked.values)
+    graph = rebuild(raw, _live(nodes, walked.outputs))
+    graph, known = add_activations(fold_channel_affine(graph), known)
+    _check_softmax(graph)
+    weights = {
+        node.name: integers
+        for node in graph.nodes
+        if node.name in walked.sources
+        and (integers := integer_weights(node.op, *walked.sources[node.name], known.get(node.inputs[0])))
+    }
+    return Imported(check(graph, integer=False), known, weights)
+
+
+def _named(walked: Walked) -> tuple[list[Node], dict[str, Scaled]]:
+    """Values take the names of the outputs they are; an output that shares its value gets a copy."""
+    alias, known, nodes = walked.alias, dict(walked.activations), list(walked.nodes)
+    lost = [name for name in walked.outputs if name not in alias]
+    if lost:
+        raise CompileError(lost[0], "output is not computed from an input")
+    computed = {n.output for n in nodes}
+    owner: dict[str, str] = {}  # value -> the output that gives it its name, its own if there is one
+    for name in sorted(walked.outputs, key=lambda name: alias[name] != name):
+        owner.setdefault(alias[name], name)
+    renamed: dict[str, str] = {}
+    for name in walked.outputs:
+        value = alias[name]
+        if owner[value] != name or value not in computed:
+            copy = fresh(f"{name}.copy", {n.name for n in nodes})
+            nodes.append(Node(copy, Clip(), (value,), name))
+            if value in known:
+                known[name] = known[value]
+        elif value != name:
+            renamed[value] = name
+    nodes = [
+        replace(n, inputs=tuple(renamed.get(i, i) for i in n.inputs), output=renamed.get(n.output, n.output))
+        for n in nodes
+    ]
+    return nodes, {renamed.get(name, name): scale for name, scale in known.items()}
+
+
+def _live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
+    """Nodes that some output needs."""
+    needed = set(outputs)
+    kept = []
+    for node in reversed(nodes):
+        if node.output in needed:
+            needed.update(node.inputs)
+            kept.append(node)
+    return kept[::-1]
+
+
+def _check_softmax(graph: Graph) -> None:
+    for node in graph.nodes:
+        if isinstance(node.op, Softmax) and graph.consumers(node.output):
+            raise CompileError(node.name, "a softmax inside the network", "softmax as the last op only")
