@@ -15,7 +15,8 @@ from .pipeline import build_networks
 from .report.summary import planned
 from .simulate.boards import BOARDS
 from .simulate.footprint import footprint
-from .targets.c import generate_c, plan_memory
+from .targets.c import generate_c
+from .targets.grouping import plan_memory
 from .targets.names import identifier
 from .targets.plan import make_plan
 
