@@ -36,6 +36,8 @@ from .simulate.compare import Comparison, compare
 from .simulate.executors import ALL, Artefact, against_golden, folder_of, machine_of, outputs_of
 from .simulate.golden import Ints, dequantise, golden, quantise
 from .simulate.verify import Verdict, bound_seen
+from .targets.grouping import plan_memory
+from .targets.plan import make_plan
 
 DOMAIN_SAMPLES = 128
 
@@ -110,6 +112,11 @@ class Build:
             return self.folder / name if any(f.startswith(f"{name}/") for f in self.files) else None
 
         return Artefact(self.graph, folder("c"), folder("verilog"))
+
+    @property
+    def sequence(self) -> tuple[int, ...]:
+        """Index of the layer behind each kernel call of the generated C, in the order of execution."""
+        return plan_memory(make_plan(self.graph), self.manifest["options"].get("buffers", "caller")).sequence
 
     @property
     def certificate(self) -> dict[str, Any] | None:

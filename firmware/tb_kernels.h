@@ -38,6 +38,30 @@ typedef struct {
 #endif
 } tb_scaling;
 
+/* A step of a group that runs row by row: where its next row goes in its buffer, the row of the first tap (or how
+ * far a table was read), and where it reads each input. */
+typedef struct {
+  int32_t place, top;
+  int32_t first[2];
+} tb_rows;
+
+/* The window of the step's next row alone. */
+static inline void tb_one_row(tb_window *row, const tb_window *w, const tb_rows *state)
+{
+  *row = *w;
+  row->out_height = 1;
+  row->top = state->top;
+  row->first = state->first[0];
+}
+
+/* The oldest row of a full buffer goes, the others move up. */
+static inline void tb_slide(int8_t *rows, int32_t bytes, int32_t row)
+{
+  for (int32_t i = row; i < bytes; i++) {
+    rows[i - row] = rows[i];
+  }
+}
+
 /* Round half to even of v / 2^s, 0 <= s <= 62. */
 static inline int64_t tb_half_even(int64_t v, uint8_t s)
 {
@@ -284,6 +308,14 @@ static inline void tb_add(const int8_t *a, const int8_t *b, int8_t *out, int32_t
   }
 }
 
+static inline void tb_mul(const int8_t *a, const int8_t *b, int8_t *out, int32_t count, int32_t za, int32_t zb,
+                          const tb_scaling *r)
+{
+  for (int32_t i = 0; i < count; i++) {
+    out[i] = tb_requantise((int64_t)(a[i] - za) * (b[i] - zb), r, 0);
+  }
+}
+
 static inline void tb_table(const int8_t *in, int8_t *out, int32_t count, const int8_t *entries)
 {
   for (int32_t i = 0; i < count; i++) {
@@ -304,11 +336,11 @@ static inline void tb_table(const int8_t *in, int8_t *out, int32_t count, const 
 TB_REORDER(16)
 TB_REORDER(32)
 
-/* The same with positions rows[i] + columns[j] + lanes[k], three tables one after the other; -1 reads `pad`. */
-static inline void tb_take(const int8_t *in, int8_t *out, const int32_t *rows, int32_t height, int32_t width,
-                           int32_t depth, int8_t pad)
+/* The same with positions rows[i] + columns[j] + lanes[k], where lanes follow the columns; -1 reads `pad`. */
+static inline void tb_take(const int8_t *in, int8_t *out, const int32_t *rows, const int32_t *columns,
+                           int32_t height, int32_t width, int32_t depth, int8_t pad)
 {
-  const int32_t *columns = rows + height, *lanes = columns + width;
+  const int32_t *lanes = columns + width;
   for (int32_t i = 0; i < height; i++) {
     for (int32_t j = 0; j < width; j++) {
       const int inside = (rows[i] >= 0) && (columns[j] >= 0);
@@ -317,6 +349,17 @@ static inline void tb_take(const int8_t *in, int8_t *out, const int32_t *rows, i
         *out++ = (inside && (lanes[k] >= 0)) ? in[start + lanes[k]] : pad;
       }
     }
+  }
+}
+
+/* One operand of a concatenation: `count` times `chunk` elements, the next ones `stride` further on. */
+static inline void tb_concat(const int8_t *in, int8_t *out, int32_t count, int32_t chunk, int32_t stride)
+{
+  for (int32_t i = 0; i < count; i++) {
+    for (int32_t k = 0; k < chunk; k++) {
+      out[k] = *in++;
+    }
+    out += stride;
   }
 }
 

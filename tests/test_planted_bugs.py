@@ -15,8 +15,7 @@ from tinybound.domains.exact import Exact
 from tinybound.domains.interval import Interval
 from tinybound.simulate import golden as golden_model
 from tinybound.simulate.golden import golden
-from tinybound.targets import c as c_target
-from tinybound.targets import memory
+from tinybound.targets import layout, memory
 
 LAYERS = ["relu1", "relu2", "y", "output y"]
 
@@ -134,7 +133,7 @@ def test_c_for_one_core_only(command, plant):
 
 def test_buffers_that_overlap(command, plant, monkeypatch):
     """A planner that puts every buffer at 0; its own check is silenced too."""
-    monkeypatch.setattr(c_target, "place", lambda buffers: ({b.name: 0 for b in buffers}, 16))
+    monkeypatch.setattr(layout, "place", lambda buffers, search: ({b.name: 0 for b in buffers}, 16))
     build = plant("c", lambda name, text: text + "\n" if name == "controller2.c" else text)
     done = command("verify", build.folder, "--on", "host")
     assert done.code == 1

@@ -16,8 +16,9 @@ from tinybound.report.summary import planned
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.footprint import footprint
 from tinybound.simulate.machine import FIRMWARE
-from tinybound.targets.c import generate_c, plan_memory
+from tinybound.targets.c import generate_c
 from tinybound.targets.constants import constant_arrays, layer_of, weight_bytes
+from tinybound.targets.grouping import plan_memory
 from tinybound.targets.memory import Buffer, occupied
 from tinybound.targets.plan import make_plan
 from tinybound.tools import run
@@ -117,7 +118,8 @@ def test_a_layers_ram_is_what_lives(examples, model):
     memory = plan_memory(plan)
     live = [layer["ram_bytes"] for layer in found["layers"]]
     for step, bytes_ in zip(plan.steps, live, strict=True):
-        held = [plan.size[n] for n in {*step.sources, step.target} if n in memory.offsets]
+        names = {*step.sources, step.target} & set(memory.offsets)
+        held = [memory.buffer_bytes(plan, s) for s in plan.steps if s.target in names]
         assert max(held, default=0) <= bytes_ <= memory.arena
     assert found["ram_bytes"] == memory.arena
     assert max(live) + 3 * len(live) >= memory.arena  # but for alignment

@@ -14,8 +14,10 @@ from ..graph import Graph
 from ..options import Options
 from ..simulate.boards import BOARDS
 from ..simulate.footprint import footprint
-from ..targets.c import Memory, generate_c, plan_memory
+from ..targets.c import generate_c
 from ..targets.constants import weight_bytes
+from ..targets.grouping import plan_memory
+from ..targets.layout import Memory
 from ..targets.names import identifier
 from ..targets.plan import Plan, Step, make_plan
 
@@ -95,7 +97,7 @@ def planned(graph: Graph, text: str, buffers: str = "caller") -> dict[str, Any]:
 
 
 def _layer(plan: Plan, memory: Memory, step: Step, stored: int) -> dict[str, Any]:
-    """One layer. ram_bytes: what the arena holds while it runs."""
+    """One layer. ram_bytes: what the arena holds while it runs; buffer_bytes: less where rows suffice."""
     op: Any = step.node.op
     weighted = op.weighted and "stored" in step.view
     return {
@@ -109,6 +111,7 @@ def _layer(plan: Plan, memory: Memory, step: Step, stored: int) -> dict[str, Any
         "flash_bytes": stored,
         "weight_bytes": stored,
         "activation_bytes": plan.size[step.target],
+        "buffer_bytes": memory.buffer_bytes(plan, step),
         "ram_bytes": memory.live[step.index],
         "shape": list(plan.graph.values[step.value].shape),
     }

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -11,64 +10,17 @@ import numpy as np
 
 from ..graph import Graph
 from ..ops import Requantise
-from ..passes.rewrite import fresh
 from ..passes.run_time_bits import has_bits
 from .bounds import CertifiedError
-from .memory import Buffer, occupied, place
+from .grouping import plan_memory
+from .layout import Memory
 from .names import identifier
-from .overlap import lag
-from .plan import ROUNDINGS, Plan, Step, make_plan
+from .plan import ROUNDINGS, Step, make_plan
 from .render import render
+from .row_calls import row_calls
+from .rows import Group
 
 KERNELS = "tb_kernels.h"
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Arena layout: offsets by storage name, scratch (offset, bytes) by step index, bytes in all and in use.
-
-    live[i]: bytes that hold something while step i runs.
-    """
-
-    offsets: dict[str, int]
-    scratch: dict[int, tuple[int, int]]
-    arena: int
-    live: tuple[int, ...]
-
-
-def plan_memory(plan: Plan, where: str = "caller") -> Memory:
-    """Every storage, and every step's scratch; inputs and outputs only where they are in the arena.
-
-    Inputs are there from the beginning until they were read, outputs until the end.
-    """
-    buffers = []
-    names = {s.index: fresh(f"scratch {s.index}", plan.size) for s in plan.steps if scratch_bytes(s)}
-    end = len(plan.steps)
-    outside = {*plan.graph.inputs, *plan.outputs} if where == "caller" else set()
-
-    def last_use(storage: str, first: int) -> int:
-        return (
-            end if storage in plan.outputs else max((r.index for r in plan.readers(storage)), default=first)
-        )
-
-    buffers += [Buffer(n, plan.size[n], 0, last_use(n, 0)) for n in plan.graph.inputs if n not in outside]
-    for step in plan.steps:
-        if step.target not in outside:
-            last = last_use(step.target, step.index)
-            behind = lag(step)
-            over = () if behind is None else tuple((source, behind) for source in step.sources)
-            buffers.append(Buffer(step.target, plan.size[step.target], step.index, last, over))
-        if step.index in names:
-            buffers.append(Buffer(names[step.index], scratch_bytes(step), step.index, step.index))
-    offsets, total = place(buffers)
-    live = tuple(occupied(buffers, offsets, step.index) for step in plan.steps)
-    scratch = {i: (offsets.pop(name), scratch_bytes(plan.steps[i])) for i, name in names.items()}
-    return Memory(offsets, scratch, total, live)
-
-
-def scratch_bytes(step: Step) -> int:
-    """Working memory of a step: the bit planes of one window for pool layers."""
-    return int(step.view["rows"].shape[1]) if step.view.get("code") == "pool64" else 0
 
 
 def window(step: Step) -> dict[str, Any]:
@@ -122,15 +74,19 @@ def scaling(requantise: Requantise) -> dict[str, Any]:
 
 
 def generate_c(
-    graph: Graph, certified: CertifiedError | None = None, buffers: str = "caller"
+    graph: Graph,
+    certified: CertifiedError | None = None,
+    buffers: str = "caller",
+    memory: Memory | None = None,
 ) -> dict[str, str]:
     """File name -> text of c/: NAME.h, NAME.c, NAME_float.h and the kernels.
 
     buffers: inputs and outputs are the `caller`'s, or lie in the `arena` and share its memory.
+    memory: a layout other than the best one.
     """
     name = identifier(graph.name)
     plan = make_plan(graph)
-    memory = plan_memory(plan, buffers)
+    memory = memory or plan_memory(plan, buffers)
     where = {n: f"in{i}" for i, n in enumerate(graph.inputs)}
     where.update({n: f"out{i}" for i, n in enumerate(plan.outputs)})
     where.update({n: f"(arena + {at})" for n, at in memory.offsets.items()})
@@ -143,6 +99,9 @@ def generate_c(
         "at": where,
         "bits": has_bits(graph),
         "window": window,
+        "row_calls": lambda group: row_calls(group, where, window),
+        "is_group": lambda block: isinstance(block, Group),
+        "rows": None,
         "scaling": scaling,
         "certified": certified,
         "shifts_only": all((s.requantise.multiplier == 1).all() for s in plan.steps if s.requantise),
