@@ -155,7 +155,7 @@ def test_a_lag_one_row_shorter_destroys_an_input():
 
 def test_rows_are_taken_only_where_the_memory_falls():
     fewer = 0
-    for seed in range(8):
+    for seed in range(5):
         plan = make_plan(random_net(seed))
         for where in ("caller", "arena"):
             whole, chosen = lay_out(plan, (), where), plan_memory(plan, where)
@@ -165,7 +165,7 @@ def test_rows_are_taken_only_where_the_memory_falls():
             fewer += bool(by_rows)
             for field in FIELDS - {"blocks"} if not by_rows else ():
                 assert getattr(chosen, field) == getattr(whole, field)
-    print(f"{fewer} of 16 plans by rows")
+    print(f"{fewer} of 10 plans by rows")
     assert fewer > 0
 
 
@@ -239,7 +239,7 @@ def test_a_build_by_rows_is_verified_and_counted(examples, tmp_path):
     print(f"{report['instructions']['cortex-m4']} instructions by rows: {rows}, whole: {counts}")
     assert 0.98 < sum(rows) / report["instructions"]["cortex-m4"] <= 1
     for by_rows, whole, layer in zip(rows, counts.layers, report["layers"], strict=True):
-        assert 0.95 * whole < by_rows < whole + 200 * layer["shape"][-2 % len(layer["shape"])]  # per row
+        assert 0.95 * whole < by_rows < whole + 400 * layer["shape"][-2 % len(layer["shape"])]  # per row
     assert report["ram_bytes"] == memory.arena
 
 
