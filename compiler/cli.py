@@ -73,6 +73,9 @@ def compile(  # noqa: A001 -- the verb
     ] = "caller",
     calibration: Annotated[Path | None, typer.Option(metavar="X.npz", help="Typical inputs.")] = None,
     domain: Domain = None,
+    data_free: Annotated[
+        bool, typer.Option("--data-free", help="Ranges that the domain implies; no samples, no saturation.")
+    ] = False,
     reference: Annotated[
         Path | None, typer.Option(metavar="FLOAT.onnx", help="Float twin of a quantised model.")
     ] = None,
@@ -95,6 +98,7 @@ def compile(  # noqa: A001 -- the verb
         buffers=buffers,
         calibration=calibration,
         domain=domain,
+        data_free=data_free,
         reference=reference,
         max_error=_number(max_error),
         max_flash=max_flash,

@@ -28,6 +28,8 @@ MEASURED = ("flash_bytes", "code_bytes", "stack_bytes")
 def inspect_model(path: Path) -> dict[str, Any]:
     """Ops, shapes, MACs, parameters, the quantisation found, and the plan. Unsupported nodes raise, at once.
 
+    weights: whether a layer keeps the file's own integers. power_of_two_scales: requantisations are shifts.
+
     estimated: the model brings no scales, so it was quantised over a default box with int8 weights.
     """
     imported = load_onnx(path)
@@ -47,11 +49,13 @@ def inspect_model(path: Path) -> dict[str, Any]:
                 "macs": op.macs() if op.weighted else 0,
                 "parameters": int(op.weights.size + op.bias.size) if op.weighted else 0,
                 "scale": None if scale is None else float(scale.scale),
+                "weights": imported.weights_of(node),
             }
         )
     return {
         "name": graph.name,
         "quantised": imported.quantised,
+        "power_of_two_scales": imported.power_of_two,
         "inputs": {name: list(graph.values[name].shape) for name in graph.inputs},
         "outputs": {name: list(graph.values[name].shape) for name in graph.outputs},
         **_plan(path, imported),

@@ -28,6 +28,7 @@ class Options:
     buffers: str = "caller"
     calibration: Path | None = None
     domain: str | None = None
+    data_free: bool = False
     reference: Path | None = None
     max_error: Fraction | None = None
     max_flash: int | None = None
@@ -44,6 +45,8 @@ class Options:
             limit = getattr(self, name)
             if limit is not None and limit <= 0:
                 raise CompileError(f"--{name.replace('_', '-')}", f"{limit}", "a positive number of bytes")
+        if self.data_free and self.calibration is not None:
+            raise CompileError("--data-free", "--calibration as well", "one of them")
         if self.target not in TARGETS:
             raise CompileError("--target", f"{self.target!r}", f"one of {', '.join(TARGETS)}")
         if self.buffers not in BUFFERS:

@@ -18,7 +18,7 @@ from .ops.base import Scaled
 from .ops.requantise import MODES
 from .options import Options
 from .passes.match import match_reference
-from .quantise.calibrate import calibrate, reachable, samples_of_box, widen
+from .quantise.calibrate import Ranges, calibrate, reachable, samples_of_box, widen
 from .quantise.lower import lower
 from .quantise.scales import activation
 from .quantise.weights import choose_weights
@@ -116,12 +116,23 @@ def _quantise(
     wanted: dict[str, Scaled] = dict(imported.activations)
     stored = {value.name for value in graph.stored()}
     if not stored <= set(wanted):
-        limits = None if box is None else reachable(graph, box.lower, box.upper)
-        for name, (lo, hi) in widen(calibrate(graph, samples), limits).items():
+        for name, (lo, hi) in _ranges(imported, options, samples, box).items():
             wanted.setdefault(name, activation(lo, hi, power_of_two=power_of_two))
     layers = [node.name for node in graph.nodes if node.op.weighted]
     weights = choose_weights(graph, options.codes(layers), imported.weights, power_of_two=power_of_two)
     return lower(graph, wanted, weights, MODES[options.requant])
+
+
+def _ranges(
+    imported: Imported, options: Options, samples: dict[str, NDArray[np.float64]], box: Box | None
+) -> Ranges:
+    """What activations cover: what the samples show, or, data-free, all that the domain can reach."""
+    graph = imported.graph
+    if options.data_free:
+        whole = box or _default_domain(imported, graph, samples)
+        return reachable(graph, whole.lower, whole.upper)
+    limits = None if box is None else reachable(graph, box.lower, box.upper)
+    return widen(calibrate(graph, samples), limits)
 
 
 def _default_domain(imported: Imported, graph: Graph, samples: dict[str, NDArray[np.float64]]) -> Box:

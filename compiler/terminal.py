@@ -85,12 +85,18 @@ def show_inspection(found: Mapping[str, Any], as_json: bool) -> None:
         return
     columns = {"activation B": "activation_bytes", "MACs": "macs", "parameters": "parameters"}
     rows = [
-        (n["name"], n["op"], "x".join(map(str, n["shape"])), *(n[key] for key in columns.values()))
+        (
+            *(n["name"], n["op"], "x".join(map(str, n["shape"]))),
+            *(n[key] for key in columns.values()),
+            n["weights"],
+        )
         for n in found["nodes"]
     ]
+    kind = "quantised" if found["quantised"] else "float"
+    kind += ", all scales powers of two" if found["power_of_two_scales"] else ""
     _table(
-        f"{found['name']}: {found['macs']} MACs, {found['parameters']} parameters",
-        ("node", "op", "output", *columns),
+        f"{found['name']}: {kind}, {found['macs']} MACs, {found['parameters']} parameters",
+        ("node", "op", "output", *columns, "weights"),
         rows,
         right=2,
     )

@@ -65,6 +65,8 @@ MOVED = {
     "identity of moved integers": (MAP, 13, lambda n: moved(n, np.int8, POOL, ("Identity", [], {}), POOL)),
     "squeeze of integers": ((1, 4, 1, 1), 13, lambda n: gemm(n, around(
         n, "x", 0.02, 7, np.int8, ("Squeeze", [ints(n, 2, 3)], {})), 4)),
+    "slice of integers": (MAP, 13, lambda n: moved(
+        n, np.uint8, ("Slice", [ints(n, 1), ints(n, 5), ints(n, 2), ints(n, 2)], {}))),
     "unsqueeze of integers": (VECTOR, 13, lambda n: n.put("Relu", around(
         n, "x", 0.02, 7, np.int8, ("Unsqueeze", [ints(n, 2)], {})))),
 }  # fmt: skip

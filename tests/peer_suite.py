@@ -43,6 +43,7 @@ WRAPS = {  # the expected outputs wrap around where the operator saturates; ONNX
     "node/test_qlinearmatmul_2D_int8_float32",
 }
 SEVERAL = {"Add", "Sub", "Mul", "Div", "Concat", "Max", "Min", "PRelu"}  # ops of several tensors
+WRAPPED = ("qlinearmatmul_2D_int8_float16", "qlinearmatmul_2D_int8_float32")  # -137 as 20: ORT saturates
 LARGEST = 1000  # elements of an input: certifying more takes too long here
 FLOATS = (np.float32, np.float64)
 
@@ -62,6 +63,8 @@ def cases() -> list[Case]:
     for name in SETS:
         for folder in sorted((DATA / name).glob("*")):
             if not (folder / "test_data_set_0" / "input_0.pb").is_file():
+                continue
+            if folder.name.endswith(WRAPPED):
                 continue
             ops = {node.op_type for node in onnx.load(str(folder / "model.onnx")).graph.node}
             label = f"{name}/{folder.name}"

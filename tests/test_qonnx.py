@@ -180,6 +180,15 @@ def test_domains(where, op, tmp_path):
     assert same_network(path) == 2
 
 
+def test_a_domain_that_the_file_does_not_import(tmp_path):
+    """As Brevitas writes it."""
+    _, path = saved("4 bits", tmp_path, "onnx.brevitas")
+    model = onnx.load(str(path))
+    del model.opset_import[1:]
+    onnx.save(model, str(path))
+    assert same_network(path) == 2
+
+
 def test_weights_keep_their_integers(tmp_path):
     for form, levels in (("bipolar weights", [-1, 1]), ("weights of one bit", [-1, 1])):
         _, path = saved(form, tmp_path)

@@ -245,6 +245,23 @@ def test_a_real_result(tmp_path):
     assert sum(f.compared for f in result.values()) == 680
 
 
+def test_quantisers_of_the_other_domain(tmp_path):
+    """What ONNX Runtime's quantiser writes with UseQDQContribOps; weights as well."""
+    net = Net(*VECTOR)
+    x = net.quantised("x", 0.03125, 3, np.int8)
+    w = net.weights(net.rng.integers(-127, 128, (5, 24)), 2.0 ** net.rng.integers(-8, -3, 5))
+    path = net.save(tmp_path, net.quantised(net.put("Gemm", x, w, transB=1), 0.125, -7, np.int8))
+    model = onnx.load(str(path))
+    for node in model.graph.node:
+        node.domain = MS if "quantizelinear" in node.op_type.lower() else ""
+    model.opset_import.append(helper.make_opsetid(MS, 1))
+    onnx.save(model, str(path))
+    assert same_network(path) == 2
+    assert len(integer_graph(path)[0].weights) == 1
+    result, _ = replay(path, np.random.default_rng(0).normal(0, 1, (20, 24)), optimise=False)
+    assert [(f.differing, f.compared) for f in result.values()] == [(0, 480), (0, 100)]
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [

@@ -120,6 +120,7 @@ def _integers(net, kind, *more, **attributes):
     ("write", "message"),
     [
         (lambda n: _integers(n, "Relu"), "odd: Relu of quantised integers"),
+        (lambda n: _integers(n, "Pad", ints(n, 0, 0, 1, 0, 0, 0, 0, 0)), "odd: Pad of quantised integers"),
         (lambda n: _integers(n, "Add", n.constant(np.ones((4, 1, 1)), np.int8)), "odd: Add of quantised"),
         (lambda n: _integers(n, "Clip", n.constant(5, np.int8), n.constant(5, np.int8)), "odd: a Clip that"),
         (lambda n: _integers(n, "Clip", n.put("Shape", "x")), "odd: a limit of quantised integers"),

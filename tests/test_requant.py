@@ -207,6 +207,24 @@ def test_edges_on_every_executor(executor, mode, tmp_path):
     assert got[8]["y"][3].tolist() == np.clip(np.array(want, object) - 3, -128, 127).tolist()
 
 
+@pytest.mark.parametrize("mode", TFLITE)
+def test_every_op_and_code(mode, tmp_path):
+    """All samples side by side: convolutions, dense layers, pools, additions, in every weight code."""
+    graph = samples.build("samples", samples.all_samples(), relu=True, mode=mode)[1]
+    makers = {node.output: type(node.op).__name__ for node in graph.nodes}
+    for node in graph.nodes:
+        if isinstance(node.op, Requantise):
+            alone = makers.get(node.inputs[0]) in ("Add", "AveragePool")
+            assert node.op.mode == ("half-even" if alone else mode)
+    x = samples.vectors(graph, 40, seed=7)
+    wrong, compared, first = samples.mismatches(graph, x, CORES[1](graph, x, tmp_path)[8])
+    print(f"{CORES[1].name}: {compared} integers compared")
+    assert wrong == 0, first
+    want = slow.run(graph, {name: array[20] for name, array in x.items()})
+    got = samples.golden(graph, {name: array[20:21] for name, array in x.items()})[0]
+    assert all((want[name] == got[name]).all() for name in graph.outputs)
+
+
 def test_the_edges_tell_the_modes_apart():
     """Else the test above could not see one taken for another."""
     x = {"x": np.array([0])}

@@ -9,7 +9,12 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from tinybound.domains.exact import run
+from tinybound.options import Options
+from tinybound.pipeline import build_networks
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -30,16 +35,25 @@ def oracle():
     return tflite_oracle
 
 
+def file(name):
+    """A file of MLPerf Tiny."""
+    path = MODELS / name
+    if not path.exists():
+        pytest.skip(f"no {name} in ../shared/data/mlperf_tiny")
+    return path
+
+
 @pytest.fixture(scope="module")
 def rows(oracle):
     """rows(model): what the benchmark compares, for a few inputs."""
 
     @cache
     def made(model):
-        path = MODELS / f"{model}.tflite"
-        if not path.exists():
-            pytest.skip(f"no {path.name} in ../shared/data/mlperf_tiny")
-        return list(oracle.compare(path, COUNT[model], executors=("reference", "XNNPACK", "TFLite Micro")))
+        return list(
+            oracle.compare(
+                file(f"{model}.tflite"), COUNT[model], executors=("reference", "XNNPACK", "TFLite Micro")
+            )
+        )
 
     return made
 
@@ -77,3 +91,19 @@ def test_kernels_of_litert(rows):
         assert of(found, "XNNPACK", mode, *conv)[0] <= 10
     assert of(found, "XNNPACK", "tflite-double", *conv)[0] > 500
     assert max(row[6] for row in found if row[3] in WEIGHTED) == 1
+
+
+@pytest.mark.parametrize(("model", "elements"), [("kws_dscnn_int8", 120), ("ad_autoenc_int8", 12_800)])
+def test_a_network_from_onnx_is_tflite_micro(oracle, model, elements):
+    """From the ONNX twin of the file through the front end, and left to itself: the same outputs."""
+    graph = build_networks(file(f"{model}.onnx"), Options(requant="tflite-double")).integer_graph
+    [source], [output] = graph.inputs, graph.outputs
+    shape = graph.values[source].shape
+    x = np.random.default_rng(1).integers(-128, 128, (COUNT[model], *shape), np.int8)
+    path = file(f"{model}.tflite")
+    last = oracle.Reader(path).outputs[0]
+    infer = oracle.EXECUTORS["TFLite Micro"](path, [int(last.split()[1])])
+    theirs = np.stack([next(iter(infer(one[None]).values())).ravel() for one in x])
+    ours = np.stack([run(graph, {source: one.astype(np.int64)})[output] for one in x])
+    assert ours.size == elements
+    assert (ours == theirs).all()

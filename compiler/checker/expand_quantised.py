@@ -57,6 +57,11 @@ def _concat(p: Place) -> bool:
     return True
 
 
+def _same(p: Place) -> bool:
+    p.put(p.op, p.inputs, **p.attributes)
+    return True
+
+
 def _scale(p: Place, i: int) -> Any:
     need(i < len(p.inputs) and p.inputs[i] in p.constants, f"{p.name}: a scale that is not constant")
     return p.constants[p.inputs[i]].astype(np.float64).ravel()
@@ -79,4 +84,6 @@ def _quantised(p: Place, op: str, inputs: list[str], i: int, attributes: dict[st
 QUANTISED: dict[tuple[str, str], Callable[[Place], bool]] = {
     **{("" if op in ("QLinearConv", "QLinearMatMul") else "com.microsoft", op): _integer_op for op in _FORMS},
     ("com.microsoft", "QLinearConcat"): _concat,
+    ("com.microsoft", "DequantizeLinear"): _same,
+    ("com.microsoft", "QuantizeLinear"): _same,
 }

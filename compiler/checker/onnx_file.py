@@ -23,6 +23,7 @@ from .files import MAX_ELEMENTS, Rejected, need
 from .functions import NAMES
 from .layers import Layer, Network, Shape, fresh, output_shape
 from .onnx_ops import Node, parse
+from .stored import clipped, dequantised, quantised, span
 
 Array = NDArray[Any]
 Scaled = tuple[Fraction, int, int, int]  # scale, zero point, lowest and highest integer; uint8 as q - 128
@@ -125,6 +126,8 @@ class Reader:
             self.alias[out] = self.alias[inputs[0]]
             self._carry(inputs[0], out)
             self._see(inputs[0], out)
+        elif op in ("QuantizeLinear", "Clip") and not live:
+            self.constants[out] = self._stored(name, op, inputs, attributes)
         elif not live or op == "Shape":
             if op == "Shape":
                 need(not attributes, f"{name}: attributes")
@@ -148,9 +151,9 @@ class Reader:
 
     def _activation(self, name: str, inputs: list[str], kind: Any) -> Scaled:
         scale, zero = self._parameters(name, inputs, kind)
-        need(scale.size == 1 and zero.dtype in (np.int8, np.uint8), f"{name}: not int8 or uint8 per tensor")
-        shift = 128 if zero.dtype == np.uint8 else 0
-        return Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, -128, 127
+        need(scale.size == 1, f"{name}: not quantised per tensor")
+        shift, low, high = span(zero.dtype, name)
+        return Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, low, high
 
     def _quantise(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
         need(set(attributes) <= {"axis", "saturate", "output_dtype"}, f"{name}: attributes")
@@ -160,6 +163,8 @@ class Reader:
         elif attributes.get("output_dtype"):
             kind = onnx.helper.tensor_dtype_to_np_dtype(attributes["output_dtype"])
         scale = self._activation(name, inputs, kind)
+        if value in self.net.inputs and scale[2:] != (-128, 127):
+            value = self._known(value, (*scale[:2], -128, 127), out)  # fewer bits are an activation behind it
         self.alias[out], self.marks[out], self.kinds[out] = self._known(value, scale, out), scale, kind
         self._see(inputs[0], out)
 
@@ -192,7 +197,7 @@ class Reader:
                 limit = self.constants.get(given)
                 need(limit is not None and limit.size == 1, f"{name}: a limit that is not constant")
                 assert limit is not None
-                end = int(limit.ravel()[0]) - (128 if self.kinds[source] == np.uint8 else 0)
+                end = int(limit.ravel()[0]) - span(self.kinds[source], name)[0]
                 ends[i] = min(ends[i], end) if i else max(ends[i], end)
         need(ends[0] < ends[1], f"{name}: limits")
         narrow = (scale, zero, ends[0], ends[1])
@@ -205,24 +210,12 @@ class Reader:
         self._see(source, out)
 
     def _dequantise(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
-        need(set(attributes) <= {"axis"} or not attributes.get("block_size"), f"{name}: attributes")
+        need(set(attributes) <= {"axis", "block_size"}, f"{name}: attributes")
         source = inputs[0]
         if source in self.constants:
-            q = self.constants[source]
+            q, axis = self.constants[source], int(attributes.get("axis", 1))
             scale, zero = self._parameters(name, inputs, q.dtype)
-            need(q.dtype in (np.int8, np.uint8, np.int32), f"{name}: {q.dtype} weights")
-            shape, axis = [1] * q.ndim, int(attributes.get("axis", 1)) % max(q.ndim, 1)
-            if scale.size > 1:
-                need(q.ndim and scale.size == q.shape[axis], f"{name}: {scale.size} scales")
-                shape[axis] = scale.size
-            centred = q.astype(np.int64) - zero.astype(np.int64).reshape(
-                shape if zero.size > 1 else [1] * q.ndim
-            )
-            exact = q.size == 0 or (
-                np.abs(centred).max() < 1 << 29 and (scale.astype(np.float32) == scale).all()
-            )
-            need(exact, f"{name}: products that a double does not hold")
-            self.constants[out] = np.asarray(scale.reshape(shape) * centred)
+            self.constants[out] = dequantised(q, scale, zero, axis, attributes.get("block_size", 0), name)
             return
         scale_here = self._activation(name, inputs, self.kinds.get(source, np.uint8))
         value = self.alias[source]
@@ -235,11 +228,22 @@ class Reader:
         self.alias[out] = value
         self._see(source, out)
 
+    def _stored(self, name: str, op: str, inputs: list[str], attributes: dict[str, Any]) -> Array:
+        """A constant through QuantizeLinear, or its integers through Clip."""
+        x, ends = self.constants[inputs[0]], [self.constants[i] if i else None for i in inputs[1:3]]
+        if op == "Clip":
+            need(not attributes, f"{name}: attributes")
+            return clipped(x, ends, name)
+        need(set(attributes) <= {"axis", "saturate"}, f"{name}: attributes")
+        scale, zero = self._parameters(name, inputs, np.uint8)
+        return quantised(x, scale, zero, int(attributes.get("axis", 1)), name)
+
     def _layer(self, node: Node, inputs: list[str], out: str) -> None:
         node.constants = [self.constants.get(i) if i else None for i in inputs]
         node.shapes = [self._shape(i) if i in self.alias else None for i in inputs]
         whole = [i for i in inputs if i in self.kinds]
-        need(not whole or node.op in _CARRY, f"{node.name}: computes with integers")
+        taken = node.op == f"{OWN}.Take" and (self.constants[inputs[1]] >= 0).all()  # no padding
+        need(not whole or taken or node.op in _CARRY, f"{node.name}: computes with integers")
         if whole:
             self._carry(whole[0], out)
         layer = parse(node)
@@ -276,7 +280,7 @@ class Reader:
         shape = shapes.pop()
         if layer.op == "ChannelAffine":
             return len(shape) in (1, 3) and len(layer.fields["factor"]) == shape[0]
-        return layer.op in {"Add", "Clip", *NAMES}
+        return layer.op in {"Add", "Mul", "Clip", *NAMES}
 
     def _placed(self, tensor: str) -> str:
         """A value in the shape that the file gives it: a Reshape, once."""

@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from ..ops.base import Scaled, Unsupported
-from .qdq import Move, Quantised, activation_scale, quantised_type, weight_of
+from .qdq import Move, Quantised, activation_scale, quantised_type, taken_off, weight_of
 
-MOVES_INTEGERS = ("MaxPool", "Reshape", "Flatten", "Transpose")  # on integers as on what they stand for
+MOVES_INTEGERS = ("MaxPool", "Reshape", "Flatten", "Transpose", "tinybound.Take")  # as they move reals
 MOVES_CONSTANTS = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 REMEDY = "DequantizeLinear in front of it and QuantizeLinear behind"
 
@@ -51,6 +50,9 @@ class Annotations:
         value, out = self.alias[proto.input[0]], proto.output[0]
         kind = quantised_type(proto, self.constants)
         scale = activation_scale(proto, self.constants, kind)
+        whole = replace(scale, lo=-128, hi=127)
+        if value in self.inputs and scale != whole:  # of an input fewer bits are a step of their own
+            value = self._quantised(value, whole, out)
         self._bind(out, self._quantised(value, scale, out), Mark(kind, scale))
 
     def _quantised(self, value: str, scale: Scaled, out: str) -> str:
@@ -111,8 +113,7 @@ class Annotations:
         for name in (*proto.input[1:3], "", "")[:2]:
             if name and (name not in self.constants or self.constants[name].size != 1):
                 raise Unsupported("a limit of quantised integers that is not one constant")
-            shift = 128 if kind == np.uint8 else 0
-            given.append(int(self.constants[name].ravel()[0]) - shift if name else None)
+            given.append(int(self.constants[name].ravel()[0]) - taken_off(kind) if name else None)
         lo, hi = (end if n is None else n for n, end in zip(given, (scale.lo, scale.hi), strict=True))
         return max(lo, scale.lo), min(hi, scale.hi)
 
@@ -121,11 +122,13 @@ class Annotations:
         if proto.op_type in MOVES_CONSTANTS and proto.input[0] in self.weights:
             self.weights[proto.output[0]] = self.weights[proto.input[0]].moved(move)
 
-    def carry(self, op_type: str, inputs: Iterable[str], out: str) -> None:
+    def carry(self, op_type: str, inputs: Sequence[str], out: str) -> None:
         """Mark the result of an op on integer tensors; Unsupported where it computes with them."""
         marks = [self.marks[i] for i in inputs if i in self.marks]
         if not marks:
             return
         if op_type not in MOVES_INTEGERS:
             raise Unsupported(f"{op_type} of quantised integers", REMEDY)
+        if op_type == "tinybound.Take" and (self.constants[inputs[1]] < 0).any():
+            raise Unsupported("Pad of quantised integers", REMEDY)  # with the integer 0, which is no real 0
         self.marks[out] = marks[0]

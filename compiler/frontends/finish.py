@@ -31,6 +31,23 @@ class Imported:
         """Whether the file is a quantised model."""
         return bool(self.activations)
 
+    @property
+    def power_of_two(self) -> bool:
+        """Whether every scale of a quantised model is a power of two: its requantisations are shifts then."""
+        scales = [s.scale for s in self.activations.values()]
+        scales += [s for weights in self.weights.values() for s in weights.scales]
+        return (
+            self.quantised
+            and all(node.name in self.weights for node in self.graph.nodes if node.op.weighted)
+            and all(n & (n - 1) == 0 for s in scales for n in (s.numerator, s.denominator))
+        )
+
+    def weights_of(self, node: Node) -> str:
+        """Where the integer weights of a node come from; empty when it has none."""
+        if not node.op.weighted:
+            return ""
+        return "the file's integers" if node.name in self.weights else "rounded to int8"
+
 
 @dataclass(frozen=True)
 class Walked:

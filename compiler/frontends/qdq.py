@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scales and integers of QuantizeLinear and DequantizeLinear nodes. uint8 is stored as q - 128."""
+"""Scales and integers of QuantizeLinear and DequantizeLinear nodes. Unsigned ones are stored as q - 128."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from ..ops.base import IntegerWeights, Scaled, Unsupported
 Constants = Mapping[str, NDArray[Any]]
 
 
+STORED = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 15)}  # of activations
+WEIGHTS = (*STORED, "int16", "uint16", "int32")  # int4 is a type of ml_dtypes, no numpy integer
 Move = Callable[[NDArray[Any]], NDArray[Any]]
 
 
@@ -47,18 +49,36 @@ class Quantised:
 def integer_weights(
     op: Any, weight: Quantised | None, bias: Quantised | None, source: Scaled | None
 ) -> IntegerWeights | None:
-    """The file's own integers for a layer; None where they are none of int8 with a scale per output channel,
-    or a fold changed the layer. A bias in another unit than x_scale * w_scale is left to be rounded."""
-    if weight is None or source is None or not np.array_equal(weight.real.ravel(), op.weights.ravel()):
+    """The file's own integers for a layer; None where int8 with a scale per channel does not hold them.
+
+    A factor per channel that was folded in since goes into the scales. A bias in another unit than
+    x_scale * w_scale, or changed by a fold, is left to be rounded.
+    """
+    if weight is None or source is None or weight.real.size != op.weights.size:
         return None
-    scales, integers = weight.per_channel(len(op.weights)), weight.integers.reshape(op.weights.shape)
-    if scales is None or integers.min() < -128 or integers.max() > 127:
+    scales, factors = weight.per_channel(len(op.weights)), _factors(weight, op.weights)
+    if scales is None or factors is None:
+        return None
+    scales = tuple(s * Fraction(abs(f) or 1.0) for s, f in zip(scales, factors.tolist(), strict=True))
+    integers = weight.integers.reshape(op.weights.shape)
+    integers = integers * np.sign(factors).astype(np.int64).reshape(-1, *(1,) * (integers.ndim - 1))
+    if integers.min() < -128 or integers.max() > 127:
         return None
     units = None if bias is None else bias.per_channel(len(op.bias))
     if bias is None or units is None or not np.array_equal(bias.real.ravel(), op.bias):
         return IntegerWeights(integers, scales)
     fits = all(abs(u / (source.scale * s) - 1) < 1e-6 for u, s in zip(units, scales, strict=True))
     return IntegerWeights(integers, scales, bias=bias.integers.ravel() if fits else None)
+
+
+def _factors(weight: Quantised, now: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The factor per output channel between the file's weights and a layer's, to rounding; None if none."""
+    rows, mine = now.reshape(len(now), -1), weight.real.reshape(len(now), -1)
+    top = np.abs(mine).argmax(axis=1)[:, None]
+    before, after = np.take_along_axis(mine, top, 1), np.take_along_axis(rows, top, 1)
+    factors = np.divide(after, before, out=np.ones_like(after), where=before != 0)
+    fit = np.isclose(rows, factors * mine, rtol=1e-14, atol=0.0).all() and np.isfinite(factors).all()
+    return factors.ravel() if fit else None
 
 
 def _parameters(proto: onnx.NodeProto, constants: Constants, kind: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -90,17 +110,25 @@ def activation_scale(proto: onnx.NodeProto, constants: Constants, kind: Any) -> 
     scale, zero = _parameters(proto, constants, kind)
     if scale.size != 1:
         raise Unsupported("an activation quantised per axis", "per-tensor activation scales")
-    if zero.dtype not in (np.int8, np.uint8):
-        raise Unsupported(f"activations of type {zero.dtype}", "int8 or uint8")
-    shift = 128 if zero.dtype == np.uint8 else 0
-    return Scaled(Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, -128, 127)
+    if str(zero.dtype) not in STORED:
+        raise Unsupported(
+            f"activations of type {zero.dtype}", "int8 or uint8: the integer network has 8 bits"
+        )
+    lo, hi = STORED[str(zero.dtype)]
+    shift = taken_off(zero.dtype)
+    return Scaled(Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, lo - shift, hi - shift)
+
+
+def taken_off(kind: Any) -> int:
+    """Unsigned activations are stored as q - 128."""
+    return 128 if STORED[str(np.dtype(kind))][0] == 0 else 0
 
 
 def weight_of(proto: onnx.NodeProto, constants: Constants) -> Quantised:
     """A constant through DequantizeLinear: one scale, one per slice of an axis, or one per block of it."""
     stored = constants[proto.input[0]]
     scale, zero = _parameters(proto, constants, stored.dtype)
-    if not _is_integer(stored.dtype):
+    if str(stored.dtype) not in WEIGHTS:
         raise Unsupported(f"weights of type {stored.dtype}", "int8 weights, int32 biases")
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
     axis, block = int(attributes.get("axis", 1)) % max(stored.ndim, 1), int(attributes.get("block_size", 0))
@@ -118,8 +146,3 @@ def weight_of(proto: onnx.NodeProto, constants: Constants) -> Quantised:
 
     centred = stored.astype(np.int64) - everywhere(zero.astype(np.int64))
     return Quantised(centred, everywhere(scale.astype(np.float64)))
-
-
-def _is_integer(kind: Any) -> bool:
-    """int4 and uint4 of ml_dtypes are no numpy integers."""
-    return np.issubdtype(kind, np.integer) or str(kind) in ("int4", "uint4", "int2", "uint2")

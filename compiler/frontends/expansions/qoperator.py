@@ -73,6 +73,12 @@ def concat(site: Site) -> bool:
     return True
 
 
+def plain(site: Site) -> bool:
+    """QuantizeLinear and DequantizeLinear of another domain, which ONNX Runtime writes for older opsets."""
+    site.put(site.proto.op_type, site.inputs, **site.attributes)
+    return True
+
+
 def _name(site: Site, i: int) -> str:
     return site.inputs[i] if i < len(site.inputs) else ""
 
@@ -119,6 +125,8 @@ QOPERATOR: dict[tuple[str, str], Expansion] = {("", "QLinearConv"): conv, ("", "
 QOPERATOR |= {
     ("com.microsoft", op): expansion
     for op, expansion in {
+        "DequantizeLinear": plain,
+        "QuantizeLinear": plain,
         "QGemm": gemm,
         "QLinearConcat": concat,
         "QLinearAdd": two("Add"),
