@@ -14,7 +14,7 @@ from test_c_target import chain
 from tinybound.build import compile as compile_model
 from tinybound.errors import PromiseError
 from tinybound.firmware_image import board_of, make_firmware
-from tinybound.ops import Conv, Transpose
+from tinybound.ops import Conv, Reshape, Transpose
 from tinybound.options import Options
 from tinybound.pipeline import build_networks
 from tinybound.report.summary import planned
@@ -27,7 +27,7 @@ from tinybound.targets.grouping import plan_memory
 from tinybound.targets.layout import lay_out
 from tinybound.targets.plan import make_plan
 from tinybound.targets.replay import replay
-from tinybound.targets.rows import POINTWISE, Group, row_bytes
+from tinybound.targets.rows import POINTWISE, Group, can_run_by_rows, row_bytes
 
 HOST = Host(sanitize=True)
 M4 = Emulated(BOARDS["cortex-m4"])
@@ -102,6 +102,21 @@ def test_one_row_less_is_too_few():
     assert tried > 40
 
 
+def test_views_with_other_rows():
+    """A flat input is read as rows; a map that a Reshape shows with other rows is not read row by row."""
+    weights = np.ones((1, 1, 3, 3)), np.zeros(1)
+    first, second = (Conv(*weights, size, pads=(1, 1, 1, 1)) for size in ((1, 6, 4), (1, 4, 6)))
+    ops = Reshape((1, 6, 4)), first, first, Reshape((1, 4, 6)), second, second
+    plan = make_plan(chain("views", (24,), *ops))
+
+    assert [step.kind for step in plan.steps] == ["conv"] * 4
+    assert plan.heights["x"] == 6
+    assert [can_run_by_rows(plan, step) for step in plan.steps] == [True, True, False, True]
+    for where in ("caller", "arena"):  # replayed
+        memory = lay_out(plan, (Group(plan, 0, 1),), where)
+        assert memory.arena <= lay_out(plan, (), where).arena
+
+
 def refuses(group, offsets, scratch, arena):
     try:
         replay(group, offsets, scratch, arena)
@@ -139,7 +154,8 @@ def test_a_lag_one_row_shorter_destroys_an_input():
             dying = [s for s in sources if max(r.index for r in plan.readers(s)) <= group.last]
             for target, source in product(group.made, set(dying) - set(plan.outputs)):
                 behind = group.lag(target, source)
-                if behind is None:
+                moved = any(step.kind == "reorder" for step in plan.readers(source))  # counted as read whole
+                if behind is None or moved:
                     continue
                 rest = 4 * memory.arena  # everything else lies apart
                 place = {n: rest + at for n, at in memory.offsets.items()}
