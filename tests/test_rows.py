@@ -83,7 +83,7 @@ def test_plans_of_random_networks():
     print(f"{rows} rows, {slid} maps kept as a few rows, {dict(kinds)}")
     assert rows > 3000
     assert slid > 150
-    assert min(kinds[k] for k in ("conv", "add", "reorder", "max_pool", "average_pool")) > 10
+    assert min(kinds[k] for k in ("conv", "add", "mul", "reorder", "max_pool", "average_pool")) > 10
 
 
 def test_one_row_less_is_too_few():
