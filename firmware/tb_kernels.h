@@ -308,6 +308,14 @@ static inline void tb_add(const int8_t *a, const int8_t *b, int8_t *out, int32_t
   }
 }
 
+static inline void tb_mul(const int8_t *a, const int8_t *b, int8_t *out, int32_t count, int32_t za, int32_t zb,
+                          const tb_scaling *r)
+{
+  for (int32_t i = 0; i < count; i++) {
+    out[i] = tb_requantise((int64_t)(a[i] - za) * (b[i] - zb), r, 0);
+  }
+}
+
 static inline void tb_table(const int8_t *in, int8_t *out, int32_t count, const int8_t *entries)
 {
   for (int32_t i = 0; i < count; i++) {
@@ -341,6 +349,17 @@ static inline void tb_take(const int8_t *in, int8_t *out, const int32_t *rows, c
         *out++ = (inside && (lanes[k] >= 0)) ? in[start + lanes[k]] : pad;
       }
     }
+  }
+}
+
+/* One operand of a concatenation: `count` times `chunk` elements, the next ones `stride` further on. */
+static inline void tb_concat(const int8_t *in, int8_t *out, int32_t count, int32_t chunk, int32_t stride)
+{
+  for (int32_t i = 0; i < count; i++) {
+    for (int32_t k = 0; k < chunk; k++) {
+      out[k] = *in++;
+    }
+    out += stride;
   }
 }
 

@@ -39,6 +39,21 @@ def turned(size, **attributes):
                                          **attributes))  # fmt: skip
 
 
+def branches(net):
+    """Three maps of three rows and two columns: a convolution, a pool of a Sigmoid, a sum read again."""
+    a = net.put("Relu", net.put("Conv", "x", net.normal(4, 4, 1, 1), net.normal(4)))
+    b = net.put("MaxPool", net.put("Sigmoid", "x"), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    c = net.put("Conv", "x", net.normal(4, 4, 1, 1))
+    return a, b, net.put("Conv", c, net.normal(4, 4, 1, 1)), c
+
+
+def excited(net):
+    """Channels weighed by what a small network makes of their means."""
+    a = net.put("Relu", net.put("Conv", "x", net.normal(4, 4, 1, 1), net.normal(4)))
+    s = net.put("Relu", net.put("Conv", net.put("GlobalAveragePool", a), net.normal(2, 4, 1, 1)))
+    return net.put("Mul", a, net.put("Sigmoid", net.put("Conv", s, net.normal(4, 2, 1, 1))))
+
+
 def norm(net, x):
     """A batch normalisation of four channels."""
     parts = [net.normal(4) for _ in range(3)]
@@ -105,6 +120,30 @@ FORMS = {
     "batch norm on a line": (LINE, NEW, lambda n: norm(n, "x")),
     "conv, batch norm, relu on a line": (LINE, NEW, lambda n: n.put("Relu", norm(n, n.put(
         "Conv", "x", n.normal(4, 4, 3))))),
+    "concat of channels": (SMALL, NEW, lambda n: n.put("Concat", *branches(n), axis=1)),
+    "concat of rows, of one input twice": (SMALL, NEW, lambda n: n.put("Concat", *branches(n)[:1] * 2, "x",
+                                                                       axis=-2)),
+    "concat of views": (LINE, NEW, lambda n: n.put("Relu", n.put("Concat", *(n.put("Relu", n.put(
+        "Conv", "x", n.normal(4, 4, k))) for k in (2, 3)), axis=2))),
+    "concat behind a concat": (SMALL, NEW, lambda n: n.put("Concat", n.put("Concat", *branches(n), axis=1),
+                                                           "x", axis=1)),
+    "difference of two tensors": (SMALL, NEW, lambda n: n.put("Relu", n.put("Sub", *branches(n)[:2]))),
+    "product of two tensors": (SMALL, NEW, lambda n: n.put("Relu", n.put("Mul", *branches(n)[:2]))),
+    "square": (SMALL, NEW, lambda n: n.put("Mul", "x", "x")),
+    "squeeze and excitation": (SMALL, NEW, excited),
+    "a row added to a map": (SMALL, NEW, lambda n: n.put("Add", n.put("Slice", "x", ints(n, 1), ints(n, 2),
+                                                                      ints(n, 2)), "x")),
+    "constant minus a tensor": (SMALL, NEW, lambda n: n.put("Sub", n.normal(4, 1, 1), "x")),
+    "scalar minus a tensor": (LINE, NEW, lambda n: n.put("Sub", n.constant(1.0), "x")),
+    "divided by a constant": (SMALL, OLD, lambda n: n.put("Div", "x", n.constant(
+        np.reshape([2.0, 3, -4, 7], (4, 1, 1))))),
+    "a constant on a line": (LINE, NEW, lambda n: n.put("Relu", n.put(
+        "Mul", n.put("Add", "x", n.normal(4, 1)), n.normal(1, 4, 1)))),
+    "a constant of a whole map": (SMALL, NEW, lambda n: n.put("Add", n.normal(4, 3, 2), "x")),
+    "a constant per column": (SMALL, NEW, lambda n: n.put("Mul", "x", n.normal(2))),
+    "a constant along the last of two axes": (LINE, NEW, lambda n: n.put("Sub", "x", n.normal(12))),
+    "a constant larger than the tensor": (LINE, NEW, lambda n: n.put("Add", n.put(
+        "Slice", "x", ints(n, 1), ints(n, 2), ints(n, 2)), n.normal(4, 5))),
     "conv transpose": (SMALL, NEW, turned((4, 3, 3, 2), strides=[2, 3], pads=[1, 0, 0, 1])),
     "conv transpose, output padding": (SMALL, OLD, turned((4, 2, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1],
                                                         output_padding=[1, 1])),

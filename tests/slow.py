@@ -65,6 +65,12 @@ def add(op: Any, a: Any, b: Any) -> Any:
     return np.array([(p - op.za) * op.ma + (q - op.zb) * op.mb for p, q in pairs]).reshape(a.shape)
 
 
+def mul(op: Any, a: Any, b: Any) -> Any:
+    """(a - za) * (b - zb)."""
+    pairs = zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)
+    return np.array([(p - op.za) * (q - op.zb) for p, q in pairs]).reshape(a.shape)
+
+
 def _windows(op: Any, dilations: tuple[int, int]) -> Any:
     """Per output element the list of its taps (c, row, column) inside the input, in scan order."""
     channels, height, width = op.size
@@ -146,6 +152,12 @@ def transpose(op: Any, x: Any) -> Any:
     return out
 
 
+def concat(op: Any, *xs: Any) -> Any:
+    """Slices of the inputs along the axis, one after the other."""
+    parts = [x.swapaxes(0, op.axis)[i] for x in xs for i in range(x.shape[op.axis])]
+    return np.stack(parts).swapaxes(0, op.axis)
+
+
 def take(op: Any, x: Any) -> Any:
     """x at the flat positions; the zero point at -1."""
     flat = x.ravel().tolist()
@@ -166,9 +178,9 @@ def table(op: Any, x: Any) -> Any:
 
 
 MEANINGS = {
-    "Add": add, "AveragePool": average_pool, "Conv": conv, "Dense": dense, "MaxPool": max_pool,
-    "Requantise": requantise, "Reshape": reshape, "Softmax": softmax, "Table": table, "Take": take,
-    "Transpose": transpose,
+    "Add": add, "AveragePool": average_pool, "Concat": concat, "Conv": conv, "Dense": dense,
+    "MaxPool": max_pool, "Mul": mul, "Requantise": requantise, "Reshape": reshape,
+    "Softmax": softmax, "Table": table, "Take": take, "Transpose": transpose,
 }  # fmt: skip
 
 

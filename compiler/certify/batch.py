@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ class Batch(Exact):
     def gather(self, x: Array, index: NDArray[np.int64], pad: int) -> Array:
         flat = x.reshape(len(x), -1)
         return np.where(index >= 0, flat[:, np.maximum(index, 0)], np.asarray(pad, x.dtype))
+
+    def concat(self, xs: Sequence[Array], axis: int) -> Array:
+        return np.concatenate(xs, axis=axis + 1)
 
     def reshape(self, x: Array, shape: tuple[int, ...]) -> Array:
         return x.reshape(len(x), *shape)

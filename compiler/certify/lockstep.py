@@ -16,7 +16,7 @@ import numpy as np
 
 from ..domains.exact import run
 from ..domains.interval import Interval
-from ..domains.pair import Affine, Entry, PairDomain, Rounding, Step, Sum, Units
+from ..domains.pair import Affine, Entry, PairDomain, Product, Rounding, Step, Sum, Units
 from ..domains.pair_float import above, below
 from ..domains.pair_table import Pointwise
 from ..errors import CompileError
@@ -143,6 +143,12 @@ def _units(step: Step, steps: Sequence[Step], output: Units) -> Units:
         if step.word == "reshape":
             return replace(unit, channel=unit.channel.reshape(step.shape))
         raise CompileError(step.node, f"{step.word} of a tensor with several scales", "one scale per tensor")
+    if step.word == "concat":
+        units = [steps[i].units for i in step.inputs]
+        if any((u.scales, u.zero) != (output.scales, output.zero) for u in units):
+            raise CompileError(step.node, "inputs of several scales or zero points", "the output's")
+        ends = [end for u in units for end in u.span]
+        return replace(_wider(output, *ends), channel=np.broadcast_to(np.int64(0), step.shape))
     if len(output.scales) > 1 and step.word == "affine":
         rows = np.arange(len(output.scales)).reshape(*step.shape[:2], 1)
         return replace(output, channel=np.broadcast_to(rows, step.shape))
@@ -217,7 +223,9 @@ def walk(both: Lockstep, domain: PairDomain[State], at: Mapping[int, Entry]) -> 
 def _apply(
     step: Step, domain: PairDomain[State], xs: list[State], both: Lockstep, entry: Entry | None
 ) -> State:
-    units = [both.steps[i].units for i in step.inputs]
+    """A step's word in a domain: those that only move elements here, after a look at where to."""
+    if step.word in ("concat", "max") and step.real != step.integer:
+        raise CompileError(step.node, f"{step.word} over another axis than the float network's", "the same")
     match step.word:
         case "input":
             assert entry is not None
@@ -228,19 +236,25 @@ def _apply(
             return domain.gather(xs[0], step.integer[0], _pad(step))
         case "reshape":
             return domain.reshape(xs[0], step.shape)
+        case "concat":
+            return domain.concat(xs, step.integer[0])
+        case _:
+            return _compute(step, domain, xs, [both.steps[i].units for i in step.inputs])
+
+
+def _compute(step: Step, domain: PairDomain[State], xs: list[State], units: list[Units]) -> State:
+    match step.word:
         case "truncate":
             return domain.truncate(xs[0], step)
         case "affine":
             return domain.affine(xs[0], Affine(step, units[0]))
         case "add":
             return domain.add(xs[0], xs[1], Sum(step, units[0], units[1]))
+        case "multiply":
+            return domain.multiply(xs[0], xs[1], Product(step, units[0], units[1]))
         case "requantise":
             return domain.requantise(xs[0], Rounding(step, units[0]), step.real)
         case "max":
-            if step.real != step.integer:
-                raise CompileError(
-                    step.node, "a maximum over another axis than the float network's", "the same"
-                )
             return domain.max(xs[0], step.integer[0])
         case "table":
             return domain.table(xs[0], Pointwise(step, units[0]))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,11 @@ class Recorder:
     def reshape(self, x: Ref, shape: tuple[int, ...]) -> Ref:
         return self._put("reshape", (x,), (), shape)
 
+    def concat(self, xs: Sequence[Ref], axis: int) -> Ref:
+        shape = list(xs[0].shape)
+        shape[axis] = sum(x.shape[axis] for x in xs)
+        return self._put("concat", tuple(xs), (axis,), tuple(shape))
+
     def truncate(self, x: Ref, bits: int) -> Ref:
         return self._put("truncate", (x,), (bits,), x.shape)
 
@@ -50,6 +56,9 @@ class Recorder:
 
     def add(self, a: Ref, b: Ref, ma: int, mb: int, za: int, zb: int) -> Ref:
         return self._put("add", (a, b), (ma, mb, za, zb), a.shape)
+
+    def multiply(self, a: Ref, b: Ref, za: int, zb: int) -> Ref:
+        return self._put("multiply", (a, b), (za, zb), a.shape)
 
     def clip(self, x: Ref, lo: float, hi: float) -> Ref:
         return self._put("clip", (x,), (lo, hi), x.shape)

@@ -12,8 +12,9 @@ import numpy as np
 
 from .files import need
 from .forms import LIMIT, Change, Form, meet, tighten
-from .pairs import Affine, Rounding, Step, Sum, Table
+from .pairs import Affine, Product, Rounding, Step, Sum, Table
 from .pools import Maximum
+from .products import linear, product
 from .relax import Choice, Corners, Envelope, choose_step
 from .rounding import TINY, Floats, Ints, U, above, below, down, lattice, moved, rounded, slack, times, up
 from .tables import Pointwise
@@ -96,12 +97,16 @@ class Analysis:
                 return self._affine(xs[0], data).reshape(step.shape)
             case "Add":
                 return self._add(xs[0], xs[1], data)
+            case "Mul":
+                return self._multiply(xs[0], xs[1], data)
             case "Requantise":
                 return self._requantise(xs[0], data)
             case "MaxPool":
                 return self._maximum(xs[0].gather(data)).reshape(step.shape)
             case "Table":
                 return self._table(xs[0], data)
+            case "Concat":
+                return self._concat(xs, data)
             case "Take" | "Transpose":
                 return xs[0].gather(data)
             case _:
@@ -200,10 +205,10 @@ class Analysis:
         zero, boxes = np.zeros_like(a.box[0]), []
         if self.intervals:
             plans = (
-                [(0, 1.0, 1.0)],
+                [(0, 1.0, t.sign)],
                 [(2, *t.factors)],
                 [(4, *t.factors), (0, *t.excess)],
-                [(4, 1.0, 1.0), (2, *t.excess)],
+                [(4, 1.0, t.sign), (2, *t.excess)],
             )
             found = []
             for plan in plans:
@@ -222,15 +227,39 @@ class Analysis:
         forms = a.form.reduced(LIMIT // n), b.form.reduced(LIMIT // n)
         ids = np.union1d(forms[0].ids, forms[1].ids)
         g, c, r = np.zeros((2, ids.size, n)), np.zeros((2, *shape)), np.zeros((2, *shape))
-        for f, v, e in zip(forms, t.factors, t.excess, strict=True):
+        for f, k, v, e in zip(forms, (1.0, t.sign), t.factors, t.excess, strict=True):
             rows, at = f.rows().reshape(2, f.ids.size, n), np.searchsorted(ids, f.ids)
-            g[0, at] += rows[0]
+            g[0, at] += k * rows[0]
             g[1, at] += v * rows[1] + e * rows[0]
             more = slack(8, (1 + abs(v) + abs(e)) * (np.abs(f.c) + f.radius()).sum(axis=0))
-            c = c + np.stack([f.c[0], v * f.c[1] + e * f.c[0]])
+            c = c + np.stack([k * f.c[0], v * f.c[1] + e * f.c[0]])
             r = r + np.stack([f.r[0] + more, abs(v) * f.r[1] + abs(e) * f.r[0] + more])
         form = Form(c, up(r), g, np.arange(n).reshape(shape), ids)
         return self._met(form, boxes)
+
+    def _multiply(self, a: State, b: State, t: Product) -> State:
+        boxes = [product(a.box, b.box, t.off)] if self.intervals else []
+        if a.form is None or b.form is None:
+            return State(boxes[0], None)
+        return self._met(linear(a.form, b.form, (a.box, b.box), t.off), boxes)
+
+    def _concat(self, xs: list[State], axis: int) -> State:
+        box = np.concatenate([x.box for x in xs], axis + 1)
+        if any(x.form is None for x in xs):
+            return State(box, None)
+        places, at = np.arange(box[0].size).reshape(box[0].shape), 0
+        forms = [x.form.reduced(LIMIT // (box[0].size * len(xs))) for x in xs if x.form is not None]
+        ids = np.unique(np.concatenate([f.ids for f in forms]))
+        g = np.zeros((2, ids.size, box[0].size))
+        for f in forms:
+            here = np.moveaxis(places, axis, 0)[at : at + f.at.shape[axis]]
+            at += f.at.shape[axis]
+            to = np.moveaxis(here, 0, axis).ravel()
+            rows = f.rows().reshape(2, f.ids.size, to.size)
+            for k, symbol in enumerate(np.searchsorted(ids, f.ids)):
+                g[:, symbol, to] = rows[:, k]
+        c, r = (np.concatenate([getattr(f, part) for f in forms], axis + 1) for part in ("c", "r"))
+        return State(box, Form(c, r, g, places, ids))
 
     def _requantise(self, x: State, t: Rounding) -> State:
         first, last = lattice(x.box[2], x.box[3], t.step, t.span)

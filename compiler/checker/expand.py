@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .expand_elementwise import EXPANSIONS as ELEMENTWISE
 from .expand_lines import EXPANSIONS as LINES
 from .expand_takes import EXPANSIONS as TAKES
 from .expand_transposed import conv_transpose
@@ -72,6 +73,7 @@ EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     ("", "GlobalMaxPool"): _global_max_pool,
     ("", "ReduceMean"): _reduce_mean,
     ("", "ConvTranspose"): conv_transpose,
+    **ELEMENTWISE,
     **LINES,
     **TAKES,
 }

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from .files import need
+from .functions import NAMES
 from .layers import Layer, Network, Shape, fresh
 from .onnx_file import Reader, Scaled, result_shape
 from .onnx_ops import exact
 
-SUMS = ("Conv", "Dense", "Add", "AveragePool")
+SUMS = ("Conv", "Dense", "Add", "Mul", "AveragePool")
 KEEPS = ("MaxPool", "Reshape", "Take", "Transpose")
 FREE = {"lo": -np.inf, "hi": np.inf}
 
@@ -132,6 +133,20 @@ def _scale(layer: Layer, factor: list[Fraction], offset: list[Fraction]) -> None
     f["bias"] = np.array([float(a * b + o) for a, b, o in zip(factor, bias, offset, strict=True)])
 
 
+def _join(net: Network, layer: Layer, ready: set[str], values: set[str], names: set[str]) -> None:
+    """A Concat, with activations of its inputs in front where those are not `ready` to take its scale."""
+    reads = []
+    for value in layer.inputs:
+        reads.append(value if value in ready else fresh(f"{layer.output}.in", values))
+        if value not in ready:
+            values.add(reads[-1])
+            name = fresh(f"{layer.name}.in", names)
+            names.add(name)
+            net.layers.append(Layer(name, "Clip", (value,), reads[-1], dict(FREE)))
+    layer.inputs = tuple(reads)
+    net.layers.append(layer)
+
+
 def _activate(net: Network, known: dict[str, Scaled]) -> None:
     """One Clip behind every sum, and one where an op that keeps integers would have to change their scale."""
     for layer in reversed(net.layers):
@@ -144,9 +159,15 @@ def _activate(net: Network, known: dict[str, Scaled]) -> None:
             known.setdefault(layer.output, known[layer.inputs[0]])
     values = {*net.inputs, *(layer.output for layer in net.layers)}
     names, found = {layer.name for layer in net.layers}, list(net.layers)
+    chosen = {x.output for x in found if x.op in (*SUMS, "Clip", *NAMES)}  # nothing else decides their scale
     net.layers[:] = []
     for layer in found:
         readers = [x for x in found if layer.output in x.inputs]
+        if layer.op == "Concat":
+            single = {n for n in layer.inputs if sum(x.inputs.count(n) for x in found) == 1}
+            single -= {n for n in layer.inputs if known.get(n) not in (None, known.get(layer.output))}
+            _join(net, layer, single & chosen - set(net.outputs), values, names)
+            continue
         if layer.op in SUMS:
             fused = len(readers) == 1 and readers[0].op == "Clip"
             extra = not fused or layer.output in known or layer.output in net.outputs

@@ -15,7 +15,7 @@ from .layers import Layer, Meaning, Network, Shape, output_shape
 from .rounding import Ints, rounded
 
 FORMAT = "tinybound-network-1"
-SUMS = ("Conv", "Dense", "Add", "AveragePool")
+SUMS = ("Conv", "Dense", "Add", "Mul", "AveragePool")
 MODES = ("half-even", "tflite-single", "tflite-double")
 Span = tuple[Ints, Ints]
 # Per op: scalar fields with their limits, tuple fields with their lengths, arrays.
@@ -28,10 +28,11 @@ _FIELDS: dict[str, tuple[dict[str, tuple[int, int]], dict[str, int | None], set[
     ),
     "Dense": ({"zero": _BYTE, "bits": (2, 8)}, {}, {"weights", "bias"}),
     "Add": (
-        {"za": _BYTE, "zb": _BYTE, "ma": (1, (1 << 31) - 1), "mb": (1, (1 << 31) - 1)},
+        {"za": _BYTE, "zb": _BYTE, "ma": (1, (1 << 31) - 1), "mb": (1 - (1 << 31), (1 << 31) - 1)},
         {},
         set(),
     ),
+    "Mul": ({"za": _BYTE, "zb": _BYTE}, {}, set()),
     "AveragePool": ({"zero": _BYTE}, {"kernel": 2, "strides": 2, "pads": 4, "size": 3}, set()),
     "MaxPool": ({}, {"kernel": 2, **_PAIR, "pads": 4, "size": 3}, set()),
     "Requantise": (
@@ -40,6 +41,7 @@ _FIELDS: dict[str, tuple[dict[str, tuple[int, int]], dict[str, int | None], set[
         {"multiplier", "shift"},
     ),
     "Reshape": ({}, {"target": None}, set()),
+    "Concat": ({"axis": (0, 8)}, {}, set()),
     "Take": ({"zero": _BYTE}, {"size": None}, {"positions"}),
     "Transpose": ({}, {"size": None, "perm": None}, set()),
     "Table": ({"first": (-128, -128)}, {}, {"entries"}),
@@ -70,7 +72,7 @@ def read_network(data: dict[str, Any], arrays: dict[str, Ints], bits: int | None
     need((bits is not None) == bool(pooled), f"bits {bits} for a network with {len(pooled)} pool layers")
     _check_structure(net)
     for layer in layers:
-        if layer.op in (*SUMS, "Requantise", "Softmax", "Table", "Take"):
+        if layer.op in (*SUMS, "Concat", "Requantise", "Softmax", "Table", "Take"):
             _check_numbers(net, layer)
     _check_ranges(net)  # at 8 bits, as the file describes it
     for layer in pooled:
@@ -138,8 +140,11 @@ def _check_numbers(net: Network, layer: Layer) -> None:
     """Scales, zero points and sizes of words of one layer."""
     f, name, out = layer.fields, layer.name, net.meanings[layer.output]
     ins = [net.meanings[n] for n in layer.inputs]
-    if layer.op == "Add":
+    if layer.op in ("Add", "Mul"):
         need((f["za"], f["zb"]) == (ins[0].zero, ins[1].zero), f"{name}: zero points")
+    elif layer.op == "Concat":
+        same = all((m.scales, m.zero) == (out.scales, out.zero) for m in ins)
+        need(same, f"{name}: inputs of other scales or zero points")
     elif layer.op in (*SUMS, "Take"):
         need(f["zero"] == ins[0].zero, f"{name}: zero point")
     if layer.op in SUMS:
@@ -233,32 +238,10 @@ def spans(net: Network, at: dict[str, Span] | None = None) -> dict[str, Span]:
 
 def _span(layer: Layer, xs: list[Span], shape: Shape) -> Span:
     f, (low, high) = layer.fields, xs[0]
-    if layer.op == "Add":
-        factors = ((f["ma"], f["za"]), (f["mb"], f["zb"]))
-        parts = [[(end - z) * m for end in x] for x, (m, z) in zip(xs, factors, strict=True)]
-        return parts[0][0] + parts[1][0], parts[0][1] + parts[1][1]  # factors are positive
+    if len(xs) > 1 or layer.op == "Concat":
+        return _joint(layer, xs)
     if layer.op in SUMS:
-        lost = (1 << (8 - f.get("bits", 8))) - 1
-        low, high = (low & ~lost) - f["zero"], (high & ~lost) - f["zero"]
-        pad = (f["zero"] & ~lost) - f["zero"]
-        if layer.op == "Dense":
-            rows, bias = f["weights"][None], f["bias"][None, :, None]
-            low, high = low.reshape(1, -1, 1), high.reshape(1, -1, 1)
-        else:
-            index, groups = f["index"], f.get("groups", len(f["index"]))
-            index = index.reshape(groups, -1, index.shape[2])
-            low, high = (
-                np.where(index >= 0, end.reshape(-1)[np.maximum(index, 0)], pad) for end in (low, high)
-            )
-            ones = np.ones((groups, 1, index.shape[1]), np.int64)
-            rows = f["weights"].reshape(groups, -1, index.shape[1]) if layer.op == "Conv" else ones
-            bias = f["bias"].reshape(groups, -1, 1) if layer.op == "Conv" else np.int64(0)
-        above, under = np.maximum(rows, 0.0), np.minimum(rows, 0.0)  # floats: sums are far below 2^53
-        low, high = low.astype(np.float64), high.astype(np.float64)
-        ends = above @ low + under @ high, above @ high + under @ low
-        need(max(np.abs(end).max() for end in ends) < 2.0**52, f"{layer.name}: sums beyond 2^52")
-        a, b = ((end.astype(np.int64) + bias).reshape(shape) for end in ends)
-        return a, b
+        return _summed(layer, low, high, shape)
     if layer.op == "Requantise":
         each = (-1, *(1,) * (low.ndim - 1))
         m, s = f["multiplier"].reshape(each), f["shift"].reshape(each)
@@ -286,6 +269,45 @@ def _span(layer: Layer, xs: list[Span], shape: Shape) -> Span:
     if layer.op == "Softmax":
         return _softmax(low, high, f["table"]), _softmax(high, low, f["table"])
     raise Rejected(f"{layer.name}: op {layer.op}")
+
+
+def _joint(layer: Layer, xs: list[Span]) -> Span:
+    """Of an op with several inputs."""
+    f = layer.fields
+    if layer.op == "Add":
+        factors = ((f["ma"], f["za"]), (f["mb"], f["zb"]))
+        parts = [[(end - z) * m for end in x] for x, (m, z) in zip(xs, factors, strict=True)]
+        turn = 1 if f["mb"] > 0 else -1  # ma is positive
+        return parts[0][0] + parts[1][::turn][0], parts[0][1] + parts[1][::turn][1]
+    if layer.op == "Mul":
+        corners = [(a - f["za"]) * (b - f["zb"]) for a in xs[0] for b in xs[1]]
+        return np.minimum.reduce(corners), np.maximum.reduce(corners)
+    need(layer.op == "Concat", f"{layer.name}: op {layer.op}")
+    return np.concatenate([x[0] for x in xs], f["axis"]), np.concatenate([x[1] for x in xs], f["axis"])
+
+
+def _summed(layer: Layer, low: Ints, high: Ints, shape: Shape) -> Span:
+    """Of a weighted sum."""
+    f = layer.fields
+    lost = (1 << (8 - f.get("bits", 8))) - 1
+    low, high = (low & ~lost) - f["zero"], (high & ~lost) - f["zero"]
+    pad = (f["zero"] & ~lost) - f["zero"]
+    if layer.op == "Dense":
+        rows, bias = f["weights"][None], f["bias"][None, :, None]
+        low, high = low.reshape(1, -1, 1), high.reshape(1, -1, 1)
+    else:
+        index, groups = f["index"], f.get("groups", len(f["index"]))
+        index = index.reshape(groups, -1, index.shape[2])
+        low, high = (np.where(index >= 0, end.reshape(-1)[np.maximum(index, 0)], pad) for end in (low, high))
+        ones = np.ones((groups, 1, index.shape[1]), np.int64)
+        rows = f["weights"].reshape(groups, -1, index.shape[1]) if layer.op == "Conv" else ones
+        bias = f["bias"].reshape(groups, -1, 1) if layer.op == "Conv" else np.int64(0)
+    above, under = np.maximum(rows, 0.0), np.minimum(rows, 0.0)  # floats: sums are far below 2^53
+    low, high = low.astype(np.float64), high.astype(np.float64)
+    ends = above @ low + under @ high, above @ high + under @ low
+    need(max(np.abs(end).max() for end in ends) < 2.0**52, f"{layer.name}: sums beyond 2^52")
+    a, b = ((end.astype(np.int64) + bias).reshape(shape) for end in ends)
+    return a, b
 
 
 def _softmax(own: Ints, others: Ints, table: Ints) -> Ints:

@@ -77,7 +77,11 @@ def window(size: Shape, kernel: Shape, strides: Shape, dilations: Shape, pads: S
 def output_shape(layer: Layer, shapes: list[Shape]) -> Shape:
     """Shape of a layer's result, after everything about its shapes has been checked."""
     f, first = layer.fields, shapes[0]
-    need(len(shapes) == (2 if layer.op == "Add" else 1), f"{layer.name}: {len(shapes)} inputs")
+    if layer.op == "Concat":
+        axis, around = f["axis"], {(len(s), *s[: f["axis"]], 0, *s[f["axis"] + 1 :]) for s in shapes}
+        need(len(around) == 1 and 0 <= axis < len(first), f"{layer.name}: shapes {shapes} on axis {axis}")
+        return (*first[:axis], sum(s[axis] for s in shapes), *first[axis + 1 :])
+    need(len(shapes) == (2 if layer.op in ("Add", "Mul") else 1), f"{layer.name}: {len(shapes)} inputs")
     if "size" in f:
         need(tuple(f["size"]) == first, f"{layer.name}: size {f['size']} for an input of shape {first}")
     if layer.op in ("Conv", "MaxPool", "AveragePool"):
@@ -109,7 +113,7 @@ def output_shape(layer: Layer, shapes: list[Shape]) -> Shape:
     if layer.op == "Transpose":
         need(sorted(f["perm"]) == list(range(len(first))), f"{layer.name}: perm {f['perm']}")
         return tuple(first[axis] for axis in f["perm"])
-    if layer.op == "Add":
+    if layer.op in ("Add", "Mul"):
         need(shapes[0] == shapes[1], f"{layer.name}: shapes {shapes}")
     if layer.op == "Softmax":
         need(len(first) == 1, f"{layer.name}: softmax of shape {first}")

@@ -280,7 +280,7 @@ class Reader:
         shape = shapes.pop()
         if layer.op == "ChannelAffine":
             return len(shape) in (1, 3) and len(layer.fields["factor"]) == shape[0]
-        return layer.op in {"Add", "Clip", *NAMES}
+        return layer.op in {"Add", "Mul", "Clip", *NAMES}
 
     def _placed(self, tensor: str) -> str:
         """A value in the shape that the file gives it: a Reshape, once."""

@@ -33,6 +33,7 @@ _ALLOWED = {
     "Add": set(),
     "Sub": set(),
     "Mul": set(),
+    "Div": set(),
     "BatchNormalization": {"epsilon", "momentum", "spatial", "training_mode"},
     "Relu": set(),
     "Clip": {"min", "max"},
@@ -45,6 +46,7 @@ _ALLOWED = {
     "Flatten": {"axis"},
     "Reshape": {"allowzero"},
     "Transpose": {"perm"},
+    "Concat": {"axis"},
     "Softmax": {"axis"},
     "tinybound.Take": set(),
 }
@@ -84,7 +86,7 @@ def parse(node: Node) -> Layer:
     odd = set(node.attributes) - _ALLOWED[node.op]
     need(not odd, f"{node.name}: attribute {sorted(odd)[:1]}")
     first = node.shapes[0]
-    if node.op in ("Add", "Sub", "Mul"):
+    if node.op in ("Add", "Sub", "Mul", "Div"):
         return _elementwise(node)
     need(first is not None, f"{node.name}: a constant as first input")
     assert first is not None
@@ -159,6 +161,11 @@ def _moves(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
     """Ops without a window or weights."""
     get, where = node.get, node.name
     match node.op:
+        case "Concat":
+            axis, rank = int(get("axis", 0)), len(first) + 1
+            need(-rank <= axis < rank and axis % rank > 0, f"{where}: axis {axis}")
+            need(all(c is None for c in node.constants), f"{where}: a constant")
+            return "Concat", {"axis": axis % rank - 1}
         case "tinybound.Take":
             at = node.constants[1]
             need(at is not None, f"{where}: no positions")
@@ -253,13 +260,14 @@ def _batch_norm(node: Node) -> dict[str, Any]:
 
 
 def _elementwise(node: Node) -> Layer:
-    """Add of two tensors, or a constant per channel added, subtracted or multiplied."""
+    """Sum, difference or product of two tensors, or a constant per channel beside a tensor."""
     held = [i for i in (0, 1) if node.constants[i] is not None]
     need(len(node.constants) == 2 and len(held) < 2, f"{node.name}: inputs")
     if not held:
-        need(node.op == "Add" and node.shapes[0] == node.shapes[1], f"{node.name}: {node.op} of two tensors")
-        return Layer(node.name, "Add", (), "")
-    need(node.op != "Sub" or held == [1], f"{node.name}: a constant minus a tensor")
+        same = node.op != "Div" and node.shapes[0] == node.shapes[1]
+        need(same, f"{node.name}: {node.op} of {node.shapes}")
+        fields = {} if node.op == "Mul" else {"sign": -1 if node.op == "Sub" else 1}
+        return Layer(node.name, "Mul" if node.op == "Mul" else "Add", (), "", fields)
     shape, c = node.shapes[1 - held[0]], node.constant(held[0])
     assert shape is not None
     assert c is not None
@@ -267,9 +275,14 @@ def _elementwise(node: Node) -> Layer:
     per_channel = len(sizes) == len(shape) + 1 and all(n == 1 for i, n in enumerate(sizes) if i != 1)
     need(per_channel and sizes[1] in (1, shape[0]), f"{node.name}: a constant of shape {c.shape}")
     values = exact(np.broadcast_to(c.ravel(), shape[0]))
+    factor, offset = [Fraction(1)] * len(values), [Fraction(0)] * len(values)
     if node.op == "Mul":
-        return Layer(
-            node.name, "ChannelAffine", (), "", {"factor": values, "offset": [Fraction(0)] * shape[0]}
-        )
-    offset = [-v for v in values] if node.op == "Sub" else values
-    return Layer(node.name, "ChannelAffine", (), "", {"factor": [Fraction(1)] * shape[0], "offset": offset})
+        factor = values
+    elif node.op == "Div":
+        need(held == [1] and 0 not in values, f"{node.name}: divisor")
+        factor = [1 / v for v in values]
+    elif node.op == "Sub" and held == [1]:
+        offset = [-v for v in values]
+    else:
+        factor, offset = [-f for f in factor] if node.op == "Sub" else factor, values
+    return Layer(node.name, "ChannelAffine", (), "", {"factor": factor, "offset": offset})

@@ -15,7 +15,7 @@ from .functions import NAMES, Function, function
 from .layers import Layer, Meaning, Network
 from .rounding import Floats, Ints, above, below
 
-GEOMETRY = ("size", "kernel", "strides", "dilations", "pads", "groups", "target", "perm")
+GEOMETRY = ("size", "kernel", "strides", "dilations", "pads", "groups", "target", "perm", "axis")
 Limits = tuple[float, float]
 Span = tuple[int, int]  # of integers less their zero point
 
@@ -43,10 +43,18 @@ class Affine:
 
 @dataclass(frozen=True)
 class Sum:
-    """xhat = a + b, yhat = factors[0] ya + factors[1] yb; excess = factors - 1."""
+    """xhat = a + sign b, yhat = factors[0] ya + factors[1] yb; excess = factors - (1, sign)."""
 
+    sign: float
     factors: tuple[float, float]
     excess: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Product:
+    """xhat = a b, yhat = (1 + e) ya yb with |e| = off."""
+
+    off: float
 
 
 @dataclass(frozen=True)
@@ -124,8 +132,10 @@ def _data(q: Layer, f: Layer, net: Network) -> Any:
         return _affine(q, f, ins[0], out, net)
     if q.op == "Add":
         exact = [out.scales[0] * q.fields[m] / a.scales[0] for m, a in zip(("ma", "mb"), ins, strict=True)]
-        a, b = exact
-        return Sum((float(a), float(b)), (float(a - 1), float(b - 1)))
+        (a, b), sign = exact, f.fields["sign"]
+        return Sum(float(sign), (float(a), float(b)), (float(a - 1), float(b - sign)))
+    if q.op == "Mul":
+        return Product(float(abs(out.scales[0] / (ins[0].scales[0] * ins[1].scales[0]) - 1)))
     if q.op == "Requantise":
         return _rounding(q, f, ins[0], out, shape, _span(net, q))
     if q.op == "Table":
@@ -136,6 +146,8 @@ def _data(q: Layer, f: Layer, net: Network) -> Any:
             entries * unit + abs(entries * unit) * 2.0**-50,
         )
         return Table((low, high), ins[0].scales[0], ins[0].zero, _span(net, q), function(f))
+    if q.op == "Concat":
+        return q.fields["axis"]
     if q.op == "Take":
         return q.fields["positions"]
     if q.op == "Transpose":

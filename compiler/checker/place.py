@@ -91,11 +91,11 @@ class Place:
         self.constants[at] = positions[0]
         return self.put("Take", [self.inputs[0], at], suffix, result, domain=OWN)
 
-    def reshape(self, source: str, shape: Shape, suffix: str = "", result: int = 0) -> str:
+    def reshape(self, source: str, shape: Shape, suffix: str = "", result: int = 0, name: str = "") -> str:
         """The same elements under another shape (no batch axis)."""
         target = self.free(f"{suffix or 'target'}.shape")
         self.constants[target] = np.array((1, *shape))
-        return self.put("Reshape", [source, target], suffix, result)
+        return self.put("Reshape", [source, target], suffix, result, name)
 
     def free(self, suffix: str) -> str:
         """An unused tensor name."""

@@ -7,7 +7,7 @@ here: the range of every accumulator is checked when the graph is built.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,9 @@ class Exact:
     def reshape(self, x: Array, shape: tuple[int, ...]) -> Array:
         return x.reshape(shape)
 
+    def concat(self, xs: Sequence[Array], axis: int) -> Array:
+        return np.concatenate(xs, axis=axis)
+
     def truncate(self, x: Array, bits: int) -> Array:
         mask = (1 << (8 - bits)) - 1
         return x & ~np.int64(mask)
@@ -69,6 +72,9 @@ class Exact:
 
     def add(self, a: Array, b: Array, ma: int, mb: int, za: int, zb: int) -> Array:
         return np.asarray((a - za) * ma + (b - zb) * mb)
+
+    def multiply(self, a: Array, b: Array, za: int, zb: int) -> Array:
+        return np.asarray((a - za) * (b - zb))
 
     def clip(self, x: Array, lo: float, hi: float) -> Array:
         return np.asarray(np.clip(x, lo, hi))

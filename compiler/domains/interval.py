@@ -6,6 +6,7 @@ On floats nothing is rounded outwards: good for choosing scales, not for a certi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,9 @@ class Interval:
     def reshape(self, x: Box, shape: tuple[int, ...]) -> Box:
         return x[0].reshape(shape), x[1].reshape(shape)
 
+    def concat(self, xs: Sequence[Box], axis: int) -> Box:
+        return np.concatenate([x[0] for x in xs], axis), np.concatenate([x[1] for x in xs], axis)
+
     def truncate(self, x: Box, bits: int) -> Box:
         return _EXACT.truncate(x[0], bits), _EXACT.truncate(x[1], bits)
 
@@ -42,6 +46,10 @@ class Interval:
         ends = [((x[0] - z) * m, (x[1] - z) * m) for x, m, z in ((a, ma, za), (b, mb, zb))]
         (a_lo, a_hi), (b_lo, b_hi) = ((np.minimum(*pair), np.maximum(*pair)) for pair in ends)
         return a_lo + b_lo, a_hi + b_hi
+
+    def multiply(self, a: Box, b: Box, za: int, zb: int) -> Box:
+        ends = np.stack([(x - za) * (y - zb) for x in a for y in b])
+        return ends.min(axis=0), ends.max(axis=0)
 
     def clip(self, x: Box, lo: float, hi: float) -> Box:
         return np.clip(x[0], lo, hi), np.clip(x[1], lo, hi)

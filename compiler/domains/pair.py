@@ -7,6 +7,7 @@ gives a sense to the words; the parameters they share are derived here, with the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Generic, Protocol, TypeVar
@@ -91,7 +92,8 @@ class Affine:
 
 
 class Sum:
-    """One residual addition: xhat = a + b, yhat = va * ya + vb * yb; excess = v - 1, exact, then rounded."""
+    """xhat = a + b or a - b (`real` = 1 and 1 or -1), yhat = va * ya + vb * yb; excess = v - real: exact,
+    then rounded."""
 
     def __init__(self, step: Step, a: Units, b: Units) -> None:
         ma, mb, za, zb = step.integer
@@ -99,11 +101,22 @@ class Sum:
             raise CompileError(
                 step.node, f"zero points {za}, {zb}", f"those of its inputs, {a.zero}, {b.zero}"
             )
-        if step.real[:2] != (1, 1):
-            raise CompileError(step.node, f"float factors {step.real[:2]}", "1 and 1")
+        if step.real not in ((1, 1, 0, 0), (1, -1, 0, 0)):
+            raise CompileError(step.node, f"float factors {step.real}", "1 and 1 or -1")
+        self.real = [float(r) for r in step.real[:2]]
         factors = [step.units.scale * m / unit.scale for m, unit in ((ma, a), (mb, b))]
         self.factors = [float(f) for f in factors]
-        self.excess = [float(f - 1) for f in factors]
+        self.excess = [float(f - int(r)) for f, r in zip(factors, step.real[:2], strict=True)]
+
+
+class Product:
+    """xhat = xa * xb, yhat = gain * ya * yb; `excess` = gain - 1, exact, then rounded."""
+
+    def __init__(self, step: Step, a: Units, b: Units) -> None:
+        if step.integer != (a.zero, b.zero):
+            raise CompileError(step.node, f"zero points {step.integer}", f"{a.zero}, {b.zero} of its inputs")
+        gain = step.units.scale / (a.scale * b.scale)
+        self.gain, self.excess = float(gain), abs(float(gain - 1))
 
 
 class Rounding:
@@ -204,8 +217,10 @@ class PairDomain(Protocol, Generic[State]):
     def enter(self, entry: Entry) -> State: ...
     def gather(self, x: State, index: Ints, pad: Pad) -> State: ...
     def reshape(self, x: State, shape: tuple[int, ...]) -> State: ...
+    def concat(self, xs: Sequence[State], axis: int) -> State: ...
     def affine(self, x: State, terms: Affine) -> State: ...
     def add(self, a: State, b: State, terms: Sum) -> State: ...
+    def multiply(self, a: State, b: State, terms: Product) -> State: ...
     def requantise(self, x: State, terms: Rounding, limits: tuple[float, float]) -> State: ...
     def truncate(self, x: State, step: Step) -> State: ...
     def max(self, x: State, axis: int) -> State: ...

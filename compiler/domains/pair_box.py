@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -31,6 +32,11 @@ class Box:
     def reshape(self, shape: tuple[int, ...]) -> Box:
         """The same elements in another shape."""
         return Box(*(getattr(self, field.name).reshape(shape) for field in fields(self)))
+
+    @classmethod
+    def concat(cls, parts: Sequence[Box], axis: int) -> Box:
+        """Boxes one after the other along an axis."""
+        return cls(*(np.concatenate([getattr(x, f.name) for x in parts], axis) for f in fields(cls)))
 
     def meet(self, other: Box) -> Box:
         """Intersection of two boxes that both hold the truth."""

@@ -7,6 +7,7 @@ The remainders rx, rd take rounding errors and symbols that were given up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -166,3 +167,20 @@ def reduced(x: Forms, limit: int) -> Forms:
     return replace(
         x, rx=up(x.rx + lost_x), rd=up(x.rd + lost_d), gx=x.gx[keep], gd=x.gd[keep], symbols=x.symbols[keep]
     )
+
+
+def joined(parts: Sequence[Forms], axis: int) -> Forms:
+    """Forms one after the other along an axis, over the symbols of all of them."""
+    n = sum(x.cx.size for x in parts)
+    parts = [reduced(x, LIMIT // (n * len(parts))) for x in parts]
+    places = np.cumsum([x.cx.shape[axis] for x in parts])[:-1]
+    cx, cd, rx, rd = (
+        np.concatenate([getattr(x, name) for x in parts], axis) for name in ("cx", "cd", "rx", "rd")
+    )
+    box, index = Box.concat([x.box for x in parts], axis), np.arange(n).reshape(cx.shape)
+    symbols = np.unique(np.concatenate([x.symbols for x in parts]))
+    gx, gd = np.zeros((symbols.size, n)), np.zeros((symbols.size, n))
+    for x, where in zip(parts, np.split(index, places, axis), strict=True):
+        to = np.ix_(np.searchsorted(symbols, x.symbols), where.ravel())
+        gx[to], gd[to] = (part.reshape(x.symbols.size, where.size) for part in x.rows())
+    return Forms(cx, cd, rx, rd, gx, gd, index, symbols, box)

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from .pair import Affine, Entry, Pad, Rounding, Step, Sum, cut
+from .pair import Affine, Entry, Pad, Product, Rounding, Step, Sum, cut
 from .pair_box import Box, centre
 from .pair_float import Floats, Ints, down, slack, up
+from .pair_multiply import product
 from .pair_table import Pointwise
 from .pair_vertex import Envelope, Slopes, Vertices
 
@@ -26,6 +29,9 @@ class PairInterval:
     def reshape(self, x: Box, shape: tuple[int, ...]) -> Box:
         return x.reshape(shape)
 
+    def concat(self, xs: Sequence[Box], axis: int) -> Box:
+        return Box.concat(xs, axis)
+
     def affine(self, x: Box, terms: Affine) -> Box:
         (mx, rx), (my, ry), (md, rd) = centre(x.lx, x.ux), centre(x.ly, x.uy), centre(x.ld, x.ud)
         w, v, e = np.abs(terms.w), np.abs(terms.v), np.abs(terms.e)
@@ -43,11 +49,14 @@ class PairInterval:
 
     def add(self, a: Box, b: Box, terms: Sum) -> Box:
         x, y, first, second = (_weighted(a, b, *pick) for pick in (
-            ("x", (1.0, 1.0), None), ("y", terms.factors, None),
-            ("d", terms.factors, ("x", terms.excess)), ("d", (1.0, 1.0), ("y", terms.excess)),
+            ("x", terms.real, None), ("y", terms.factors, None),
+            ("d", terms.factors, ("x", terms.excess)), ("d", terms.real, ("y", terms.excess)),
         ))  # fmt: skip
         low, high = np.maximum(first[0], second[0]), np.minimum(first[1], second[1])
         return Box(*x, *y, low, high).tighten()
+
+    def multiply(self, a: Box, b: Box, terms: Product) -> Box:
+        return product(a, b, terms)
 
     def requantise(self, x: Box, terms: Rounding, limits: tuple[float, float]) -> Box:
         return stepped(scaled_up(x, terms), terms.envelope(terms.ends(x)), limits)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from .pair import Affine, Entry, Pad, Rounding, Step, Sum
+from collections.abc import Sequence
+
+from .pair import Affine, Entry, Pad, Product, Rounding, Step, Sum
 from .pair_box import Box
 from .pair_float import Ints
 from .pair_forms import Forms
@@ -27,11 +29,17 @@ class PairProduct:
     def reshape(self, x: Forms, shape: tuple[int, ...]) -> Forms:
         return x.reshape(shape)
 
+    def concat(self, xs: Sequence[Forms], axis: int) -> Forms:
+        return self._zonotope.concat(xs, axis)
+
     def affine(self, x: Forms, terms: Affine) -> Forms:
         return _met(self._zonotope.affine(x, terms), self._interval.affine(x.box, terms))
 
     def add(self, a: Forms, b: Forms, terms: Sum) -> Forms:
         return _met(self._zonotope.add(a, b, terms), self._interval.add(a.box, b.box, terms))
+
+    def multiply(self, a: Forms, b: Forms, terms: Product) -> Forms:
+        return _met(self._zonotope.multiply(a, b, terms), self._interval.multiply(a.box, b.box, terms))
 
     def requantise(self, x: Forms, terms: Rounding, limits: tuple[float, float]) -> Forms:
         return _met(

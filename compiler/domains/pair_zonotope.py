@@ -4,13 +4,16 @@ intercepts by the vertex rule, float64 rounding into the remainders (notes secti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from .pair import Affine, Entry, Pad, Rounding, Step, Sum, cut
+from .pair import Affine, Entry, Pad, Product, Rounding, Step, Sum, cut
 from .pair_box import Box
 from .pair_float import TINY, Floats, Ints, down, slack, up
-from .pair_forms import LIMIT, Change, Forms, changed, reduced, unknown
+from .pair_forms import LIMIT, Change, Forms, changed, joined, reduced, unknown
 from .pair_interval import FREE, PairInterval, stepped
+from .pair_multiply import multiplied
 from .pair_pool import maximum
 from .pair_score import Best
 from .pair_table import Pointwise
@@ -35,11 +38,18 @@ class PairZonotope:
         none = Change(zero + 1, zero, radius, zero, zero, zero, zero, zero, radius > 0)
         return self._step(self._change(point, none).known(box), entry.envelope(), FREE)
 
+    def multiply(self, a: Forms, b: Forms, terms: Product) -> Forms:
+        new = multiplied(a, b, terms)
+        return new.known(new.concretise())
+
     def gather(self, x: Forms, index: Ints, pad: Pad) -> Forms:
         return x.gather(index, pad)
 
     def reshape(self, x: Forms, shape: tuple[int, ...]) -> Forms:
         return x.reshape(shape)
+
+    def concat(self, xs: Sequence[Forms], axis: int) -> Forms:
+        return joined(xs, axis)
 
     def affine(self, x: Forms, terms: Affine) -> Forms:
         groups, rows, _ = terms.w.shape
@@ -72,14 +82,14 @@ class PairZonotope:
         symbols = np.union1d(a.symbols, b.symbols)
         gx, gd = np.zeros((symbols.size, n)), np.zeros((symbols.size, n))
         cx, cd, rx, rd = (np.zeros(a.shape) for _ in range(4))
-        for x, v, e in zip((a, b), terms.factors, terms.excess, strict=True):
+        for x, real, v, e in zip((a, b), terms.real, terms.factors, terms.excess, strict=True):
             part_x, part_d = (part.reshape(-1, n) for part in x.rows())
             at = np.searchsorted(symbols, x.symbols)
-            gx[at] += part_x
+            gx[at] += real * part_x
             gd[at] += v * part_d + e * part_x
             wx, wd = x.sizes()
             more = slack(8, (1 + abs(v) + abs(e)) * (np.abs(x.cx) + wx + np.abs(x.cd) + wd))
-            cx, cd = cx + x.cx, cd + (v * x.cd + e * x.cx)
+            cx, cd = cx + real * x.cx, cd + (v * x.cd + e * x.cx)
             rx, rd = rx + x.rx + more, rd + abs(v) * x.rd + abs(e) * x.rx + more
         new = Forms(cx, cd, up(rx), up(rd), gx, gd, np.arange(n).reshape(a.shape), symbols, unknown(a.shape))
         return new.known(new.concretise())

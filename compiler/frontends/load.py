@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import CompileError
 from ..graph import Node, Value
-from ..ops import BY_ONNX, Add, ChannelAffine, Clip, Conv, Dense, Reshape, Take
+from ..ops import BY_ONNX, Add, ChannelAffine, Clip, Conv, Dense, Mul, Reshape, Take
 from ..ops.base import MAX_ELEMENTS, OnnxNode, Op, Shape, Unsupported
 from ..ops.function import Function
 from ..passes.rewrite import fresh
@@ -27,7 +27,6 @@ from .model_file import initial_constants, input_specs, opset_of, read_model
 from .qdq import Quantised
 
 OWN = "tinybound"  # domain of ops that only expansions write
-ELEMENTWISE_CONSTANT = ("Add", "Sub", "Mul")
 SUPPORTED = tuple(sorted({*(op for op in BY_ONNX if "." not in op), *(op for _, op in EXPANSIONS)}))
 
 
@@ -186,17 +185,11 @@ class _Walk:
 
     def _op(self, proto: onnx.NodeProto, name: str) -> None:
         op_type = f"{OWN}.{proto.op_type}" if proto.domain == OWN else proto.op_type
-        parser = BY_ONNX.get("Add" if op_type in ELEMENTWISE_CONSTANT else op_type)
+        parser = BY_ONNX.get(op_type)
         if parser is None:
             raise Unsupported(f"op {op_type}")
         attributes = _attributes(proto)
         constants = [self.constants.get(i) if i else None for i in proto.input]
-        if op_type == "Sub" and constants[1] is not None:
-            constants[1] = -constants[1]
-        elif op_type in ("Sub", "Mul") and all(c is None for c in constants):
-            raise Unsupported(f"{op_type} of two computed tensors")
-        elif op_type == "Sub":
-            raise Unsupported("a constant minus a tensor")
         finite = [c is None or c.dtype.kind != "f" or np.isfinite(c).all() for c in constants]
         if op_type != "Clip" and not all(finite):
             raise Unsupported("NaN or infinite parameters", "another export")
@@ -240,7 +233,7 @@ class _Walk:
             return False
         (shape,) = shapes
         channels = len(op.factor) if isinstance(op, ChannelAffine) else 0
-        return isinstance(op, Add | Clip | Function) or (channels == shape[0] and len(shape) in (1, 3))
+        return isinstance(op, Add | Clip | Function | Mul) or (channels == shape[0] and len(shape) in (1, 3))
 
     def _placed(self, tensor: str) -> str:
         """The value of a tensor in the shape that the file gives it."""

@@ -8,6 +8,7 @@ from .average_pool import AveragePool
 from .base import Op
 from .channel_affine import ChannelAffine
 from .clip import Clip
+from .concat import Concat
 from .conv import Conv
 from .dense import Dense
 from .function import Table
@@ -16,6 +17,7 @@ from .hard_sigmoid import HardSigmoid
 from .hard_swish import HardSwish
 from .leaky_relu import LeakyRelu
 from .max_pool import MaxPool
+from .mul import Mul
 from .requantise import Requantise
 from .reshape import Reshape
 from .sigmoid import Sigmoid
@@ -29,6 +31,7 @@ OPS: tuple[type[Op], ...] = (
     AveragePool,
     ChannelAffine,
     Clip,
+    Concat,
     Conv,
     Dense,
     Gelu,
@@ -36,6 +39,7 @@ OPS: tuple[type[Op], ...] = (
     HardSwish,
     LeakyRelu,
     MaxPool,
+    Mul,
     Requantise,
     Reshape,
     Sigmoid,
@@ -56,6 +60,7 @@ __all__ = [
     "AveragePool",
     "ChannelAffine",
     "Clip",
+    "Concat",
     "Conv",
     "Dense",
     "Gelu",
@@ -63,6 +68,7 @@ __all__ = [
     "HardSwish",
     "LeakyRelu",
     "MaxPool",
+    "Mul",
     "Op",
     "Requantise",
     "Reshape",

@@ -51,18 +51,37 @@ class ChannelAffine(Op):
         return cls(tuple(factor), tuple(offset))
 
     @classmethod
-    def of_constant(cls, constant: NDArray[Any], shape: Shape, op_type: str) -> ChannelAffine:
-        """x + c or x * c with a constant that varies at most along the channel axis of x (axis 0)."""
+    def of_node(cls, node: OnnxNode) -> ChannelAffine | None:
+        """Add, Sub, Mul or Div of a tensor and a constant that varies at most along the tensor's channels."""
+        held = [i for i, constant in enumerate(node.constants) if constant is not None]
+        if not held:
+            return None
+        constant, shape, left = node.constants[held[0]], node.shapes[1 - held[0]], held[0] == 0
+        assert constant is not None
+        values = cls._per_channel(constant, shape)
+        ones, none = (Fraction(1),) * len(values), (Fraction(0),) * len(values)
+        match node.op_type:
+            case "Add":
+                return cls(ones, values)
+            case "Sub" if left:
+                return cls(tuple(-one for one in ones), values)
+            case "Sub":
+                return cls(ones, tuple(-v for v in values))
+            case "Mul":
+                return cls(values, none)
+            case _ if left or 0 in values:
+                raise Unsupported("a division by a tensor or by zero", "constant divisors")
+            case _:
+                return cls(tuple(1 / v for v in values), none)
+
+    @staticmethod
+    def _per_channel(constant: NDArray[Any], shape: Shape) -> Exacts:
         aligned = constant.reshape((1,) * max(0, len(shape) + 1 - constant.ndim) + constant.shape)
         if aligned.ndim != len(shape) + 1 or any(n != 1 for i, n in enumerate(aligned.shape) if i != 1):
             raise Unsupported(f"a constant of shape {constant.shape}", "one value per channel")
         if aligned.shape[1] not in (1, shape[0]):
             raise Unsupported(f"a constant of shape {constant.shape} for {shape[0]} channels")
-        values = tuple(exact(np.broadcast_to(aligned.ravel(), (shape[0],))))
-        none = (Fraction(0),) * shape[0]
-        if op_type == "Mul":
-            return cls(values, none)
-        return cls((Fraction(1),) * shape[0], values)
+        return tuple(exact(np.broadcast_to(aligned.ravel(), (shape[0],))))
 
     def shape(self, *shapes: Shape) -> Shape:
         return shapes[0] if len(self.factor) == shapes[0][0] else ()

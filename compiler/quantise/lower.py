@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import CompileError
 from ..graph import Graph, Node, Quant
-from ..ops import Add, AveragePool, Clip, Conv, Dense, Requantise, Softmax, Take
+from ..ops import Add, AveragePool, Clip, Concat, Conv, Dense, Mul, Requantise, Softmax, Take
 from ..ops.base import IntegerWeights, Op, Scaled
 from ..ops.function import Function, Table
 from ..ops.softmax import exponentials
@@ -34,6 +34,7 @@ class _Sum:
 def stored_scales(graph: Graph, wanted: Mapping[str, Scaled]) -> dict[str, Scaled]:
     """Quantisation of every stored value: as wanted, or passed on by ops that only move integers."""
     scales: dict[str, Scaled] = {}
+    joined = {i: node.output for node in graph.nodes if isinstance(node.op, Concat) for i in node.inputs}
     for name in graph.inputs:
         scales[name] = wanted[name]
     for node in graph.nodes:
@@ -42,7 +43,7 @@ def stored_scales(graph: Graph, wanted: Mapping[str, Scaled]) -> dict[str, Scale
         if isinstance(node.op, Softmax):
             scales[node.output] = Softmax.out
         elif node.op.activates or isinstance(node.op, Function):
-            scales[node.output] = wanted[node.output]
+            scales[node.output] = wanted[joined.get(node.output, node.output)]
         else:
             scales[node.output] = scales[node.inputs[0]]
     return scales
@@ -111,11 +112,15 @@ def _accumulate(
         taps = op.kernel[0] * op.kernel[1]
         twin = replace(op, zero=inputs[0].zero, total=True)
         return twin, _Sum((inputs[0].scale / taps,), 255 * taps)
+    if isinstance(op, Mul):
+        return Mul(inputs[0].zero, inputs[1].zero), _Sum((inputs[0].scale * inputs[1].scale,), 255 * 255)
     assert isinstance(op, Add)
     ratios = [s.scale / target.scale for s in inputs]
     shift = _add_shift(node.name, ratios)
     ma, mb = (max(1, round(r * (1 << shift))) for r in ratios)
-    return Add(ma, mb, inputs[0].zero, inputs[1].zero), _Sum((target.scale / (1 << shift),), 255 * (ma + mb))
+    return Add(ma, op.mb * mb, inputs[0].zero, inputs[1].zero), _Sum(
+        (target.scale / (1 << shift),), 255 * (ma + mb)
+    )
 
 
 def _reach(where: str, chosen: IntegerWeights, bias: Any) -> int:

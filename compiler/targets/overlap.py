@@ -14,7 +14,7 @@ import numpy as np
 
 from .plan import Step
 
-IN_PLACE = ("add", "requantise", "softmax", "table")  # element i is read before element i is written
+IN_PLACE = ("add", "mul", "requantise", "softmax", "table")  # element i is read before element i is written
 WINDOWS = ("average_pool", "conv", "max_pool")
 
 

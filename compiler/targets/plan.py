@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from ..encodings import Encoding, encoding_of, make_pool
 from ..encodings.pool64 import Pool64
 from ..graph import Graph, Node
-from ..ops import Conv, Dense, Requantise, Reshape, Take, Transpose
+from ..ops import Concat, Conv, Dense, Requantise, Reshape, Take, Transpose
 from ..passes.layout import Order, movement, orders
 from ..passes.rewrite import fresh
 from .moves import separated
@@ -148,6 +149,8 @@ class _Planner:
             else:
                 pad = op.zero if isinstance(op, Take) else 0
                 self.move(node, node.output, moved, pad)
+        elif isinstance(op, Concat):
+            self.add(node, node.output, {**shapes(graph, node), **_chunks(graph, node, op.axis)})
         else:
             self.add(node, node.output, {**shapes(graph, node), **op.view()})
 
@@ -175,6 +178,16 @@ def _follows_sum(graph: Graph, node: Node) -> bool:
 def _kind(node: Node) -> str:
     name = type(node.op).__name__
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+
+
+def _chunks(graph: Graph, node: Node, axis: int) -> dict[str, Any]:
+    """How often (`outer`) so many elements of each input (`chunks`) follow each other in the output."""
+    found = []
+    for name in node.inputs:
+        shape = graph.values[name].shape
+        last, at = ((*shape[1:], shape[0]), (axis - 1) % 3) if len(shape) == 3 else (shape, axis)
+        found.append((prod(last[:at]), prod(last[at:])))
+    return {"outer": found[0][0], "chunks": [chunk for _, chunk in found]}
 
 
 def shapes(graph: Graph, node: Node) -> dict[str, Any]:

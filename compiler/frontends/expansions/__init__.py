@@ -7,6 +7,7 @@ puts may be expanded again. To add one: one function in a file of its subject, o
 
 from __future__ import annotations
 
+from .elementwise import elementwise
 from .lines import line
 from .moves import dropout, squeeze
 from .pools import global_max_pool, reduce_mean
@@ -17,21 +18,25 @@ from .takes import expand, gather, pad, slice_, split, tile
 from .transposed import conv_transpose
 
 EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
+    ("", "Add"): elementwise,
     ("", "AveragePool"): line,
     ("", "BatchNormalization"): line,
     ("", "Conv"): line,
     ("", "ConvTranspose"): conv_transpose,
+    ("", "Div"): elementwise,
     ("", "Dropout"): dropout,
     ("", "Expand"): expand,
     ("", "Gather"): gather,
     ("", "GlobalAveragePool"): line,
     ("", "GlobalMaxPool"): global_max_pool,
     ("", "MaxPool"): line,
+    ("", "Mul"): elementwise,
     ("", "Pad"): pad,
     ("", "ReduceMean"): reduce_mean,
     ("", "Slice"): slice_,
     ("", "Split"): split,
     ("", "Squeeze"): squeeze,
+    ("", "Sub"): elementwise,
     ("", "Tile"): tile,
     ("", "Unsqueeze"): squeeze,
     **QOPERATOR,

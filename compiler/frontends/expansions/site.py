@@ -82,10 +82,10 @@ class Site:
         self.parts.append(onnx.helper.make_node(op_type, list(inputs), [out], name=name, **attributes))
         return out
 
-    def reshape(self, source: str, shape: Shape, suffix: str = "", result: int = 0) -> str:
+    def reshape(self, source: str, shape: Shape, suffix: str = "", result: int = 0, name: str = "") -> str:
         """`source` under another shape (given without batch axis)."""
         target = self.constant(f"{suffix or 'target'}.shape", (1, *shape))
-        return self.put("Reshape", [source, target], suffix, result)
+        return self.put("Reshape", [source, target], suffix, result, name)
 
     def positions(self) -> NDArray[np.int64]:
         """Flat positions of the first input's elements, batch axis included."""
