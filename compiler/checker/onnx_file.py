@@ -243,9 +243,13 @@ class Reader:
         node.shapes = [self._shape(i) if i in self.alias else None for i in inputs]
         whole = [i for i in inputs if i in self.kinds]
         taken = node.op == f"{OWN}.Take" and (self.constants[inputs[1]] >= 0).all()  # no padding
-        need(not whole or taken or node.op in _CARRY, f"{node.name}: computes with integers")
+        alike = {(self.marks.get(i), np.dtype(self.kinds[i])) for i in whole}
+        joined = node.op == "Concat" and whole == inputs and len(alike) == 1 and whole[0] in self.marks
+        need(not whole or taken or joined or node.op in _CARRY, f"{node.name}: computes with integers")
         if whole:
             self._carry(whole[0], out)
+        if joined:
+            self.known[out] = self.marks[out]
         layer = parse(node)
         live = [i for i in inputs if i in self.alias]
         values = tuple(self.alias[i] for i in live)

@@ -127,8 +127,13 @@ class Annotations:
         marks = [self.marks[i] for i in inputs if i in self.marks]
         if not marks:
             return
-        if op_type not in MOVES_INTEGERS:
+        joined = (
+            op_type == "Concat" and len(marks) == len(inputs) and {*marks} == {replace(marks[0], source="")}
+        )
+        if op_type not in MOVES_INTEGERS and not joined:
             raise Unsupported(f"{op_type} of quantised integers", REMEDY)
         if op_type == "tinybound.Take" and (self.constants[inputs[1]] < 0).any():
             raise Unsupported("Pad of quantised integers", REMEDY)  # with the integer 0, which is no real 0
         self.marks[out] = marks[0]
+        if joined and marks[0].scale is not None:  # a join takes no scale over from what it joins
+            self.activations[out] = marks[0].scale
