@@ -290,8 +290,6 @@ def test_quantisers_of_the_other_domain(tmp_path):
         (lambda t: t.put("QLinearConv", *t.q, *t.weights((8, 4, 3, 3), 0), *t.quantiser(),
                          t.net.normal(8), domain=""), "odd: a bias that is not an int32 vector"),
         (lambda t: t.put("QLinearGlobalAveragePool", t.q[0], "x", t.q[2], *t.q[1:]), "odd: .*not constant"),
-        (lambda t: t.put("ConvInteger", t.q[0], t.weights((8, 4, 3, 3), 0)[0], domain=""),
-         r"odd: op ConvInteger \(try QLinearConv or QDQ by static"),
         (lambda t: t.put("DynamicQuantizeLinear", "x", domain="", outputs=3),
          r"odd: op DynamicQuantizeLinear \(try static quantisation"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import onnx
@@ -44,6 +45,12 @@ class Annotations:
         self.marks: dict[str, Mark] = {}
         self.activations: dict[str, Scaled] = {}  # by value
         self.weights: dict[str, Quantised] = {}  # dequantised constants
+        self.sums: dict[str, Fraction] = {}  # expansions/integer_sums.py
+
+    @property
+    def scales(self) -> dict[str, Fraction]:
+        """Scales of integer tensors, where they are known."""
+        return {tensor: mark.scale.scale for tensor, mark in self.marks.items() if mark.scale is not None}
 
     def quantise(self, proto: onnx.NodeProto) -> None:
         """QuantizeLinear of a computed tensor."""
