@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from .expand_elementwise import EXPANSIONS as ELEMENTWISE
 from .expand_lines import EXPANSIONS as LINES
+from .expand_pools import EXPANSIONS as POOLS
 from .expand_takes import EXPANSIONS as TAKES
 from .expand_transposed import conv_transpose
 from .files import need
@@ -63,6 +64,7 @@ EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     ("", "ConvTranspose"): conv_transpose,
     **ELEMENTWISE,
     **LINES,
+    **POOLS,
     **TAKES,
 }
 

@@ -7,18 +7,20 @@ puts may be expanded again. To add one: one function in a file of its subject, o
 
 from __future__ import annotations
 
+from .activations import prelu
 from .elementwise import elementwise
 from .lines import line
-from .moves import squeeze
-from .pools import global_max_pool, reduce_mean
+from .moves import cast, squeeze
+from .pools import global_max_pool, reduce_mean, uneven_pool
 from .site import Expansion, Site
 from .takes import expand, gather, pad, slice_, split, tile
 from .transposed import conv_transpose
 
 EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "Add"): elementwise,
-    ("", "AveragePool"): line,
+    ("", "AveragePool"): uneven_pool,
     ("", "BatchNormalization"): line,
+    ("", "Cast"): cast,
     ("", "Conv"): line,
     ("", "ConvTranspose"): conv_transpose,
     ("", "Div"): elementwise,
@@ -26,8 +28,9 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "Gather"): gather,
     ("", "GlobalAveragePool"): line,
     ("", "GlobalMaxPool"): global_max_pool,
-    ("", "MaxPool"): line,
+    ("", "MaxPool"): uneven_pool,
     ("", "Mul"): elementwise,
+    ("", "PRelu"): prelu,
     ("", "Pad"): pad,
     ("", "ReduceMean"): reduce_mean,
     ("", "Slice"): slice_,
