@@ -36,6 +36,8 @@ from .simulate.compare import Comparison, compare
 from .simulate.executors import ALL, Artefact, against_golden, folder_of, machine_of, outputs_of
 from .simulate.golden import Ints, dequantise, golden, quantise
 from .simulate.verify import Verdict, bound_seen
+from .targets.grouping import plan_memory
+from .targets.plan import make_plan
 
 DOMAIN_SAMPLES = 128
 
@@ -50,8 +52,9 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
         certificate = _certified(networks.float_graph, networks.integer_graph, networks.domain, options.seed)
         _within_budget(certificate, options)
     files = network_files(networks, options.seed)
-    files = with_certificate(files, networks.integer_graph, networks.domain, certificate, options.target)
-    report = summarise(networks.integer_graph, files, options.core, certificate)
+    graph, form = networks.integer_graph, (options.target, options.buffers)
+    files = with_certificate(files, graph, networks.domain, certificate, *form)
+    report = summarise(graph, files, options.core, certificate, options.buffers)
     budget(report, options)
     files.update({"report.json": dump_json(report), "report.html": render_report(report).encode()})
     write_build(Path(output), files, _manifest(options, Path(model)))
@@ -109,6 +112,11 @@ class Build:
             return self.folder / name if any(f.startswith(f"{name}/") for f in self.files) else None
 
         return Artefact(self.graph, folder("c"), folder("verilog"))
+
+    @property
+    def sequence(self) -> tuple[int, ...]:
+        """Index of the layer behind each kernel call of the generated C, in the order of execution."""
+        return plan_memory(make_plan(self.graph), self.manifest["options"].get("buffers", "caller")).sequence
 
     @property
     def certificate(self) -> dict[str, Any] | None:
@@ -249,9 +257,10 @@ class Build:
         # Firmware goes: its image was built, and perhaps allowed, under the former certificate.
         files = {k: v for k, v in self.files.items() if not k.startswith(("report", "firmware/"))}
         files["vectors/domain.npz"] = domain_file(box)
-        target = self.manifest["options"]["target"]
-        files = with_certificate(files, self.graph, box, certificate, target)
-        report = summarise(self.graph, files, self.manifest["options"]["core"], certificate)
+        options = self.manifest["options"]
+        buffers = options.get("buffers", "caller")
+        files = with_certificate(files, self.graph, box, certificate, options["target"], buffers)
+        report = summarise(self.graph, files, options["core"], certificate, buffers)
         report = keep_counts(report, self.report)
         files.update({"report.json": dump_json(report), "report.html": render_report(report).encode()})
         kept = {k: v for k, v in self.manifest.items() if k != "files"}
@@ -315,7 +324,7 @@ def _manifest(options: Options, model: Path) -> dict[str, Any]:
         "tinybound": __version__,
         "model": {"name": model.name, "sha256": sha256(model.read_bytes())},
         "options": options.to_json(),
-        "requantise": "onnx",
+        "requantise": options.requant,
     }
 
 

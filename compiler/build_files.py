@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +23,17 @@ from .targets.bounds import CertifiedError
 from .targets.c import generate_c
 from .targets.verilog import generate_verilog
 
-VECTORS = 128
+VECTORS, FEWEST = 128, 32
+WORK = 400_000_000  # multiply-accumulates of all golden vectors: large networks get fewer
 CERTIFICATE = "certificate.json"
 
 
 def network_files(networks: Networks, seed: int) -> dict[str, bytes]:
     """Both networks, golden vectors and the domain."""
     graph = networks.integer_graph
-    vectors = test_vectors(graph, VECTORS, seed)
+    layers: list[Any] = [node.op for node in graph.nodes if node.op.weighted]
+    work = sum(op.macs() for op in layers)
+    vectors = test_vectors(graph, max(FEWEST, min(VECTORS, WORK // max(work, 1))), seed)
     shown = golden(graph, vectors)
     kept = {f"{n}__q": vectors[n].astype(np.int8) for n in graph.inputs}
     kept.update({f"{n}__q": shown[n].astype(np.int8) for n in graph.outputs})
@@ -49,12 +53,17 @@ def domain_file(box: Box) -> bytes:
 
 
 def with_certificate(
-    files: dict[str, bytes], graph: Graph, box: Box, certificate: Certificate | None, target: str
+    files: dict[str, bytes],
+    graph: Graph,
+    box: Box,
+    certificate: Certificate | None,
+    target: str,
+    buffers: str,
 ) -> dict[str, bytes]:
     """The files with c/ and verilog/ rendered for this certificate, which is tied to all of them."""
     kept = {k: v for k, v in files.items() if not k.startswith(("c/", "verilog/")) and k != CERTIFICATE}
     claim = None if certificate is None else certified_error(certificate, box)
-    c = generate_c(graph, claim) if target in ("c", "all") else {}
+    c = generate_c(graph, claim, buffers) if target in ("c", "all") else {}
     verilog = generate_verilog(graph) if target in ("verilog", "all") else {}
     kept.update({f"c/{name}": text.encode() for name, text in c.items()})
     kept.update({f"verilog/{name}": text.encode() for name, text in verilog.items()})

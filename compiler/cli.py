@@ -67,8 +67,15 @@ def compile(  # noqa: A001 -- the verb
         typer.Option(metavar="[NODE=]CODE", help="int8, pot4 or pool64; for one node with NODE=CODE."),
     ] = None,
     scales: Annotated[str, typer.Option(help="any, or pow2 for powers of two only.")] = "any",
+    requant: Annotated[str, typer.Option(help="Rounding: onnx, tflite-single or tflite-double.")] = "onnx",
+    buffers: Annotated[
+        str, typer.Option(help="Input and output: the caller's, or in the arena, where they share memory.")
+    ] = "caller",
     calibration: Annotated[Path | None, typer.Option(metavar="X.npz", help="Typical inputs.")] = None,
     domain: Domain = None,
+    data_free: Annotated[
+        bool, typer.Option("--data-free", help="Ranges that the domain implies; no samples, no saturation.")
+    ] = False,
     reference: Annotated[
         Path | None, typer.Option(metavar="FLOAT.onnx", help="Float twin of a quantised model.")
     ] = None,
@@ -87,8 +94,11 @@ def compile(  # noqa: A001 -- the verb
         core=core,
         weights=tuple(weights or ["int8"]),
         scales=scales,
+        requant=requant,
+        buffers=buffers,
         calibration=calibration,
         domain=domain,
+        data_free=data_free,
         reference=reference,
         max_error=_number(max_error),
         max_flash=max_flash,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -72,7 +72,7 @@ def make_firmware(build: Build, board: Board, max_error: Fraction | None = None)
         first = flatten(build.graph, vectors)[:1]
         counts = machine.count(sources, artefact.name, work, first, defines=macros)
         sizes = footprint(board, sources, artefact.name, work)
-    report = with_counts(build.report, board.name, counts)
+    report = with_counts(build.report, board.name, counts, build.sequence)
     if board.name == report["core"]:
         report.update(flash_bytes=sizes.flash_bytes, ram_bytes=sizes.ram_bytes, stack_bytes=sizes.stack_bytes)
     build.write_report(report, more={f"firmware/{artefact.name}-{board.name}.elf": image})
@@ -89,11 +89,20 @@ def count_on(build: Build, board: Board, inputs: NDArray[np.int8], bits: int) ->
         )
 
 
-def with_counts(report: Mapping[str, Any], core: str, counts: Counts) -> dict[str, Any]:
-    """The report with a core's instruction counts, per network and per layer."""
+def with_counts(
+    report: Mapping[str, Any], core: str, counts: Counts, sequence: Sequence[int]
+) -> dict[str, Any]:
+    """The report with a core's instruction counts, per network and per layer.
+
+    sequence: the layer behind each counted region; one that runs row by row comes once per row.
+    """
     layers = [dict(layer) for layer in report["layers"]]
-    for layer, count in zip(layers, counts.layers, strict=False):
-        layer["instructions"] = {**layer.get("instructions", {}), core: count}
+    sums: dict[int, int] = {}
+    for index, count in zip(sequence, counts.layers, strict=bool(counts.layers)):
+        sums[index] = sums.get(index, 0) + count
+    for layer in layers:
+        if layer["index"] in sums:
+            layer["instructions"] = {**layer.get("instructions", {}), core: sums[layer["index"]]}
     totals = {**report["instructions"], core: counts.total}
     new = {**report, "instructions": totals, "layers": layers}
     if counts.note:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CompileError
+from .ops.requantise import MODES
 
 TARGETS = ("c", "verilog", "all")
+BUFFERS = ("caller", "arena")  # whose memory the network's inputs and outputs are
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,11 @@ class Options:
     core: str = "cortex-m4"
     weights: tuple[str, ...] = ("int8",)
     scales: str = "any"
+    requant: str = "onnx"
+    buffers: str = "caller"
     calibration: Path | None = None
     domain: str | None = None
+    data_free: bool = False
     reference: Path | None = None
     max_error: Fraction | None = None
     max_flash: int | None = None
@@ -40,10 +45,16 @@ class Options:
             limit = getattr(self, name)
             if limit is not None and limit <= 0:
                 raise CompileError(f"--{name.replace('_', '-')}", f"{limit}", "a positive number of bytes")
+        if self.data_free and self.calibration is not None:
+            raise CompileError("--data-free", "--calibration as well", "one of them")
         if self.target not in TARGETS:
             raise CompileError("--target", f"{self.target!r}", f"one of {', '.join(TARGETS)}")
+        if self.buffers not in BUFFERS:
+            raise CompileError("--buffers", f"{self.buffers!r}", " or ".join(BUFFERS))
         if self.scales not in ("any", "pow2"):
             raise CompileError("--scales", f"{self.scales!r}", "any or pow2")
+        if self.requant not in MODES:
+            raise CompileError("--requant", f"{self.requant!r}", f"one of {', '.join(MODES)}")
         if self.max_error is not None and self.max_error <= 0:
             raise CompileError("--max-error", f"{float(self.max_error)}", "a positive number")
 

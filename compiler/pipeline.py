@@ -15,9 +15,10 @@ from .errors import CompileError
 from .frontends import Imported, load_onnx
 from .graph import Graph
 from .ops.base import Scaled
+from .ops.requantise import MODES
 from .options import Options
 from .passes.match import match_reference
-from .quantise.calibrate import calibrate, reachable, samples_of_box, widen
+from .quantise.calibrate import Ranges, calibrate, reachable, samples_of_box, widen
 from .quantise.lower import lower
 from .quantise.scales import activation
 from .quantise.weights import choose_weights
@@ -36,12 +37,12 @@ class Networks:
     reference: Path
 
 
-def build_networks(model: Path, options: Options) -> Networks:
-    """Load, calibrate, quantise."""
+def build_networks(model: Path, options: Options, count: int = DOMAIN_SAMPLES) -> Networks:
+    """Load, calibrate (on `count` samples of the domain where there is no calibration), quantise."""
     imported = load_onnx(model)
     graph = imported.graph
     box = parse_box(options.domain, graph) if options.domain else None
-    samples = _samples(imported, options, box)
+    samples = _samples(imported, options, box, count)
     integer_graph = _quantise(imported, options, samples, box)
     float_graph, reference = graph, model
     if options.reference is not None:
@@ -52,28 +53,31 @@ def build_networks(model: Path, options: Options) -> Networks:
     return Networks(float_graph, integer_graph, box, samples, reference)
 
 
-def _samples(imported: Imported, options: Options, box: Box | None) -> dict[str, NDArray[np.float64]]:
+def _samples(
+    imported: Imported, options: Options, box: Box | None, count: int
+) -> dict[str, NDArray[np.float64]]:
     graph = imported.graph
     if options.calibration is not None:
         return read_inputs(options.calibration, graph)
     if box is not None:
         return {
-            name: samples_of_box(box.lower[name], box.upper[name], DOMAIN_SAMPLES, options.seed)
+            name: samples_of_box(box.lower[name], box.upper[name], count, options.seed)
             for name in graph.inputs
         }
     if imported.quantised and all(name in imported.activations for name in graph.inputs):
         return {
-            name: _representable_samples(graph, name, imported.activations[name]) for name in graph.inputs
+            name: _representable_samples(graph, name, imported.activations[name], min(count, 64))
+            for name in graph.inputs
         }
     raise CompileError(
         "calibration", "a float model and no samples", "typical inputs", "--calibration X.npz or --domain BOX"
     )
 
 
-def _representable_samples(graph: Graph, name: str, scale: Scaled) -> NDArray[np.float64]:
+def _representable_samples(graph: Graph, name: str, scale: Scaled, count: int) -> NDArray[np.float64]:
     low, high = (float(scale.scale * (end - scale.zero)) for end in (scale.lo, scale.hi))
     shape = graph.values[name].shape
-    return samples_of_box(np.full(shape, low), np.full(shape, high), 64)
+    return samples_of_box(np.full(shape, low), np.full(shape, high), count)
 
 
 def read_inputs(path: Path, graph: Graph) -> dict[str, NDArray[np.float64]]:
@@ -112,12 +116,23 @@ def _quantise(
     wanted: dict[str, Scaled] = dict(imported.activations)
     stored = {value.name for value in graph.stored()}
     if not stored <= set(wanted):
-        limits = None if box is None else reachable(graph, box.lower, box.upper)
-        for name, (lo, hi) in widen(calibrate(graph, samples), limits).items():
+        for name, (lo, hi) in _ranges(imported, options, samples, box).items():
             wanted.setdefault(name, activation(lo, hi, power_of_two=power_of_two))
     layers = [node.name for node in graph.nodes if node.op.weighted]
     weights = choose_weights(graph, options.codes(layers), imported.weights, power_of_two=power_of_two)
-    return lower(graph, wanted, weights)
+    return lower(graph, wanted, weights, MODES[options.requant])
+
+
+def _ranges(
+    imported: Imported, options: Options, samples: dict[str, NDArray[np.float64]], box: Box | None
+) -> Ranges:
+    """What activations cover: what the samples show, or, data-free, all that the domain can reach."""
+    graph = imported.graph
+    if options.data_free:
+        whole = box or _default_domain(imported, graph, samples)
+        return reachable(graph, whole.lower, whole.upper)
+    limits = None if box is None else reachable(graph, box.lower, box.upper)
+    return widen(calibrate(graph, samples), limits)
 
 
 def _default_domain(imported: Imported, graph: Graph, samples: dict[str, NDArray[np.float64]]) -> Box:

@@ -52,7 +52,7 @@ def simulate_files(folder: Path, inputs: Path, output: Path, on: str, bits: int)
         counts = count_on(build, BOARDS[on], flatten(build.graph, build.quantise(arrays)), bits)
         summary["instructions"] = counts.total
         if bits == 8:
-            build.write_report(with_counts(build.report, on, counts))
+            build.write_report(with_counts(build.report, on, counts, build.sequence))
     return summary
 
 

@@ -79,20 +79,56 @@ def show_tools(rows: Sequence[Row], as_json: bool) -> None:
 
 
 def show_inspection(found: Mapping[str, Any], as_json: bool) -> None:
-    """Nodes of a model."""
+    """Nodes of a model, and what the plan needs."""
     if as_json:
         show_json(found)
         return
+    columns = {"activation B": "activation_bytes", "MACs": "macs", "parameters": "parameters"}
     rows = [
-        (n["name"], n["op"], "x".join(map(str, n["shape"])), n["macs"], n["parameters"])
+        (
+            *(n["name"], n["op"], "x".join(map(str, n["shape"]))),
+            *(n[key] for key in columns.values()),
+            n["weights"],
+        )
         for n in found["nodes"]
     ]
+    kind = "quantised" if found["quantised"] else "float"
+    kind += ", all scales powers of two" if found["power_of_two_scales"] else ""
     _table(
-        f"{found['name']}: {found['macs']} MACs, {found['parameters']} parameters",
-        ("node", "op", "output", "MACs", "parameters"),
+        f"{found['name']}: {kind}, {found['macs']} MACs, {found['parameters']} parameters",
+        ("node", "op", "output", *columns, "weights"),
         rows,
         right=2,
     )
+    if "layers" not in found:
+        out.print(escape(found["note"]))
+        return
+    keys = ("name", "kernel", "code", "weight_bytes", "ram_bytes")
+    _table(
+        "as compiled with int8 weights" + (" over the box -1,1 (no scales in the file)" * found["estimated"]),
+        ("layer", "kernel", "code", "weights B", "RAM B"),
+        [tuple(x[key] for key in keys) for x in found["layers"]],
+        right=3,
+    )
+    out.print(
+        f"RAM {found['ram_bytes']} B, with input and output {found['ram_total_bytes']} B, "
+        f"with --buffers arena {found['ram_buffers_arena_bytes']} B; "
+        f"weights {found['weight_bytes']} B"
+    )
+    for name, key in (
+        ("activations per parameter", "activations_per_parameter"),
+        ("footprint (weights and RAM) per byte of weights", "footprint_per_model_byte"),
+    ):
+        if found[key] is not None:
+            out.print(f"{name}: {found[key]:.3f}")
+    for board, cost in found["boards"].items():
+        if cost["flash_bytes"] is None:
+            out.print(f"{board}: weights {found['weight_bytes']} B, code not known: {escape(cost['note'])}")
+        else:
+            out.print(
+                f"{board}: flash {cost['flash_bytes']} B, of it code {cost['code_bytes']} B; "
+                f"stack {cost['stack_bytes']} B"
+            )
 
 
 def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:

@@ -9,6 +9,13 @@
 #include "tb_count.h"
 #endif
 
+#ifdef TB_BEFORE
+#include <string.h>                                 /* they copy */
+#else
+#define TB_BEFORE(in) ((void)(in))
+#define TB_AFTER(out) ((void)(out))
+#endif
+
 #ifndef TB_CALL
 #ifdef TB_RUN_BITS
 #define TB_CALL(in, out) TB_RUN_BITS(in, out, bits)
@@ -32,6 +39,7 @@ static void run(int bits)
     TB_OUTPUT_T *out = (TB_OUTPUT_T *)(tb_output + TB_OFFSET);
     int failed;
     (void)bits;
+    TB_BEFORE(in);
 #if defined(TB_COUNT) && !defined(TB_TRACE)
     tb_mark_begin();
     failed = TB_CALL(in, out);
@@ -42,6 +50,7 @@ static void run(int bits)
     if (failed != 0) {
         tb_fail("the network's run function did not return 0\n", TB_RUN_FAILED);
     }
+    TB_AFTER(out);
 }
 
 int main(void)

@@ -26,13 +26,41 @@ typedef struct {
   int8_t pad;                            /* what padding reads: the zero point */
 } tb_window;
 
-/* q = clip(rhe(acc * m / 2^s) + zero, lo, hi); multiplier NULL means m = 1; step 1: per channel, 0: one. */
+/* q = clip(round(acc * m / 2^s) + zero, lo, hi); multiplier NULL means m = 1; step 1: per channel, 0: one.
+ * TB_TFLITE: the network has layers that round as TFLite does, once or twice; the others half to even. */
 typedef struct {
   const int32_t *multiplier;
   const uint8_t *shift;
   int32_t step;
   int32_t zero, lo, hi;
+#ifdef TB_TFLITE
+  int32_t roundings;                     /* 0: half to even */
+#endif
 } tb_scaling;
+
+/* A step of a group that runs row by row: where its next row goes in its buffer, the row of the first tap (or how
+ * far a table was read), and where it reads each input. */
+typedef struct {
+  int32_t place, top;
+  int32_t first[2];
+} tb_rows;
+
+/* The window of the step's next row alone. */
+static inline void tb_one_row(tb_window *row, const tb_window *w, const tb_rows *state)
+{
+  *row = *w;
+  row->out_height = 1;
+  row->top = state->top;
+  row->first = state->first[0];
+}
+
+/* The oldest row of a full buffer goes, the others move up. */
+static inline void tb_slide(int8_t *rows, int32_t bytes, int32_t row)
+{
+  for (int32_t i = row; i < bytes; i++) {
+    rows[i - row] = rows[i];
+  }
+}
 
 /* Round half to even of v / 2^s, 0 <= s <= 62. */
 static inline int64_t tb_half_even(int64_t v, uint8_t s)
@@ -45,6 +73,18 @@ static inline int64_t tb_half_even(int64_t v, uint8_t s)
   return floor + up;
 }
 
+#ifdef TB_TFLITE
+/* v / 2^s rounded half up; or twice, by 31 bits half up and by the rest half away from zero: one shift does
+ * it, because the first rounding moves the second one's tie by half of its unit, towards zero. */
+static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
+{
+  const int64_t half = (int64_t)(((uint64_t)1 << s) >> 1);
+  const int64_t carry = ((roundings == 2) && (s > 31u)) ? (int64_t)1 << 30 : 0;
+  const int64_t sum = v + half + ((v < -carry) ? -carry : carry);
+  return (sum < 0) ? ~(~sum >> s) : (sum >> s);
+}
+#endif
+
 static inline int8_t tb_requantise(int64_t acc, const tb_scaling *r, int32_t channel)
 {
   const int32_t at = r->step ? channel : 0;
@@ -53,7 +93,13 @@ static inline int8_t tb_requantise(int64_t acc, const tb_scaling *r, int32_t cha
 #else
   const int64_t product = r->multiplier ? acc * r->multiplier[at] : acc;
 #endif
-  int64_t q = tb_half_even(product, r->shift[at]) + r->zero;
+#ifdef TB_TFLITE
+  const int64_t rounded = r->roundings ? tb_tflite(product, r->shift[at], r->roundings)
+                                       : tb_half_even(product, r->shift[at]);
+#else
+  const int64_t rounded = tb_half_even(product, r->shift[at]);
+#endif
+  int64_t q = rounded + r->zero;
   q = (q < r->lo) ? r->lo : q;
   q = (q > r->hi) ? r->hi : q;
   return (int8_t)q;
@@ -290,11 +336,11 @@ static inline void tb_table(const int8_t *in, int8_t *out, int32_t count, const 
 TB_REORDER(16)
 TB_REORDER(32)
 
-/* The same with positions rows[i] + columns[j] + lanes[k], three tables one after the other; -1 reads `pad`. */
-static inline void tb_take(const int8_t *in, int8_t *out, const int32_t *rows, int32_t height, int32_t width,
-                           int32_t depth, int8_t pad)
+/* The same with positions rows[i] + columns[j] + lanes[k], where lanes follow the columns; -1 reads `pad`. */
+static inline void tb_take(const int8_t *in, int8_t *out, const int32_t *rows, const int32_t *columns,
+                           int32_t height, int32_t width, int32_t depth, int8_t pad)
 {
-  const int32_t *columns = rows + height, *lanes = columns + width;
+  const int32_t *lanes = columns + width;
   for (int32_t i = 0; i < height; i++) {
     for (int32_t j = 0; j < width; j++) {
       const int inside = (rows[i] >= 0) && (columns[j] >= 0);

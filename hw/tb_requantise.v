@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requantise: q = clip(rhe((acc - ZERO_IN) * m / 2^s) + ZERO_OUT, LO, HI), exact, rhe = round half
-// to even: rhe(p / 2^s) = (p + 2^(s-1) - 1 + bit s of p) >> s for s >= 1, and p for s = 0.
+// Requantise: q = clip(round((acc - ZERO_IN) * m / 2^s) + ZERO_OUT, LO, HI), exact. One shift rounds
+// every way: round(p / 2^s) = (p + nudge) >> s, nudge = 0 for s = 0.
+// ROUNDINGS 0: half to even, nudge = 2^(s-1) - 1 + bit s of p. 1: TFLite's single one, half up,
+// nudge = 2^(s-1). 2: TFLite's two, half up by 31 bits, then half away from zero: where s > 31,
+// nudge = 2^(s-1) + 2^30, or - 2^30 for p < -2^30 (what the first one makes negative).
 // ACC_W: width of the signed accumulator (at most 64). CHANNELS: beat n has channel n % CHANNELS.
 // MULTIPLIER: the m of every channel (1 .. 2^31-1; 1 builds no multiplier), or 0: m per channel out
 // of MULTIPLIER_FILE, CHANNELS 31-bit words. SHIFT: the s of every channel (0 .. 62), or 63: s per
@@ -16,6 +19,7 @@ module tb_requantise #(
     parameter integer ZERO_OUT = 0,
     parameter integer LO = -128,
     parameter integer HI = 127,
+    parameter integer ROUNDINGS = 0,
     parameter MULTIPLIER_FILE = "",
     parameter SHIFT_FILE = ""
 ) (
@@ -91,15 +95,30 @@ module tb_requantise #(
         end
     endgenerate
 
-    // Stage 3: add just less than half, or half where the quotient is odd.
+    // Stage 3: the nudge.
     reg signed [S_W-1:0] sum;
     wire signed [S_W-1:0] wide = {{(S_W-P_W){p[P_W-1]}}, p};
     wire [S_W-1:0] unit = {{(S_W-1){1'b0}}, 1'b1} << s2;
-    wire [S_W-1:0] below_half = (unit - 1'b1) >> 1;     // 2^(s-1) - 1, or 0 for s = 0
-    wire odd = |(wide & unit) && s2 != 6'd0;
+    wire [S_W-1:0] nudge;
+
+    generate
+        if (ROUNDINGS == 0) begin : half_even
+            wire [S_W-1:0] below_half = (unit - 1'b1) >> 1; // 2^(s-1) - 1, or 0 for s = 0
+            wire odd = |(wide & unit) && s2 != 6'd0;
+            assign nudge = below_half + {{(S_W-1){1'b0}}, odd};
+        end else if (ROUNDINGS == 1 || S_MAX <= 31) begin : half_up
+            assign nudge = unit >> 1;
+        end else begin : twice
+            localparam signed [S_W-1:0] CARRY = {{(S_W-31){1'b0}}, 31'h40000000};
+            localparam [S_W-1:0] ABOVE = {{(S_W-30){1'b1}}, 30'b0};
+            wire [S_W-1:0] half = unit >> 1;            // for s > 31 one bit, and above CARRY
+            wire [S_W-1:0] less = ((unit - 1'b1) >> 1) & ABOVE; // half - CARRY
+            assign nudge = (s2 <= 6'd31) ? half : (wide < -CARRY) ? less : half | CARRY;
+        end
+    endgenerate
 
     always @(posedge clk)
-        if (step) sum <= wide + below_half + {{(S_W-1){1'b0}}, odd};
+        if (step) sum <= wide + nudge;
 
     // Stage 4: shift, zero point, saturate.
     localparam signed [S_W-1:0] ZERO_WIDE = {{(S_W-8){ZERO_OUT[7]}}, ZERO_OUT[7:0]};

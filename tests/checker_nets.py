@@ -30,6 +30,7 @@ BUNDLED = {
     "pool64": ("digits_cnn", "digits_cnn", 1 / 64, {"weights": ("pool64",)}, 8),
     "pot4": ("digits_cnn", "digits_cnn", 1 / 64, {"weights": ("pot4",)}, 8),
     "pow2": ("digits_cnn", "digits_cnn", 1 / 64, {"scales": "pow2"}, 8),
+    "tflite": ("digits_cnn", "digits_cnn", 1 / 64, {"requant": "tflite-double"}, 8),
     "bits4": ("digits_cnn", "digits_cnn", 1 / 64, {"weights": ("pool64",)}, 4),
 }
 
@@ -119,7 +120,7 @@ def width(kind: int) -> int:
     return {2: 12, 3: 3, 4: 8, 5: 2, 6: 8, 7: 3}[kind]
 
 
-def random_build(seed: int, folder: Path) -> Build:
+def random_build(seed: int, folder: Path, requant: str = "onnx") -> Build:
     """A random network compiled over a random box, certified."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,5 +131,6 @@ def random_build(seed: int, folder: Path) -> Build:
         target="c",
         weights=codes,
         scales="pow2" if seed % 3 == 0 else "any",
+        requant=requant,
     )
     return compile_model(random_net(seed, folder), folder / "build", options)

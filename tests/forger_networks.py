@@ -75,6 +75,11 @@ def _nodes(start: Forged) -> Iterator[Mutation]:
                 else []
             )
             news += (
+                [*{"half-even", "tflite-single", "tflite-double", "half-up", ""} - {value}]
+                if isinstance(value, str)
+                else []
+            )
+            news += (
                 [[*value[:j], v + 1, *value[j + 1 :]] for j, v in enumerate(value)]
                 if isinstance(value, list)
                 else []

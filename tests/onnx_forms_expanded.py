@@ -74,6 +74,8 @@ FORMS = {
                                                                                 ints(n, 2, 4)))),
     "unsqueeze": (COLUMN, OLD, lambda n: n.put("Unsqueeze", "x", axes=[1, 3])),
     "unsqueeze, axes as an input": (COLUMN, NEW, lambda n: n.put("Unsqueeze", "x", ints(n, -1, 2))),
+    "dropout in training mode, ratio 0": (MAP, NEW, lambda n: n.put("Relu", n.put("Dropout", "x",
+        n.constant(0.0), n.constant(True, bool)))),
     "global max pool": (MAP, NEW, lambda n: n.put("GlobalMaxPool", "x")),
     "reduce mean": (MAP, OLD, lambda n: n.put("ReduceMean", "x", axes=[2, 3])),
     "reduce mean, axes as an input": (MAP, NEW, lambda n: n.put("ReduceMean", "x", ints(n, -1, 2))),

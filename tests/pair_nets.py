@@ -75,9 +75,9 @@ class Pair:
 class Sketch:
     """Float nodes one after another; quantisation is chosen when the network is built."""
 
-    def __init__(self, seed, shape, *, lower=-1.0, upper=1.0, two=False):
+    def __init__(self, seed, shape, *, lower=-1.0, upper=1.0, two=False, mode="half-even"):
         self.rng = np.random.default_rng(seed)
-        self.two = two
+        self.two, self.mode = two, mode
         self.nodes, self.values, self.codes = [], {"x": Value("x", shape)}, {}
         self.lower = np.broadcast_to(np.asarray(lower, float), shape).copy()
         self.upper = np.broadcast_to(np.asarray(upper, float), shape).copy()
@@ -137,7 +137,7 @@ class Sketch:
                 ends = [v[name] for v in values]
                 wanted[name] = self.scale(min(e.min() for e in ends), max(e.max() for e in ends), squeeze)
         weights = {node.name: self.integers(node, top) for node in real.nodes if node.op.weighted}
-        whole = lower(real, wanted, weights)
+        whole = lower(real, wanted, weights, self.mode)
         return Pair(real, whole, {"x": self.lower}, {"x": self.upper})
 
     def integers(self, node, top):
@@ -222,7 +222,7 @@ def points(pair, rng, count):
         yield x
 
 
-def zoo(seed):
+def zoo(seed, mode="half-even"):
     """One random network of every kind of op, the kind by seed."""
     rng = np.random.default_rng(seed)
     two = bool(rng.integers(2))
@@ -234,19 +234,19 @@ def zoo(seed):
     kind = seed % 8
     if kind < 2:
         n = int(rng.integers(1, 4))
-        s = Sketch(seed, (n,), lower=rng.uniform(-2, 0, n), upper=rng.uniform(0, 2, n), two=two)
+        s = Sketch(seed, (n,), lower=rng.uniform(-2, 0, n), upper=rng.uniform(0, 2, n), two=two, mode=mode)
         h = s.dense("x", 5, RELU6 if kind else RELU)
         h = s.dense(h, 4, Clip(-0.3, 0.4) if rng.integers(2) else RELU)
         return s.build(s.dense(h, 2, NONE), **more)
     wide = float(rng.choice([0.01, 0.2, 1.0]))
     if kind == 2:
         middle = rng.uniform(-1, 1, 3)
-        s = Sketch(seed, (3,), lower=middle - wide, upper=middle + wide, two=two)
+        s = Sketch(seed, (3,), lower=middle - wide, upper=middle + wide, two=two, mode=mode)
         h = s.dense("x", 4, NONE)
         h = s.put(Sigmoid() if rng.integers(2) else Swish(), h)
         return s.build(s.dense(h, 2, NONE), **more)
     middle = rng.uniform(-1, 1, (2, 4, 4))
-    s = Sketch(seed, (2, 4, 4), lower=middle - wide, upper=middle + wide, two=two)
+    s = Sketch(seed, (2, 4, 4), lower=middle - wide, upper=middle + wide, two=two, mode=mode)
     if kind == 3:
         h = s.conv("x", 3)
         h = s.maximum(h, (2, 2)) if rng.integers(2) else s.maximum(h, (3, 3), (2, 2), (1, 1, 1, 1))
@@ -260,7 +260,7 @@ def zoo(seed):
         h = s.add(a, s.conv(a, 2, NONE), RELU6 if rng.integers(2) else NONE)
         return s.build(s.dense(s.flat(s.average(h, (4, 4))), 2, NONE), s.flat(a), **more)
     if kind == 6:
-        s = Sketch(seed, (8, 3, 3), lower=-0.5 * wide, upper=wide, two=two)
+        s = Sketch(seed, (8, 3, 3), lower=-0.5 * wide, upper=wide, two=two, mode=mode)
         h = s.conv("x", 8, code="pool64")
         h = s.dense(s.flat(s.average(h, (3, 3))), 2, NONE, code="pool64")
         return s.build(h, **more).at(int(rng.integers(2, 8)))

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from tinybound.checker.float_net import read_float
 from tinybound.errors import CompileError
 from tinybound.frontends import load_onnx
 from tinybound.quantise.calibrate import calibrate
@@ -34,3 +35,17 @@ def refused(path, match):
     assert "\n" not in text
     assert len(text) < 2000
     return text
+
+
+def same_network(path):
+    """The front end's float graph against the checker's reading of the file; how many layers there are."""
+    graph, other = load_onnx(path).graph, read_float(path.read_bytes())
+    assert (graph.inputs, graph.outputs) == (other.inputs, other.outputs)
+    ours = [(n.name, type(n.op).__name__, n.inputs, n.output) for n in graph.nodes]
+    assert ours == [(layer.name, layer.op, layer.inputs, layer.output) for layer in other.layers]
+    for node, layer in zip(graph.nodes, other.layers, strict=True):
+        assert graph.values[node.output].shape == other.shapes[layer.output]
+        for field in ("weights", "bias", "lo", "hi"):
+            if hasattr(node.op, field):
+                np.testing.assert_array_equal(getattr(node.op, field), layer.fields[field])
+    return len(ours)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A QDQ model cut at its quantised tensors: ONNX Runtime computes each layer from golden's own inputs."""
+"""A quantised model cut at its integer tensors: ONNX Runtime computes each layer from golden's own inputs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from onnx_nets import session
 
 from tinybound.domains.exact import run
 from tinybound.frontends import Imported, load_onnx
+from tinybound.frontends.load import _Walk
 from tinybound.graph import Graph
 from tinybound.ops import Requantise, Softmax
 from tinybound.quantise.calibrate import calibrate
@@ -77,38 +78,42 @@ def distance_from_tie(graph: Graph, values: dict[str, Any], name: str) -> NDArra
     return np.abs(rest / 2.0**shift - 0.5)
 
 
-def quantised_values(model: onnx.ModelProto, graph: Graph) -> dict[str, tuple[str, int]]:
-    """Integer tensor of the file -> (value of the graph, ONNX type)."""
-    constants = {t.name: t.data_type for t in model.graph.initializer}
-    outputs = dict(zip((o.name for o in model.graph.output), graph.outputs, strict=True))
-    renamed = {
-        n.input[0]: outputs[n.output[0]]
-        for n in model.graph.node
-        if n.op_type == "DequantizeLinear" and n.output[0] in outputs
-    }
-    found = {}
+Names = dict[str, tuple[str, int, tuple[int, ...]]]
+
+
+def quantised_values(path: Path, graph: Graph) -> Names:
+    """Integer tensor of the file -> (value of the graph, ONNX type, shape), by the front end's marks."""
+    model = onnx.load(str(path))
+    walk = _Walk(model, path)
     for node in model.graph.node:
-        if node.op_type == "QuantizeLinear" and node.input[0] not in constants:
-            value = renamed.get(node.output[0], node.input[0])
-            if value in graph.values:
-                found[node.output[0]] = (value, constants.get(node.input[2], TensorProto.UINT8))
+        walk.take(node)
+    renamed = {walk.alias[o.name]: o.name for o in model.graph.output}
+    made = {t for node in model.graph.node for t in node.output}
+    found = {}
+    for tensor, mark in walk.quantised.marks.items():
+        value = walk.alias[tensor]
+        value = value if value in graph.values else renamed.get(value, value)
+        if tensor in made and value in graph.values:
+            view = walk.views.get(tensor)
+            shape = graph.values[value].shape if view is None else view.shape
+            found[tensor] = (value, helper.np_dtype_to_tensor_dtype(np.dtype(mark.kind)), shape)
     return found
 
 
-def cut(model: onnx.ModelProto, graph: Graph, names: dict[str, tuple[str, int]]) -> onnx.ModelProto:
+def cut(model: onnx.ModelProto, names: Names) -> onnx.ModelProto:
     """Every quantised tensor becomes an output; those who read it read an input of the name `.in` instead."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     constants = {t.name for t in model.graph.initializer}
     del copy.graph.output[:], copy.graph.input[:], copy.graph.value_info[:]
     copy.graph.input.extend(entry for entry in model.graph.input if entry.name not in constants)
-    for tensor, (value, kind) in names.items():
-        shape = [1, *graph.values[value].shape]
+    for tensor, (_, kind, shape) in names.items():
+        shape = [1, *shape]
         copy.graph.input.append(helper.make_tensor_value_info(f"{tensor}.in", kind, shape))
         copy.graph.output.append(helper.make_tensor_value_info(tensor, kind, shape))
     for node in copy.graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] in names:
-            node.input[0] += ".in"
+        for i, name in enumerate(node.input):
+            node.input[i] = f"{name}.in" if name in names else name
     return copy
 
 
@@ -119,22 +124,23 @@ def replay(path: Path, x: Any, *, optimise: bool) -> tuple[dict[str, Seen], Grap
     """
     imported, whole = integer_graph(path)
     model = onnx.load(str(path))
-    names = quantised_values(model, whole)
-    reference = session(cut(model, whole, names), optimise=optimise)
+    names = quantised_values(path, whole)
+    reference = session(cut(model, names), optimise=optimise)
     wanted = {i.name for i in reference.get_inputs()}
-    result = {value: Seen() for value, _ in names.values()}
+    result = {value: Seen() for value, *_ in names.values()}
     (source,) = whole.inputs
     unit = whole.values[source].quant
     for sample in x:
         q = np.clip(np.rint(sample / np.float32(float(unit.scale[0]))) + unit.zero, -128, 127)
         values = run(whole, {source: q.astype(np.int64)})
         feeds = {source: sample.astype(np.float32)[None]}
-        for tensor, (value, kind) in names.items():
-            stored = values[value] + (128 if kind == TensorProto.UINT8 else 0)
+        for tensor, (value, kind, shape) in names.items():
+            stored = values[value].reshape(shape) + (128 if kind == TensorProto.UINT8 else 0)
             feeds[f"{tensor}.in"] = stored.astype(np.uint8 if kind == TensorProto.UINT8 else np.int8)[None]
         got = reference.run(list(names), {n: v for n, v in feeds.items() if n in wanted})
-        for (value, kind), array in zip(names.values(), got, strict=True):
-            theirs = array[0].astype(np.int64) - (128 if kind == TensorProto.UINT8 else 0)
+        for (value, kind, _), array in zip(names.values(), got, strict=True):
+            theirs = array.reshape(values[value].shape).astype(np.int64)
+            theirs -= 128 if kind == TensorProto.UINT8 else 0
             node = whole.producer(value)
             if node is not None and isinstance(node.op, Softmax):
                 file = imported.activations[value]

@@ -80,7 +80,9 @@ def float_nodes(
     return nodes, inputs, out, known
 
 
-def build(name: str, parts: list[tuple[str, Sample]], *, relu: bool) -> tuple[Graph, Graph]:
+def build(
+    name: str, parts: list[tuple[str, Sample]], *, relu: bool, mode: str = "half-even"
+) -> tuple[Graph, Graph]:
     """The float and the integer graph that hold the samples side by side."""
     nodes: list[Node] = []
     inputs: list[str] = []
@@ -102,7 +104,7 @@ def build(name: str, parts: list[tuple[str, Sample]], *, relu: bool) -> tuple[Gr
     real = check(Graph(name, tuple(inputs), tuple(outputs), tuple(nodes), values), integer=False)
     real, known = add_activations(real, known)
     weights = choose_weights(real, codes, {}, power_of_two=False)
-    return real, lower(real, known, weights)
+    return real, lower(real, known, weights, mode)
 
 
 def cases(*, relu: bool) -> list[Case]:

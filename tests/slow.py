@@ -103,15 +103,36 @@ def max_pool(op: Any, x: Any) -> Any:
     return _map_shape(op, [max(int(x[t]) for t in taps) for taps in _windows(op, op.dilations)])
 
 
+def half_up(x: Fraction) -> int:
+    """Round to nearest, ties towards +infinity."""
+    return (2 * x + 1).numerator // (2 * (2 * x + 1).denominator)
+
+
+def half_away(x: Fraction) -> int:
+    """Round to nearest, ties away from 0."""
+    return half_up(x) if x >= 0 else -half_up(-x)
+
+
+def quotient(product: int, s: int, mode: str) -> int:
+    """product / 2^s as a Requantise of this mode rounds it."""
+    if mode == "half-even":
+        return rhe(Fraction(product, 2**s))
+    if mode == "tflite-single":
+        return half_up(Fraction(product, 2**s))
+    assert mode == "tflite-double"
+    first = half_up(Fraction(product, 2 ** min(s, 31)))
+    return half_away(Fraction(first, 2 ** max(s - 31, 0)))
+
+
 def requantise(op: Any, x: Any) -> Any:
-    """clip(rhe((x - zero_in) * m / 2^s) + zero, lo, hi), channel by channel."""
+    """clip(round((x - zero_in) * m / 2^s) + zero, lo, hi), channel by channel."""
     out = np.empty_like(x)
     for c in range(x.shape[0]):
         at = c if len(op.multiplier) > 1 else 0
         m, s = int(op.multiplier[at]), int(op.shift[at])
         for place in np.ndindex(x.shape[1:]):
-            exact = Fraction((int(x[c, *place]) - op.zero_in) * m, 2**s)
-            out[c, *place] = clip(rhe(exact) + op.zero, op.lo, op.hi)
+            near = quotient((int(x[c, *place]) - op.zero_in) * m, s, op.mode)
+            out[c, *place] = clip(near + op.zero, op.lo, op.hi)
     return out
 
 

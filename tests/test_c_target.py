@@ -19,7 +19,8 @@ from tinybound.quantise.lower import lower
 from tinybound.quantise.weights import choose_weights
 from tinybound.simulate.host import Host
 from tinybound.simulate.machine import STRICT
-from tinybound.targets.c import generate_c, plan_memory
+from tinybound.targets.c import generate_c
+from tinybound.targets.grouping import plan_memory
 from tinybound.targets.plan import make_plan
 from tinybound.tools import run
 

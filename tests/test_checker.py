@@ -13,11 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checker_nets import BUNDLED, bundled, random_build
+from onnx_nets import Net
 from pair_nets import Pair, violations
 
 import tinybound.checker
+from tinybound.boxes import Box
+from tinybound.build import compile as compile_model
 from tinybound.certify.certificate import certify
-from tinybound.checker import check_certificate
+from tinybound.checker import analysis, check_certificate
 from tinybound.checker.analysis import Analysis, Entry
 from tinybound.checker.check import _domain
 from tinybound.checker.files import read_folder, read_npz, strict_json, tree_hash
@@ -27,8 +30,10 @@ from tinybound.checker.integer_net import read_network
 from tinybound.checker.layers import Layer
 from tinybound.checker.pairs import pair
 from tinybound.checker.relax import Envelope, chord
-from tinybound.checker.rounding import half_even, lattice
-from tinybound.domains.pair_box import Box
+from tinybound.checker.rounding import lattice, rounded
+from tinybound.checker.rounding import moved as moved_by
+from tinybound.domains.pair_box import Box as Ranges
+from tinybound.options import Options
 from tinybound.passes.run_time_bits import with_bits
 
 
@@ -96,6 +101,16 @@ def test_random_networks(seed, tmp_path):
         sound(build, json.loads(path.read_text()), bits, seed)
 
 
+@pytest.mark.parametrize("requant", ["tflite-single", "tflite-double"])
+@pytest.mark.parametrize("seed", [0, 1, 4, 5, 7])
+def test_random_networks_as_tflite_rounds(seed, requant, tmp_path):
+    build = random_build(seed, tmp_path, requant)
+    path = build.folder / "certificate.json"
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"], answer["reason"]
+    sound(build, json.loads(path.read_text()), None, seed)
+
+
 def sound(build, document, bits, seed):
     files = {n: (build.folder / n).read_bytes() for n in ("float.onnx", "network.json", "network.npz")}
     arrays = read_npz(files["network.npz"], "")
@@ -105,7 +120,7 @@ def sound(build, document, bits, seed):
     boxes = {}
     for intervals, zonotope in ((True, False), (False, True), (True, True)):
         found = Analysis(intervals=intervals, zonotope=zonotope).run(steps, entries)
-        boxes[f"{intervals} {zonotope}"] = {name: Box(*box) for name, box in found}
+        boxes[f"{intervals} {zonotope}"] = {name: Ranges(*box) for name, box in found}
     domain = build.domain
     graph = with_bits(build.graph, 8 if bits is None else bits)
     both = Pair(build.float_graph, graph, domain.lower, domain.upper)
@@ -116,7 +131,7 @@ def _no_rounding(lower, upper, kl, ku):
     return Envelope(0.0, 0.0, kl, ku)
 
 
-def _floor(n, m, s):
+def _floor(n, m, s, mode):
     return (n * m) >> s
 
 
@@ -127,7 +142,7 @@ def _narrow(low, high, step, span):
 
 PLANTED = {  # place in the checker -> a wrong rule
     "rounding costs nothing": ("analysis.Envelope", _no_rounding),
-    "rounding down": ("analysis.half_even", _floor),
+    "rounding down": ("analysis.rounded", _floor),
     "lattice too narrow": ("analysis.lattice", _narrow),
     "sums lose their remainders": ("analysis.up", lambda v: v * 0.5),
     "chord through the ends only": ("relax.chord", lambda box, limits: (*chord(box, limits)[:2], 0 * box[0])),
@@ -153,6 +168,24 @@ def test_a_planted_bug_is_noticed(name, tmp_path, monkeypatch):
         monkeypatch.undo()
 
 
+def test_a_first_rounding_that_costs_nothing_is_noticed(tmp_path, monkeypatch):
+    """Of TFLite's two. Narrow limits make the multiplier large: here it costs a quarter of a step."""
+    net = Net(1, 1, seed=0, opset=20)
+    h = net.put("Gemm", "x", net.normal(1, 40))
+    model = net.save(tmp_path, net.put("Clip", h, net.constant(-0.03), net.constant(0.03)))
+    options = Options(domain="-1,1", target="c", requant="tflite-double")
+    build = compile_model(model, tmp_path / "build", options)
+    [(name, value)] = [(n, build.graph.values[n]) for n in build.graph.inputs]
+    end = np.full(value.shape, 0.015)
+    build.certify(Box({name: -end}, {name: end}))
+    document = json.loads((build.folder / "certificate.json").read_text())
+    assert build.graph.nodes[-1].op.shift.min() == 32
+    sound(build, document, None, 0)
+    monkeypatch.setattr(analysis, "moved", lambda scale, s, mode: moved_by(scale, s, "tflite-single"))
+    with pytest.raises(AssertionError):
+        sound(build, document, None, 0)
+
+
 def test_rounding_by_the_law():
     rng = np.random.default_rng(0)
     for reach in (100, 1 << 20, 1 << 45):
@@ -162,7 +195,7 @@ def test_rounding_by_the_law():
         s[:50] = rng.integers(19, 23, 50)
         exact = [round(Fraction(int(a) * int(b), 1 << int(c))) for a, b, c in zip(n, m, s, strict=True)]
         keep = [abs(v) < 1 << 62 for v in exact]
-        got = half_even(n[keep], m[keep], s[keep])
+        got = rounded(n[keep], m[keep], s[keep], "half-even")
         assert got.tolist() == [v for v, k in zip(exact, keep, strict=True) if k]
 
 

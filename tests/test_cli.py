@@ -105,9 +105,10 @@ def test_options_are_recorded(built):
     assert manifest["model"]["name"] == "controller2.onnx"
     assert re.fullmatch("[0-9a-f]{64}", manifest["model"]["sha256"])
     assert manifest["options"] == {
-        "target": "all", "core": "cortex-m4", "weights": ["int8"], "scales": "any", "calibration": None,
-        "domain": "controller2_box.json", "reference": None, "max_error": None, "max_flash": None,
-        "max_ram": None, "seed": 3,
+        "target": "all", "core": "cortex-m4", "weights": ["int8"], "scales": "any", "buffers": "caller",
+        "calibration": None, "domain": "controller2_box.json", "data_free": False,
+        "reference": None, "max_error": None, "max_flash": None, "max_ram": None, "seed": 3,
+        "requant": "onnx",
     }  # fmt: skip
     assert set(manifest["files"]) == set(listing(built)) - {"manifest.json"}
 
@@ -225,7 +226,7 @@ def test_inspect(command, examples):
     assert found["quantised"] is True
     assert found["macs"] == sum(node["macs"] for node in found["nodes"]) > 0
     out = plain(command("inspect", examples / "controller2.onnx"))
-    assert re.search(r"dense2 +│ Dense │ +16 │ +256 │ +272", out)
+    assert re.search(r"dense2 +│ Dense │ +16 │ +0 │ +256 │ +272", out)
 
 
 def test_doctor(command, monkeypatch):

@@ -262,8 +262,9 @@ def test_the_type_of_an_input(tmp_path):
         net.save(tmp_path, net.put("Relu", "x")),
         "^x: input of type INT64; expected float, int8 or uint8|invalid",
     )
-    net = Net(*VECTOR, kind=INT8)  # int8 without DequantizeLinear: no scale says what the integers mean
-    refused(net.save(tmp_path, net.put("MaxPool", "x", kernel_shape=[2])), ".")
+    net = Net(*MAP, kind=INT8)  # int8 without DequantizeLinear: no scale says what the integers mean
+    path = net.save(tmp_path, net.put("MaxPool", "x", kernel_shape=[2, 2]))
+    refused(path, "^x: an integer input without a scale")
 
 
 # -- everything at once -----------------------------------------------------------------------------

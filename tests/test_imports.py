@@ -29,14 +29,14 @@ ALLOWED = {
     "checker": set(),  # independent: nothing of ours
     "arrays": set(),
     "boxes": {"errors", "graph", "arrays"},
-    "options": {"errors"},
+    "options": {"errors", "ops"},  # the names of modes
     "network_file": LOW | {"graph", "ops"},
     "build_folder": {"errors", "network_file"},
     "pipeline": LOW
     | {"graph", "ops", "domains", "passes", "quantise", "frontends"}
     | {"boxes", "arrays", "options"},
     "report": LOW | {"graph", "options", "targets", "simulate", "certify"},  # reads them all, nobody reads it
-    "inspect_model": {"frontends"},
+    "inspect_model": {"errors", "frontends", "options", "pipeline", "targets", "simulate", "report"},
     "terminal": {"certify", "doctor", "simulate"},  # by type only
     "build_files": {"*"},
     "build": {"*"},

@@ -18,6 +18,7 @@ from tinybound.domains.interval import Interval
 from tinybound.graph import Graph, Node, Quant, Value
 from tinybound.ops import OPS, Requantise
 from tinybound.ops.base import Scaled
+from tinybound.ops.requantise import MODES
 from tinybound.passes.derive_ranges import derive_ranges
 from tinybound.passes.run_time_bits import has_bits, with_bits
 
@@ -260,8 +261,9 @@ REQUANTISE = {
 LIMITS = [(0, -128, 127), (-128, -128, 127), (127, -128, 127), (-5, -5, 60), (3, 3, 3)]
 
 
+@pytest.mark.parametrize("mode", MODES.values())
 @pytest.mark.parametrize("name", REQUANTISE)
-def test_requantise_is_the_law(name):
+def test_requantise_is_the_law(name, mode):
     m, s = (np.array(column, np.int64) for column in REQUANTISE[name])
     rng = np.random.default_rng(len(name))
     edge = [0, 1, -1, 2, -2, 3, -3, (1 << 31) - 1, -(1 << 31), 1 << 30, -(1 << 30), 1 << 16]
@@ -270,7 +272,7 @@ def test_requantise_is_the_law(name):
     flat = edge + [t for t in ties if abs(t) < 1 << 31] + spread
     x = np.tile(np.array(flat), (4, 1))
     for zero, lo, hi in LIMITS:
-        op = Requantise(m, s, 0, zero, lo, hi)
+        op = Requantise(m, s, 0, zero, lo, hi, mode)
         want = slow.requantise(op, x)
         np.testing.assert_array_equal(op.meaning(Exact(), x), want)
         low, high = op.meaning(Interval(), (np.minimum(x, x[:, ::-1]), np.maximum(x, x[:, ::-1])))

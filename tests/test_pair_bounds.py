@@ -10,11 +10,18 @@ from pair_nets import NONE, RELU, Sketch, broken, zoo
 
 from tinybound.domains import pair_forms, pair_zonotope
 from tinybound.ops.clip import Clip
+from tinybound.ops.requantise import MODES
 
 
 @pytest.mark.parametrize("seed", range(32))
 def test_ranges_hold_the_truth(seed):
     assert broken(zoo(seed), seed) == set()
+
+
+@pytest.mark.parametrize("mode", ["tflite-single", "tflite-double"])
+@pytest.mark.parametrize("seed", range(48, 56))
+def test_ranges_hold_the_truth_as_tflite_rounds(seed, mode):
+    assert broken(zoo(seed, mode), seed) == set()
 
 
 @pytest.mark.parametrize("seed", range(40, 48))
@@ -24,16 +31,17 @@ def test_a_box_of_one_point(seed):
     assert broken(pair, seed, 2) == set()
 
 
+@pytest.mark.parametrize("mode", MODES.values())
 @pytest.mark.parametrize("seed", range(12))
-def test_ties(seed):
-    """Power-of-two scales, and boxes that end exactly on rounding borders: the half-even rule decides."""
-    assert broken(on_borders(seed), seed) == set()
+def test_ties(seed, mode):
+    """Power-of-two scales, and boxes that end exactly on rounding borders: the rule for ties decides."""
+    assert broken(on_borders(seed, mode), seed) == set()
 
 
-def on_borders(seed):
+def on_borders(seed, mode="half-even"):
     """A box of a few half steps whose images fall on ties in every layer."""
     rng = np.random.default_rng(seed)
-    s = Sketch(seed, (2,), two=True)
+    s = Sketch(seed, (2,), two=True, mode=mode)
     h = s.dense("x", 3, RELU if seed % 2 else NONE)
     pair = s.build(s.dense(h, 2, NONE), top=2, squeeze=4.0)
     for node in pair.real.nodes:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -93,15 +94,32 @@ def no_input_rounding(m):
 def no_saturation(m):
     def ends(self, box):
         span = self.unit.integers(box)
-        return tuple(pair.half_even(n, self.m, self.s) + self.zero for n in span)
+        return tuple(pair.rounded(n, self.m, self.s, self.mode) + self.zero for n in span)
 
     m.setattr(pair.Rounding, "ends", ends)
     return nets(*range(10)), BOTH
 
 
 def half_up(m):
-    m.setattr(pair, "half_even", lambda n, m, s: (n * m + ((np.int64(1) << s) >> 1)) >> s)
+    m.setattr(pair, "rounded", lambda n, m, s, mode: (n * m + ((np.int64(1) << s) >> 1)) >> s)
     return [(seed, on_borders(seed)) for seed in range(24)], BOTH
+
+
+def another_mode(m):
+    """TFLite's two roundings taken for half to even."""
+    true = pair.rounded
+    m.setattr(pair, "rounded", lambda n, m, s, mode: true(n, m, s, "half-even"))
+    return [(seed, on_borders(seed, "tflite-double")) for seed in range(24)], BOTH
+
+
+def one_rounding(m):
+    """The first of two roundings costs nothing."""
+    m.setattr(pair, "farthest", lambda mode, shift: Fraction(1, 2))
+    networks = []
+    for seed in range(6):
+        s = Sketch(seed, (1,), mode="tflite-double")
+        networks.append((seed, s.build(s.dense("x", 4, NONE), top=1, squeeze=1.2 + seed / 4)))
+    return networks, BOTH
 
 
 def half_cell(m):
@@ -261,7 +279,8 @@ def inward(m):
 
 
 MUTANTS = [
-    no_half_step, no_input_rounding, no_saturation, half_up, half_cell, no_weight_error, bias_of_one_side,
+    no_half_step, no_input_rounding, no_saturation, half_up, another_mode, one_rounding, half_cell,
+    no_weight_error, bias_of_one_side,
     equal_summands, padding_counts, padding_keeps_its_bits, cut_to_nearest, wrong_maximum,
     maximum_is_the_star, shallow_function, exact_table, half_chord, naive_intercept, dropped_symbols, inward,
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tinybound.domains import pair_vertex
 from tinybound.domains.pair_box import Box
-from tinybound.domains.pair_float import above, half_even, lattice, scaled
+from tinybound.domains.pair_float import above, lattice, rounded, scaled
 from tinybound.domains.pair_vertex import Envelope, Slopes, Vertices, activation
 
 ENDS = st.floats(-4, 4, allow_nan=False).map(lambda v: float(np.float32(v)))
@@ -113,7 +113,7 @@ def test_a_rounded_chord_cuts_no_corner():
 @settings(max_examples=300, deadline=None)
 @given(st.integers(-(2**31), 2**31), st.integers(1, 2**31 - 1), st.integers(0, 62))
 def test_half_even_on_wide_products(n, m, s):
-    got = half_even(*(np.array([v], np.int64) for v in (n, m, s)))
+    got = rounded(*(np.array([v], np.int64) for v in (n, m, s)), "half-even")
     assert got[0] == round(Fraction(n * m, 1 << s))
 
 

@@ -15,8 +15,7 @@ from tinybound.domains.exact import Exact
 from tinybound.domains.interval import Interval
 from tinybound.simulate import golden as golden_model
 from tinybound.simulate.golden import golden
-from tinybound.targets import c as c_target
-from tinybound.targets import memory
+from tinybound.targets import layout, memory
 
 LAYERS = ["relu1", "relu2", "y", "output y"]
 
@@ -134,7 +133,7 @@ def test_c_for_one_core_only(command, plant):
 
 def test_buffers_that_overlap(command, plant, monkeypatch):
     """A planner that puts every buffer at 0; its own check is silenced too."""
-    monkeypatch.setattr(c_target, "place", lambda buffers: ({b.name: 0 for b in buffers}, 16))
+    monkeypatch.setattr(layout, "place", lambda buffers, search: ({b.name: 0 for b in buffers}, 16))
     build = plant("c", lambda name, text: text + "\n" if name == "controller2.c" else text)
     done = command("verify", build.folder, "--on", "host")
     assert done.code == 1
@@ -185,7 +184,7 @@ def test_another_golden_model(command, plant, monkeypatch):
     build = plant("c", lambda name, text: text + "\n" if name == "controller2.c" else text, scales="pow2")
 
     class HalfUp(Exact):
-        def requantise(self, x, m, s, zero_in, zero, lo, hi):
+        def requantise(self, x, m, s, zero_in, zero, lo, hi, mode):
             each = (-1, *(1,) * (np.ndim(x) - 1))
             m, s = (np.asarray(a, np.int64).reshape(each) for a in (m, s))
             return np.clip((((x - zero_in) * m + ((1 << s) >> 1)) >> s) + zero, lo, hi)
@@ -220,8 +219,8 @@ class WithoutSigns(Interval):
 class WithoutTies(Interval):
     """The upper end rounds half down."""
 
-    def requantise(self, x, m, s, zero_in, zero, lo, hi):
-        low, high = super().requantise(x, m, s, zero_in, zero, lo, hi)
+    def requantise(self, x, m, s, zero_in, zero, lo, hi, mode):
+        low, high = super().requantise(x, m, s, zero_in, zero, lo, hi, mode)
         return low, np.maximum(low, high - (high < hi))
 
 

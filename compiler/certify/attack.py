@@ -26,6 +26,8 @@ from .lockstep import Lockstep, walk
 
 Floats = NDArray[np.float64]
 POOL, PROPOSALS = 32, 4
+WORK = 50_000_000  # elements computed: larger networks get fewer evaluations
+PROVEN = 64  # inputs evaluated exactly
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def attack(
 ) -> Attack:
     """Largest differences found in about `budget` evaluations; `outputs`: integer -> float value."""
     rng, search = np.random.default_rng(seed), _Search(whole, both, at, outputs, real)
+    budget = max(min(budget, WORK // sum(value.size for value in whole.values.values())), 4 * POOL)
     first = max(budget // 4, 64)
     xs, gaps = _start(search, rng, first)
     champions = _Champions(xs, gaps)
@@ -116,7 +119,7 @@ def attack(
     for k in targets:
         top = np.argsort(-gaps[:, k], kind="stable")[:POOL]
         _climb(search, rng, champions, int(k), xs[top].copy(), gaps[top, k].copy(), rounds)
-    return _proven(search, both, at, champions.x)
+    return _proven(search, both, at, champions)
 
 
 class _Champions:
@@ -187,23 +190,24 @@ def _propose(search: _Search, rng: np.random.Generator, pool: Floats, size: floa
     return search.clip(np.where(snap, search.borders(moved, rng), moved))
 
 
-def _proven(search: _Search, both: Lockstep, at: Mapping[int, Entry], xs: Floats) -> Attack:
-    """Evaluate the witnesses again: integers by the golden model, reals enclosed."""
-    found: dict[str, Floats] = {}
-    witness: dict[str, list[dict[str, Floats]]] = {}
-    cache: dict[bytes, dict[str, Floats]] = {}
-    start = 0
-    for name in search.outputs:
-        value = search.whole.values[name]
-        gaps, witness[name] = np.zeros(value.size), []
-        for i, flat in enumerate(xs[start : start + value.size]):
-            x = {key: part[0] for key, part in search.split(flat[None]).items()}
-            if flat.tobytes() not in cache:
-                cache[flat.tobytes()] = difference(search.whole, both, at, list(search.outputs), x)
-            gaps[i] = cache[flat.tobytes()][name].ravel()[i]
-            witness[name].append(x)
-        found[name] = gaps.reshape(value.shape)
-        start += value.size
+def _proven(search: _Search, both: Lockstep, at: Mapping[int, Entry], best: _Champions) -> Attack:
+    """Evaluate the best inputs again: integers by the golden model, reals enclosed.
+
+    Elements beyond the PROVEN largest keep what those inputs show for them.
+    """
+    outputs = list(search.outputs)
+
+    points: dict[bytes, Floats] = {}
+    for k in np.argsort(-best.gap, kind="stable"):
+        if len(points) < PROVEN:
+            points.setdefault(best.x[k].tobytes(), best.x[k])
+    xs = [{key: part[0] for key, part in search.split(x[None]).items()} for x in points.values()]
+    seen = [difference(search.whole, both, at, outputs, x) for x in xs]
+    found, witness = {}, {}
+    for name in outputs:
+        gaps = np.stack([result[name].ravel() for result in seen])
+        found[name] = gaps.max(axis=0).reshape(search.whole.values[name].shape)
+        witness[name] = [xs[i] for i in gaps.argmax(axis=0)]
     return Attack(found, witness)
 
 

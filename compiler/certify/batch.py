@@ -29,11 +29,9 @@ class Batch(Exact):
     def max(self, x: Array, axis: int) -> Array:
         return np.asarray(x.max(axis=axis + 1))
 
-    def requantise(
-        self, x: Array, m: NDArray[np.int64], s: NDArray[np.int64], zero_in: int, zero: int, lo: int, hi: int
-    ) -> Array:
+    def requantise(self, x: Array, *how: Any) -> Array:
         swapped = np.moveaxis(x, 0, -1)  # channels first, as the golden model wants them
-        return np.moveaxis(super().requantise(swapped, m, s, zero_in, zero, lo, hi), -1, 0)
+        return np.moveaxis(super().requantise(swapped, *how), -1, 0)
 
 
 def evaluate(graph: Graph, inputs: Mapping[str, Array], wanted: list[str]) -> dict[str, Array]:

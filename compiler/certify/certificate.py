@@ -19,6 +19,7 @@ from ..domains.pair_interval import PairInterval
 from ..domains.pair_product import PairProduct
 from ..domains.pair_zonotope import PairZonotope
 from ..graph import Graph
+from ..ops import Requantise
 from .attack import Attack, attack
 from .branch import Bounds, Cut, bounds, divide, largest, ranges
 from .layers import describe
@@ -127,7 +128,7 @@ def certify(
     twins = {name: _twin(float_graph, integer_graph, name) for name in names}
     evidence = attack(float_graph, integer_graph, both, at, twins, seed=seed, budget=budget or _budget(both))
     fields = {
-        "semantics": {"requantise": "onnx", "bits": bits, "reference": "real"},
+        "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": "real"},
         "mode": "box",
         "method": "interval, zonotope, product: the least" + (", worst piece" if pieces > 1 else ""),
         "domain": {name: _domain(at[both.values[name]]) for name in both.inputs},
@@ -154,6 +155,12 @@ def claim(bound: Floats) -> Floats:
 def bound_e9(bound: Floats) -> int:
     """The largest element in units of 1e-9, rounded up."""
     return max((-int(-Fraction(value) * 10**9 // 1) for value in bound.ravel().tolist()), default=0)
+
+
+def _rule(whole: Graph) -> str:
+    """The --requant that an integer network follows; sums with rules of their own keep half to even."""
+    modes = {node.op.mode for node in whole.nodes if isinstance(node.op, Requantise)} - {"half-even"}
+    return min(modes, default="onnx")
 
 
 def _twin(real: Graph, whole: Graph, name: str) -> str:

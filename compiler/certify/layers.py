@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..domains.pair import Rounding, Step
 from ..domains.pair_box import Box
-from ..domains.pair_float import half_even
+from ..domains.pair_float import rounded
 from ..graph import Graph
 from .lockstep import Lockstep
 
@@ -47,7 +47,7 @@ def _saturates(step: Step, both: Lockstep, boxes: Mapping[int, Box]) -> NDArray[
     unit = both.steps[before].units
     terms, box = Rounding(step, unit), boxes[before]
     first, final = unit.integers(box)
-    low, high = (half_even(n, terms.m, terms.s) + terms.zero for n in (first, final))
+    low, high = (rounded(n, terms.m, terms.s, terms.mode) + terms.zero for n in (first, final))
     scale, (a, c) = float(terms.scale), step.real
     own_low = (
         abs(scale * (terms.lo - terms.zero) - a) <= 0.5000001 * scale

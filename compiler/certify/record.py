@@ -63,8 +63,8 @@ class Recorder:
     def clip(self, x: Ref, lo: float, hi: float) -> Ref:
         return self._put("clip", (x,), (lo, hi), x.shape)
 
-    def requantise(self, x: Ref, m: Any, s: Any, zero_in: int, zero: int, lo: int, hi: int) -> Ref:
-        return self._put("requantise", (x,), (m, s, zero_in, zero, lo, hi), x.shape)
+    def requantise(self, x: Ref, *how: Any) -> Ref:
+        return self._put("requantise", (x,), how, x.shape)
 
     def max(self, x: Ref, axis: int) -> Ref:
         return self._put("max", (x,), (axis,), (*x.shape[:axis], *x.shape[axis + 1 :]))

@@ -16,7 +16,7 @@ from .pairs import Affine, Product, Rounding, Step, Sum, Table
 from .pools import Maximum
 from .products import linear, product
 from .relax import Choice, Corners, Envelope, choose_step
-from .rounding import TINY, Floats, Ints, U, above, below, down, half_even, lattice, slack, times, up
+from .rounding import TINY, Floats, Ints, U, above, below, down, lattice, moved, rounded, slack, times, up
 from .tables import Pointwise
 
 FREE = (-np.inf, np.inf)
@@ -263,8 +263,8 @@ class Analysis:
 
     def _requantise(self, x: State, t: Rounding) -> State:
         first, last = lattice(x.box[2], x.box[3], t.step, t.span)
-        q = [np.clip(half_even(n, t.m, t.s) + t.zero, t.lo, t.hi) - t.zero for n in (first, last)]
-        half = above(t.scale / 2)
+        q = [np.clip(rounded(n, t.m, t.s, t.mode) + t.zero, t.lo, t.hi) - t.zero for n in (first, last)]
+        half = moved(t.scale, t.s, t.mode)
         env = Envelope(half, half, times(q[0], t.scale)[0], times(q[1], t.scale)[1])
         if t.gain is None:
             return self._step(x, env, t.limits)

@@ -28,10 +28,11 @@ from .files import (
     sequence,
     sha256,
     strict_json,
+    text,
     tree_hash,
 )
 from .float_net import read_float
-from .integer_net import read_network
+from .integer_net import read_network, rule
 from .layers import Network
 from .pairs import Step, pair
 from .rounding import Floats
@@ -65,9 +66,10 @@ def _check(certificate: Path, build: Path) -> tuple[dict[str, float], int]:
     document = mapping(strict_json(read(certificate), "certificate"), "certificate", KEYS)
     need(document["format"] == FORMAT, f"format {document['format']!r}")
     files = _hashes(document["hashes"], build)
-    bits = _semantics(document)
+    bits, said = _semantics(document)
     arrays = read_npz(files["network_arrays"], "network.npz")
     whole = read_network(strict_json(files["network"], "network.json"), arrays, bits)
+    need(rule(whole) == said, f"semantics: the network rounds by the rule {rule(whole)!r}")
     real = read_float(files["float"])
     steps = pair(real, whole)
     entries = _domain(document["domain"], whole)
@@ -93,12 +95,14 @@ def _hashes(said: Any, build: Path) -> dict[str, bytes]:
     return files
 
 
-def _semantics(document: dict[str, Any]) -> int | None:
+def _semantics(document: dict[str, Any]) -> tuple[int | None, str]:
+    """Run-time bits, and the rule that Requantise follows."""
     said = mapping(document["semantics"], "semantics", {"requantise", "bits", "reference"})
-    need((said["requantise"], said["reference"]) == ("onnx", "real"), "semantics")
+    need(said["reference"] == "real", "semantics")
     need(document["mode"] == "box", f"mode {document['mode']!r}")
     need(type(document["seconds"]) in (int, float) and 0 <= document["seconds"] < 1e12, "seconds")
-    return None if said["bits"] is None else integer(said["bits"], "bits", 2, 8)
+    bits = None if said["bits"] is None else integer(said["bits"], "bits", 2, 8)
+    return bits, text(said["requantise"], "semantics: requantise")
 
 
 def _domain(said: Any, whole: Network) -> Entries:

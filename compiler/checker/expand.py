@@ -56,7 +56,19 @@ def _reduce_mean(p: Place) -> bool:
     return True
 
 
+def _dropout(p: Place) -> bool:
+    p.only("ratio", "seed", "is_test")
+    known = [p.constants[i] for i in p.inputs[1:] if i in p.constants]
+    need(len(known) == sum(1 for i in p.inputs[1:] if i), f"{p.name}: a ratio or mode that is computed")
+    training = len(p.inputs) > 2 and p.inputs[2] and p.constants[p.inputs[2]].any()
+    keeps = p.inputs[1:2] and p.inputs[1] and not p.constants[p.inputs[1]].any()
+    need(not training or keeps, f"{p.name}: a dropout in training mode")
+    p.put("Identity", p.inputs[:1])
+    return True
+
+
 EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
+    ("", "Dropout"): _dropout,
     ("", "Squeeze"): _squeeze,
     ("", "Unsqueeze"): _unsqueeze,
     ("", "GlobalMaxPool"): _global_max_pool,

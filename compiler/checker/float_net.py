@@ -181,7 +181,7 @@ def _activate(net: Network, known: dict[str, Scaled]) -> None:
         name = fresh(f"{layer.name}.activation", names)
         values.add(inner)
         names.add(name)
-        swallowed = layer.op in SUMS and outer in known and known[outer][1] == -128
+        swallowed = layer.op in SUMS and outer in known and known[outer][1] == known[outer][2]
         layer.output = inner
         net.layers.append(
             Layer(name, "Clip", (inner,), outer, {"lo": 0.0 if swallowed else -np.inf, "hi": np.inf})

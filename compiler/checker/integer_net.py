@@ -12,10 +12,11 @@ import numpy as np
 
 from .files import Rejected, integer, integers, mapping, need, rational, sequence, shape_of, text, texts
 from .layers import Layer, Meaning, Network, Shape, output_shape
-from .rounding import Ints, half_even
+from .rounding import Ints, rounded
 
 FORMAT = "tinybound-network-1"
 SUMS = ("Conv", "Dense", "Add", "Mul", "AveragePool")
+MODES = ("half-even", "tflite-single", "tflite-double")
 Span = tuple[Ints, Ints]
 # Per op: scalar fields with their limits, tuple fields with their lengths, arrays.
 _BYTE, _PAIR = (-128, 127), {"strides": 2, "dilations": 2}
@@ -86,15 +87,18 @@ def _layer(entry: Any, arrays: dict[str, Ints]) -> Layer:
     op = text(entry["op"], name)
     need(op in _FIELDS, f"{name}: op {op!r}")
     scalars, tuples, named = _FIELDS[op]
-    more = {"total"} if op == "AveragePool" else set()
+    more = {"AveragePool": {"total"}, "Requantise": {"mode"}}.get(op, set())
     found = mapping(entry["fields"], name, set(scalars) | set(tuples) | more)
     need(sorted(named) == entry["arrays"], f"{name}: arrays {entry['arrays']}")
-    need(not more or found["total"] is True, f"{name}: an average that is no total")
+    need(op != "AveragePool" or found["total"] is True, f"{name}: an average that is no total")
     fields: dict[str, Any] = {k: integer(found[k], f"{name}.{k}", *ends) for k, ends in scalars.items()}
     fields.update({k: integers(found[k], f"{name}.{k}", 0, 1 << 24, n) for k, n in tuples.items()})
     for key in named:
         need(f"{name}.{key}" in arrays, f"network.npz: no {name}.{key}")
         fields[key] = arrays[f"{name}.{key}"]
+    if op == "Requantise":
+        fields["mode"] = text(found["mode"], f"{name}.mode")
+        need(fields["mode"] in MODES, f"{name}: mode {fields['mode']!r}")
     if op in ("Conv", "Dense"):
         need(fields["bits"] == 8, f"{name}: bits {fields['bits']} in the file")
     code, origin = text(entry["code"], name), text(entry["origin"], name)
@@ -208,6 +212,20 @@ def _check_ranges(net: Network) -> None:
         need(found == said, f"{name}: range {said}, derived {found}")
 
 
+def rule(net: Network) -> str:
+    """What every Requantise rounds by, as a certificate says it; to even behind sums without weights."""
+    makers = {layer.output: layer.op for layer in net.layers}
+    modes: dict[bool, set[str]] = {True: set(), False: set()}
+    for layer in net.layers:
+        if layer.op == "Requantise":
+            maker = makers.get(layer.inputs[0])
+            modes[maker in SUMS and maker not in ("Conv", "Dense")].add(layer.fields["mode"])
+    need(modes[True] <= {"half-even"}, "a mode behind a sum without weights")
+    need(len(modes[False]) <= 1, f"several modes: {sorted(modes[False])}")
+    mode = "".join(modes[False])
+    return mode if mode.startswith("tflite") else "onnx"
+
+
 def spans(net: Network, at: dict[str, Span] | None = None) -> dict[str, Span]:
     """Exact ranges of every value, element by element, from those of the inputs (int8 by default). From equal
     ends it is the network itself."""
@@ -227,8 +245,8 @@ def _span(layer: Layer, xs: list[Span], shape: Shape) -> Span:
     if layer.op == "Requantise":
         each = (-1, *(1,) * (low.ndim - 1))
         m, s = f["multiplier"].reshape(each), f["shift"].reshape(each)
-        a, b = (np.clip(half_even(end - f["zero_in"], m, s) + f["zero"], f["lo"], f["hi"]) for end in xs[0])
-        return a, b
+        ends_q = [rounded(end - f["zero_in"], m, s, f["mode"]) + f["zero"] for end in xs[0]]
+        return np.clip(ends_q[0], f["lo"], f["hi"]), np.clip(ends_q[1], f["lo"], f["hi"])
     if layer.op == "MaxPool":
         index = f["index"]
         a, b = (

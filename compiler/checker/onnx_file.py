@@ -6,6 +6,7 @@ Only what tinybound compiles is understood; anything else, an unknown attribute 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -13,17 +14,21 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
+from .constants import moved, tensor_array
 from .expand import EXPANSIONS, OWN, Place
+from .expand_qonnx import QONNX
+from .expand_quantised import QUANTISED
 from .files import MAX_ELEMENTS, Rejected, need
 from .functions import NAMES
 from .layers import Layer, Network, Shape, fresh, output_shape
 from .onnx_ops import Node, parse
+from .stored import clipped, dequantised, quantised, span
 
 Array = NDArray[Any]
-Scaled = tuple[Fraction, int]  # scale and zero point of an activation, uint8 taken as q - 128
-_MOVES = {"Constant", "Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Cast", "Transpose", "Reshape"}
+Scaled = tuple[Fraction, int, int, int]  # scale, zero point, lowest and highest integer; uint8 as q - 128
+_CARRY = {"MaxPool", "Reshape", "Flatten", "Transpose"}  # move integers as they move reals
+_ALL = EXPANSIONS | QUANTISED | QONNX
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,15 @@ class Reader:
         self.constants: dict[str, Array] = {}
         for tensor in self.graph.initializer:
             need(tensor.name not in self.constants, f"{tensor.name}: two initializers")
-            self.constants[tensor.name] = self._array(tensor)
+            self.constants[tensor.name] = tensor_array(tensor)
         self.alias: dict[str, str] = {}
         self.known: dict[str, Scaled] = {}
         self.marks: dict[str, Scaled] = {}  # integer tensor -> its quantisation
         self.kinds: dict[str, Any] = {}
+        self.moved: dict[str, str] = {}  # integer tensor -> the graph input that it only moves
+        self.reads = Counter(
+            [i for n in self.graph.node for i in n.input] + [e.name for e in self.graph.output]
+        )
         self.seen: dict[str, Seen] = {}  # tensors whose value has another shape
         self.shaped: dict[tuple[str, Seen], str] = {}
         self.values: set[str] = {t for n in self.graph.node for t in n.output}
@@ -70,20 +79,13 @@ class Reader:
             self._take(proto)
         self.alias |= {out: self._placed(out) for out in self.net.outputs if out in self.alias}
 
-    def _array(self, tensor: Any) -> Array:
-        outside = tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data
-        need(not outside, f"{tensor.name}: data in another file")
-        need(np.prod([float(n) for n in tensor.dims]) <= MAX_ELEMENTS, f"{tensor.name}: too large")
-        need(all(n >= 0 for n in tensor.dims), f"{tensor.name}: a negative extent")
-        return np.asarray(numpy_helper.to_array(tensor))
-
     def _input(self, entry: Any) -> Shape:
         tensor, types = entry.type.tensor_type, onnx.TensorProto
         kinds = {types.FLOAT: None, types.DOUBLE: None, types.FLOAT16: None}
         whole = {types.INT8: np.int8, types.UINT8: np.uint8}
         need(tensor.elem_type in kinds or tensor.elem_type in whole, f"{entry.name}: type of the input")
         if tensor.elem_type in whole:
-            self.kinds[entry.name] = whole[tensor.elem_type]
+            self.kinds[entry.name], self.moved[entry.name] = whole[tensor.elem_type], entry.name
         sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in tensor.shape.dim]
         need(all(n > 0 for n in sizes[1:]), f"{entry.name}: a dynamic shape")
         need(np.prod([float(n) for n in sizes[1:]]) <= MAX_ELEMENTS, f"{entry.name}: too large")
@@ -100,7 +102,8 @@ class Reader:
         missing = [i for i in inputs if i and i not in self.alias and i not in self.constants]
         need(not missing, f"{name}: reads {missing[:1]}, which is not computed")
         live = [i for i in inputs if i in self.alias]
-        expansion = EXPANSIONS.get((proto.domain.removeprefix("ai.onnx"), op)) if live else None
+        key = (proto.domain.removeprefix("ai.onnx"), op)
+        expansion = _ALL.get(key) if live or key[0] else None
         if expansion is not None:
             shapes = {i: self._shape(i) for i in self.alias}
             outputs = list(proto.output)
@@ -117,17 +120,21 @@ class Reader:
             self._quantise(name, inputs, out, attributes)
         elif op == "DequantizeLinear":
             self._dequantise(name, inputs, out, attributes)
-        elif op in ("Identity", "Dropout") and live:
-            flags = [self.constants.get(i) for i in inputs[2:] if i]
-            need(all(f is not None and not f.any() for f in flags), f"{name}: a dropout in training mode")
+        elif op == "Clip" and inputs[0] in self.kinds:
+            self._narrow(name, inputs, out, attributes)
+        elif op == "Identity" and live:
             self.alias[out] = self.alias[inputs[0]]
-            tables: tuple[dict[str, Any], ...] = (self.marks, self.kinds, self.seen)
-            for held in tables:
-                if inputs[0] in held:
-                    held[out] = held[inputs[0]]
+            self._carry(inputs[0], out)
+            self._see(inputs[0], out)
+        elif op in ("QuantizeLinear", "Clip") and not live:
+            self.constants[out] = self._stored(name, op, inputs, attributes)
         elif not live or op == "Shape":
-            need(op in _MOVES | {"Identity"}, f"{name}: the checker computes no {op} of constants")
-            self.constants[out] = self._constant(name, op, inputs, attributes)
+            if op == "Shape":
+                need(not attributes, f"{name}: attributes")
+                shape = (1, *self._shape(inputs[0])) if live else self.constants[inputs[0]].shape
+                self.constants[out] = np.array(shape)
+            else:
+                self.constants[out] = moved(name, op, [self.constants[i] for i in inputs if i], attributes)
         else:
             op = op if standard else f"{OWN}.{op}"
             self._layer(Node(name, op, attributes, [], [], self.opset), inputs, out)
@@ -144,9 +151,9 @@ class Reader:
 
     def _activation(self, name: str, inputs: list[str], kind: Any) -> Scaled:
         scale, zero = self._parameters(name, inputs, kind)
-        need(scale.size == 1 and zero.dtype in (np.int8, np.uint8), f"{name}: not int8 or uint8 per tensor")
-        shift = 128 if zero.dtype == np.uint8 else 0
-        return Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift
+        need(scale.size == 1, f"{name}: not quantised per tensor")
+        shift, low, high = span(zero.dtype, name)
+        return Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, low, high
 
     def _quantise(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
         need(set(attributes) <= {"axis", "saturate", "output_dtype"}, f"{name}: attributes")
@@ -156,86 +163,89 @@ class Reader:
         elif attributes.get("output_dtype"):
             kind = onnx.helper.tensor_dtype_to_np_dtype(attributes["output_dtype"])
         scale = self._activation(name, inputs, kind)
-        if self.known.setdefault(value, scale) != scale:  # quantised again, otherwise: an activation between
-            again = fresh(f"{value}.{out}", self.values)
-            self._append(Layer(f"{out}.again", "Clip", (value,), again, {"lo": -np.inf, "hi": np.inf}))
-            self.known[again], value = scale, again
-        self.alias[out], self.marks[out], self.kinds[out] = value, scale, kind
-        if inputs[0] in self.seen:
-            self.seen[out] = self.seen[inputs[0]]
+        if value in self.net.inputs and scale[2:] != (-128, 127):
+            value = self._known(value, (*scale[:2], -128, 127), out)  # fewer bits are an activation behind it
+        self.alias[out], self.marks[out], self.kinds[out] = self._known(value, scale, out), scale, kind
+        self._see(inputs[0], out)
 
-    def _dequantise(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
-        need(set(attributes) <= {"axis"} or not attributes.get("block_size"), f"{name}: attributes")
-        source = inputs[0]
-        if source in self.constants:
-            q = self.constants[source]
-            scale, zero = self._parameters(name, inputs, q.dtype)
-            need(q.dtype in (np.int8, np.uint8, np.int32), f"{name}: {q.dtype} weights")
-            shape, axis = [1] * q.ndim, int(attributes.get("axis", 1)) % max(q.ndim, 1)
-            if scale.size > 1:
-                need(q.ndim and scale.size == q.shape[axis], f"{name}: {scale.size} scales")
-                shape[axis] = scale.size
-            centred = q.astype(np.int64) - zero.astype(np.int64).reshape(
-                shape if zero.size > 1 else [1] * q.ndim
-            )
-            exact = q.size == 0 or (
-                np.abs(centred).max() < 1 << 29 and (scale.astype(np.float32) == scale).all()
-            )
-            need(exact, f"{name}: products that a double does not hold")
-            self.constants[out] = np.asarray(scale.reshape(shape) * centred)
-            return
-        scale_here = self._activation(name, inputs, self.kinds.get(source, np.uint8))
-        value = self.alias[source]
-        if source in self.net.inputs and source in self.kinds:
-            self.known[value] = scale_here
-        else:
-            need(self.marks.get(source) == scale_here, f"{name}: another scale than its QuantizeLinear")
-        self.alias[out] = value
+    def _known(self, value: str, scale: Scaled, out: str) -> str:
+        """The value that has this quantisation: where `value` has another, an activation behind it."""
+        if self.known.setdefault(value, scale) == scale:
+            return value
+        again = fresh(f"{value}.{out}", self.values)
+        self._append(Layer(f"{out}.again", "Clip", (value,), again, {"lo": -np.inf, "hi": np.inf}))
+        self.known[again] = scale
+        return again
+
+    def _carry(self, source: str, out: str) -> None:
+        holders: tuple[dict[str, Any], ...] = (self.marks, self.kinds, self.moved)
+        for held in holders:
+            if source in held:
+                held[out] = held[source]
+
+    def _see(self, source: str, out: str) -> None:
         if source in self.seen:
             self.seen[out] = self.seen[source]
 
-    def _constant(self, name: str, op: str, inputs: list[str], attributes: dict[str, Any]) -> Array:
-        """Constants that are only moved; no arithmetic."""
-        xs = [self.constants[i] for i in inputs if i and i in self.constants]
-        axes = attributes.get("axes", tuple(int(v) for v in xs[1].ravel()) if len(xs) > 1 else ())
-        if op == "Constant":
-            need(len(attributes) == 1, f"{name}: attributes")
-            ((kind, value),) = attributes.items()
-            dtype = {
-                "value_int": np.int64,
-                "value_ints": np.int64,
-                "value_float": np.float32,
-                "value_floats": np.float32,
-            }
-            need(kind == "value" or kind in dtype, f"{name}: {kind}")
-            return self._array(value) if kind == "value" else np.array(value, dtype[kind])
-        if op == "Shape":
+    def _narrow(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
+        """A Clip of integers limits what is stored."""
+        source, value = inputs[0], self.alias[inputs[0]]
+        need(source in self.marks and not attributes, f"{name}: computes with integers")
+        scale, zero, *ends = self.marks[source]
+        for i, given in enumerate(inputs[1:3]):
+            if given:
+                limit = self.constants.get(given)
+                need(limit is not None and limit.size == 1, f"{name}: a limit that is not constant")
+                assert limit is not None
+                end = int(limit.ravel()[0]) - span(self.kinds[source], name)[0]
+                ends[i] = min(ends[i], end) if i else max(ends[i], end)
+        need(ends[0] < ends[1], f"{name}: limits")
+        narrow = (scale, zero, ends[0], ends[1])
+        shared = [t for t in self.kinds if t != source and self.alias[t] == value]
+        alone = not shared and self.reads[source] <= 1 and value not in self.net.inputs
+        if alone and self.known.get(value) == self.marks[source]:
+            self.known[value] = narrow
+        value = self._known(value, narrow, out)
+        self.alias[out], self.marks[out], self.kinds[out] = value, narrow, self.kinds[source]
+        self._see(source, out)
+
+    def _dequantise(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
+        need(set(attributes) <= {"axis", "block_size"}, f"{name}: attributes")
+        source = inputs[0]
+        if source in self.constants:
+            q, axis = self.constants[source], int(attributes.get("axis", 1))
+            scale, zero = self._parameters(name, inputs, q.dtype)
+            self.constants[out] = dequantised(q, scale, zero, axis, attributes.get("block_size", 0), name)
+            return
+        scale_here = self._activation(name, inputs, self.kinds.get(source, np.uint8))
+        value = self.alias[source]
+        if source in self.moved:
+            known = self.known.setdefault(self.moved[source], scale_here)
+        else:
+            need(source in self.marks, f"{name}: dequantises what is not integer")
+            known = self.marks[source]
+        need(known[:2] == scale_here[:2], f"{name}: another scale than its QuantizeLinear")
+        self.alias[out] = value
+        self._see(source, out)
+
+    def _stored(self, name: str, op: str, inputs: list[str], attributes: dict[str, Any]) -> Array:
+        """A constant through QuantizeLinear, or its integers through Clip."""
+        x, ends = self.constants[inputs[0]], [self.constants[i] if i else None for i in inputs[1:3]]
+        if op == "Clip":
             need(not attributes, f"{name}: attributes")
-            live = self.alias.get(inputs[0])
-            return np.array(self.constants[inputs[0]].shape if live is None else (1, *self._shape(inputs[0])))
-        if op == "Gather":
-            return np.asarray(np.take(xs[0], xs[1].astype(np.int64), axis=attributes.get("axis", 0)))
-        if op == "Concat":
-            return np.concatenate(xs, axis=attributes["axis"])
-        if op == "Unsqueeze":
-            return np.expand_dims(xs[0], axes)
-        if op == "Squeeze":
-            return np.asarray(np.squeeze(xs[0], axes or None))
-        if op == "Cast":
-            need(attributes["to"] in (1, 6, 7, 11), f"{name}: a cast to type {attributes['to']}")
-            return xs[0].astype({1: np.float32, 6: np.int32, 7: np.int64, 11: np.float64}[attributes["to"]])
-        if op == "Transpose":
-            return xs[0].transpose(attributes.get("perm"))
-        if op == "Reshape":
-            need(not attributes.get("allowzero") and (xs[1] != 0).all(), f"{name}: a zero in a shape")
-            return xs[0].reshape([int(n) for n in xs[1].ravel()])
-        return xs[0]
+            return clipped(x, ends, name)
+        need(set(attributes) <= {"axis", "saturate"}, f"{name}: attributes")
+        scale, zero = self._parameters(name, inputs, np.uint8)
+        return quantised(x, scale, zero, int(attributes.get("axis", 1)), name)
 
     def _layer(self, node: Node, inputs: list[str], out: str) -> None:
         node.constants = [self.constants.get(i) if i else None for i in inputs]
         node.shapes = [self._shape(i) if i in self.alias else None for i in inputs]
-        kinds = {self.alias[i]: self.kinds[i] for i in inputs if i in self.kinds}
-        need(not kinds, f"{node.name}: computes with integers")
+        whole = [i for i in inputs if i in self.kinds]
+        taken = node.op == f"{OWN}.Take" and (self.constants[inputs[1]] >= 0).all()  # no padding
+        need(not whole or taken or node.op in _CARRY, f"{node.name}: computes with integers")
+        if whole:
+            self._carry(whole[0], out)
         layer = parse(node)
         live = [i for i in inputs if i in self.alias]
         values = tuple(self.alias[i] for i in live)

@@ -59,7 +59,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Rounding:
-    """q = clip(rhe(n m / 2^s) + zero, lo, hi) on n with y = step * n, beside x = clip(xhat, limits).
+    """q = clip(round(n m / 2^s) + zero, lo, hi) by `mode` on n, y = step * n, beside x = clip(xhat, limits).
     `gain` is S_out m / (2^s S_in) where the input is no sum, else None."""
 
     m: Ints
@@ -72,6 +72,7 @@ class Rounding:
     limits: Limits
     gain: tuple[Floats, Floats] | None
     span: Span
+    mode: str
 
 
 @dataclass(frozen=True)
@@ -228,5 +229,5 @@ def _rounding(
     return Rounding(
         spread(m, np.int64), spread(s, np.int64), spread([float(u) for u in unit.scales], np.float64),
         q.fields["zero"], q.fields["lo"], q.fields["hi"], out.scales[0],
-        (f.fields["lo"], f.fields["hi"]), gain, span,
+        (f.fields["lo"], f.fields["hi"]), gain, span, q.fields["mode"],
     )  # fmt: skip

@@ -23,8 +23,8 @@ Line = tuple[Floats, Floats]
 class Envelope:
     """clip(yhat - lower, kl, ku) <= y <= clip(yhat + upper, kl, ku)."""
 
-    lower: float
-    upper: float
+    lower: Floats | float
+    upper: Floats | float
     kl: Floats
     ku: Floats
 
@@ -48,7 +48,7 @@ class Corners:
             active = np.clip(x, *limits)
             self.sides.append((x, gap, y - active, active))
         reach = [*box, env.kl, env.ku, np.clip(lx, *limits), np.clip(ux, *limits)]
-        self.size = np.max(np.abs(np.stack(reach)), axis=0) + max(env.lower, env.upper)
+        self.size = np.max(np.abs(np.stack(reach)), axis=0) + np.maximum(env.lower, env.upper)
 
     def spread(self, p: Floats, q: Floats, s: Floats, lam: Floats, mid: Floats) -> Line:
         """Proven range: a vertex is off by 6u size per coordinate at most, an evaluation by less than 20u."""

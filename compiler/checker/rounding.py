@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from .files import need
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 U = 2.0**-53
+TWICE = 31  # bits that the first of two roundings takes
 TINY = 2.0**-1000  # more than anything that underflows
 
 
@@ -63,14 +65,31 @@ def lattice(low: Floats, high: Floats, step: Floats, span: tuple[int, int]) -> t
     return np.clip(first, *span).astype(np.int64), np.clip(last, *span).astype(np.int64)
 
 
-def half_even(n: Ints, m: Ints, s: Ints) -> Ints:
-    """round(n * m / 2^s), ties to even, exact, for 0 < m < 2^31, 0 <= s <= 62 and n of any size."""
+def quotient(product: Any, s: Ints, ties: str) -> Any:
+    """round(product / 2^s), exact; `ties` go "even", "up" or "away" from 0."""
+    unit = np.left_shift(np.int64(1), s).astype(product.dtype)
+    whole = product // unit
+    rest = product - whole * unit  # 0 <= rest < unit; compared with unit - rest: twice it could overflow
+    upwards = {"even": whole % 2 == 1, "up": np.ones(whole.shape, bool), "away": whole >= 0}[ties]
+    more = (rest > unit - rest) | ((rest == unit - rest) & upwards)
+    return whole + more.astype(np.int64)
+
+
+def rounded(n: Ints, m: Ints, s: Ints, mode: str) -> Ints:
+    """n * m / 2^s as a Requantise of this mode rounds, for 0 < m < 2^31, 0 <= s <= 62 and n of any size."""
     narrow = int(np.abs(n).max(initial=0)) * int(m.max(initial=1)) < 1 << 62
     kind = np.int64 if narrow else object
     product = n.astype(kind) * m.astype(kind)
-    unit = np.left_shift(np.int64(1), s).astype(kind)
-    quotient = product // unit
-    rest = product - quotient * unit  # 0 <= rest < unit; compared with unit - rest: twice it could overflow
-    odd = (quotient % 2) == 1
-    more = (rest > unit - rest) | ((rest == unit - rest) & odd)
-    return np.asarray(quotient + more.astype(np.int64), np.int64)
+    if mode == "tflite-double":
+        first = np.minimum(s, TWICE)
+        result = quotient(quotient(product, first, "up"), s - first, "away")
+    else:
+        result = quotient(product, s, {"half-even": "even", "tflite-single": "up"}[mode])
+    return np.asarray(result, np.int64)
+
+
+def moved(scale: Fraction, s: Ints, mode: str) -> Floats:
+    """How far rounding moves scale * q, outward: half a step, and of two roundings the first half of its own
+    unit, which is 2^(31 - s) steps, more."""
+    twice = (s > TWICE) & (mode == "tflite-double")
+    return up(np.where(twice, 0.5 + 0.5 ** (np.maximum(s, TWICE) - 30.0), 0.5) * float(scale))

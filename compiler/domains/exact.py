@@ -28,6 +28,24 @@ def half_even_shift(product: NDArray[np.int64], shift: NDArray[np.int64]) -> NDA
     return up
 
 
+def half_up_shift(product: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.int64]:
+    """round(product / 2^shift) with ties towards +infinity; |product| <= 2^62, 0 <= shift <= 62, exact."""
+    return np.asarray((product + ((np.int64(1) << shift) >> 1)) >> shift)
+
+
+def half_away_shift(product: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.int64]:
+    """round(product / 2^shift) with ties away from 0; |product| <= 2^62, 0 <= shift <= 62, exact."""
+    return np.asarray(np.sign(product) * half_up_shift(np.abs(product), shift))
+
+
+def rounded(product: NDArray[np.int64], shift: NDArray[np.int64], mode: str) -> NDArray[np.int64]:
+    """product / 2^shift as a Requantise of this mode rounds it."""
+    if mode == "half-even":
+        return half_even_shift(product, shift)
+    first = np.minimum(shift, 31) if mode == "tflite-double" else shift
+    return half_away_shift(half_up_shift(product, first), shift - first)
+
+
 class Exact:
     """Each word on numbers; the same code serves integers and floats, dtype decides."""
 
@@ -62,10 +80,19 @@ class Exact:
         return np.asarray(np.clip(x, lo, hi))
 
     def requantise(
-        self, x: Array, m: NDArray[np.int64], s: NDArray[np.int64], zero_in: int, zero: int, lo: int, hi: int
+        self,
+        x: Array,
+        m: NDArray[np.int64],
+        s: NDArray[np.int64],
+        zero_in: int,
+        zero: int,
+        lo: int,
+        hi: int,
+        mode: str,
     ) -> Array:
         each = (-1, *(1,) * (x.ndim - 1))  # one multiplier per channel of axis 0
-        return np.clip(half_even_shift((x - zero_in) * m.reshape(each), s.reshape(each)) + zero, lo, hi)
+        product = (x - zero_in) * m.reshape(each)
+        return np.clip(rounded(product, s.reshape(each), mode) + zero, lo, hi)
 
     def max(self, x: Array, axis: int) -> Array:
         return np.asarray(x.max(axis=axis))

@@ -61,13 +61,8 @@ class Interval:
         middle, reach = fn((x[0] + x[1]) / 2), fn.lipschitz * (x[1] - x[0]) / 2
         return middle - reach, middle + reach
 
-    def requantise(
-        self, x: Box, m: NDArray[np.int64], s: NDArray[np.int64], zero_in: int, zero: int, lo: int, hi: int
-    ) -> Box:
-        return (
-            _EXACT.requantise(x[0], m, s, zero_in, zero, lo, hi),
-            _EXACT.requantise(x[1], m, s, zero_in, zero, lo, hi),
-        )
+    def requantise(self, x: Box, *how: Any) -> Box:
+        return _EXACT.requantise(x[0], *how), _EXACT.requantise(x[1], *how)  # every mode is monotone
 
     def max(self, x: Box, axis: int) -> Box:
         return x[0].max(axis=axis), x[1].max(axis=axis)

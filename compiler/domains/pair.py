@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import CompileError
 from .pair_box import Box
-from .pair_float import Floats, Ints, above, below, half_even, lattice, scaled
+from .pair_float import Floats, Ints, above, below, lattice, rounded, scaled
 from .pair_vertex import Envelope
 
 State = TypeVar("State")
@@ -120,13 +120,14 @@ class Product:
 
 
 class Rounding:
-    """One requantisation: q = clip(rhe(n * m / 2^s) + zero, lo, hi) on the lattice n = acc - zero_in.
+    """One requantisation: q = clip(round(n * m / 2^s) + zero, lo, hi) on the lattice n = acc - zero_in.
 
-    `gain` is S_out * (m / 2^s) / S_in per element: 1 by definition after an accumulating op.
+    Per element, `half` is how far rounding moves y at most, and `gain` is S_out * (m / 2^s) / S_in: 1 by
+    definition after an accumulating op.
     """
 
     def __init__(self, step: Step, unit: Units) -> None:
-        m, s, zero_in, self.zero, self.lo, self.hi = step.integer
+        m, s, zero_in, self.zero, self.lo, self.hi, self.mode = step.integer
         if zero_in != unit.zero or self.zero != step.units.zero:
             raise CompileError(step.node, f"zero points {zero_in}, {self.zero}", "those of its values")
         each = (-1, *(1,) * (len(step.shape) - 1))
@@ -141,12 +142,13 @@ class Rounding:
         self.plain = all(gain == 1 for gain in exact)
         self.gain: Floats = np.array([float(g) for g in exact])[which].reshape(step.shape)
         self.excess: Floats = np.array([float(g - 1) for g in exact])[which].reshape(step.shape)
-        self.half = above(self.scale / 2)
+        moved = [above(self.scale * farthest(self.mode, int(k[2]))) for k in kinds.T]
+        self.half: Floats = np.array(moved)[which].reshape(step.shape)
 
     def ends(self, box: Box) -> tuple[Ints, Ints]:
         """Integers q that y in [ly, uy] (before `gain`) can become: exact, with the golden model's rule."""
         first, last = self.unit.integers(box)
-        low, high = (half_even(n, self.m, self.s) + self.zero for n in (first, last))
+        low, high = (rounded(n, self.m, self.s, self.mode) + self.zero for n in (first, last))
         return np.clip(low, self.lo, self.hi), np.clip(high, self.lo, self.hi)
 
     def envelope(self, q: tuple[Ints, Ints]) -> Envelope:
@@ -154,6 +156,13 @@ class Rounding:
         kl, _ = scaled(q[0] - self.zero, self.scale)
         _, ku = scaled(q[1] - self.zero, self.scale)
         return Envelope(self.half, self.half, kl, ku)
+
+
+def farthest(mode: str, shift: int) -> Fraction:
+    """How many steps rounding can move a result: half a one, and of two roundings the first moves it by half
+    of its own unit, 2^(31 - shift) steps, too. Both are attained together, so no less would do."""
+    first = Fraction(1, 1 << (shift - 30)) if mode == "tflite-double" and shift > 31 else 0
+    return Fraction(1, 2) + first
 
 
 def cut(step: Step, box: Box) -> Envelope:

@@ -63,17 +63,24 @@ def lattice(low: Floats, high: Floats, step: Floats, span: tuple[int, int]) -> t
     return np.clip(first, *span).astype(np.int64), np.clip(last, *span).astype(np.int64)
 
 
-def half_even(n: Ints, m: Ints, s: Ints) -> Ints:
-    """round(n * m / 2^s), ties to even, exact for any size (the golden model's rule on wider numbers)."""
-    wide = np.abs(n.astype(np.float64)) * m >= 2.0**62
-    product = np.where(wide, 0, n) * m
-    quotient = product >> s
-    rest = product - (quotient << s)
-    other = (np.int64(1) << s) - rest
-    result = quotient + ((rest > other) | ((rest == other) & (s > 0) & (quotient % 2 == 1)))
-    for at in zip(*np.nonzero(wide), strict=True):
-        result[at] = round(Fraction(int(n[at]) * int(m[at]), 1 << int(s[at])))
-    return np.asarray(result, np.int64)
+def rounded(n: Ints, m: Ints, s: Ints, mode: str) -> Ints:
+    """n * m / 2^s as a Requantise of this mode rounds it, exact for any size of n.
+
+    Every mode is one shift of a nudged product: by half for ties up; by half, less 1 where the quotient is
+    even, for ties to even. Two roundings, the first by 31 bits: the second one's tie lies 2^30 off where the
+    first carries upwards, and ties go away from 0.
+    """
+    wide = bool((np.abs(n.astype(np.float64)) * m >= 2.0**62).any())
+    kind = object if wide else np.int64
+    product, shift = n.astype(kind) * m.astype(kind), s.astype(kind)
+    half = (np.ones_like(shift) << shift) >> 1
+    if mode == "half-even":
+        nudge = half - np.where(s > 0, 1 - ((product >> shift) & 1), 0)
+    elif mode == "tflite-double":
+        nudge = half + np.where(s > 31, np.where(product < -(1 << 30), -(1 << 30), 1 << 30), 0)
+    else:
+        nudge = half
+    return np.asarray((product + nudge) >> shift, np.int64)
 
 
 def scaled(q: Ints, scale: Fraction) -> tuple[Floats, Floats]:

@@ -26,8 +26,8 @@ Line = tuple[Floats, Floats]
 class Envelope:
     """How far y may lie from yhat, and the ends kl <= y <= ku it reaches (outward-rounded reals)."""
 
-    lower: float
-    upper: float
+    lower: Floats | float
+    upper: Floats | float
     kl: Floats
     ku: Floats
 
@@ -53,7 +53,7 @@ class Vertices:
         ends = (box.lx, box.ux, np.clip(box.lx, *limits), np.clip(box.ux, *limits))
         more = (box.ly, box.uy, box.ld, box.ud, envelope.kl, envelope.ku)
         size = np.maximum.reduce([np.abs(end) for end in (*ends, *more)])
-        self.size: Floats = size + max(envelope.lower, envelope.upper)
+        self.size: Floats = size + np.maximum(envelope.lower, envelope.upper)
 
     def spread(self, slopes: Slopes, lam: Floats, mid: Floats) -> Line:
         """Range of y - X - P*D - Q*xhat - s*(X - lam*xhat - mid), rounded outward."""

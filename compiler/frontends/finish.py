@@ -5,9 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import numpy as np
 
 from ..errors import CompileError
 from ..graph import Graph, Node, Value, check
@@ -16,7 +13,7 @@ from ..ops.base import IntegerWeights, Scaled
 from ..passes.activations import add_activations
 from ..passes.fold_channel_affine import fold_channel_affine
 from ..passes.rewrite import fresh, rebuild
-from .qdq import Quantised
+from .qdq import Quantised, integer_weights
 
 Sources = Mapping[str, tuple[Quantised | None, Quantised | None]]  # layer -> its (weights, bias) in the file
 
@@ -33,6 +30,23 @@ class Imported:
     def quantised(self) -> bool:
         """Whether the file is a quantised model."""
         return bool(self.activations)
+
+    @property
+    def power_of_two(self) -> bool:
+        """Whether every scale of a quantised model is a power of two: its requantisations are shifts then."""
+        scales = [s.scale for s in self.activations.values()]
+        scales += [s for weights in self.weights.values() for s in weights.scales]
+        return (
+            self.quantised
+            and all(node.name in self.weights for node in self.graph.nodes if node.op.weighted)
+            and all(n & (n - 1) == 0 for s in scales for n in (s.numerator, s.denominator))
+        )
+
+    def weights_of(self, node: Node) -> str:
+        """Where the integer weights of a node come from; empty when it has none."""
+        if not node.op.weighted:
+            return ""
+        return "the file's integers" if node.name in self.weights else "rounded to int8"
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,8 @@ def finish(walked: Walked) -> Imported:
     weights = {
         node.name: integers
         for node in graph.nodes
-        if node.name in walked.sources and (integers := _integers(node, known, walked.sources)) is not None
+        if node.name in walked.sources
+        and (integers := integer_weights(node.op, *walked.sources[node.name], known.get(node.inputs[0])))
     }
     return Imported(check(graph, integer=False), known, weights)
 
@@ -89,27 +104,6 @@ def _named(walked: Walked) -> tuple[list[Node], dict[str, Scaled]]:
         for n in nodes
     ]
     return nodes, {renamed.get(name, name): scale for name, scale in known.items()}
-
-
-def _integers(node: Node, known: Mapping[str, Scaled], sources: Sources) -> IntegerWeights | None:
-    """The file's own integers for a layer, unless a fold changed the layer or a scale is missing."""
-    weight, bias = sources[node.name]
-    source = known.get(node.inputs[0])
-    op: Any = node.op
-    if (
-        weight is None
-        or source is None
-        or not weight.symmetric
-        or not np.array_equal(weight.real.reshape(op.weights.shape), op.weights)
-    ):
-        return None
-    scales = weight.per_channel(op.weights.shape[0])
-    integers = weight.integers.reshape(op.weights.shape)
-    if bias is not None and np.array_equal(bias.real, op.bias):
-        units = bias.per_channel(len(op.bias))
-        if all(abs(u / (source.scale * s) - 1) < 1e-6 for u, s in zip(units, scales, strict=True)):
-            return IntegerWeights(integers, scales, bias=bias.integers.ravel())
-    return IntegerWeights(integers, scales)
 
 
 def _live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -15,20 +16,18 @@ from numpy.typing import NDArray
 from ..errors import CompileError
 from ..graph import Node, Value
 from ..ops import BY_ONNX, Add, ChannelAffine, Clip, Conv, Dense, Mul, Reshape, Take
-from ..ops.base import MAX_ELEMENTS, OnnxNode, Op, Scaled, Shape, Unsupported
+from ..ops.base import MAX_ELEMENTS, OnnxNode, Op, Shape, Unsupported
 from ..ops.function import Function
 from ..passes.rewrite import fresh
+from .annotations import Annotations, Mark
 from .constants import fold
-from .expansions import EXPANSIONS, Site
+from .expansions import EXPANSIONS, REMEDIES, Site
 from .finish import Imported, Walked, finish
 from .model_file import initial_constants, input_specs, opset_of, read_model
-from .qdq import Quantised, activation_scale, quantised_type, weight_of
+from .qdq import Quantised
 
 OWN = "tinybound"  # domain of ops that only expansions write
-PASS_THROUGH = ("Identity", "Dropout")
-SUPPORTED = tuple(sorted(
-    {*(op for op in BY_ONNX if "." not in op), *(op for domain, op in EXPANSIONS if not domain)}
-))  # fmt: skip
+SUPPORTED = tuple(sorted({*(op for op in BY_ONNX if "." not in op), *(op for _, op in EXPANSIONS)}))
 
 
 @dataclass(frozen=True)
@@ -85,27 +84,25 @@ class _Walk:
     def __init__(self, model: onnx.ModelProto, path: Path) -> None:
         self.model, self.path, self.opset = model, path, opset_of(model)
         self.constants: dict[str, NDArray[Any]] = initial_constants(model)
-        self.from_integers: dict[str, Quantised] = {}  # dequantised constants
         self.values: dict[str, Value] = {}
         self.alias: dict[str, str] = {}  # ONNX tensor -> value of the graph
         self.views: dict[str, View] = {}  # ONNX tensors whose value has another shape
-        self.scales: dict[str, Scaled] = {}  # ONNX quantised tensor -> its scale
-        self.activations: dict[str, Scaled] = {}
         self.sources: dict[str, tuple[Quantised | None, Quantised | None]] = {}
         self.placed: dict[tuple[str, View], str] = {}  # (value, view of it) -> what a Reshape gives
         self.nodes: list[Node] = []
         self.problems: list[Problem] = []
         self.lost: set[str] = set()  # outputs of unsupported nodes
-        self.kinds: dict[str, Any] = {}  # integer tensor -> its numpy type
-        self.integer_inputs: set[str] = set()
-        self.names = {t for n in model.graph.node for t in n.output} | {e.name for e in model.graph.input}
         self.inputs = tuple(spec.name for spec in input_specs(model))
+        readers = Counter(
+            [*(i for n in model.graph.node for i in n.input), *(e.name for e in model.graph.output)]
+        )
+        self.quantised = Annotations(self.constants, self.alias, self.inputs, readers, self._again)
+        self.names = {t for n in model.graph.node for t in n.output} | {e.name for e in model.graph.input}
         for spec in input_specs(model):
             self.values[spec.name] = Value(spec.name, spec.shape)
             self.alias[spec.name] = spec.name
             if spec.integer is not None:
-                self.integer_inputs.add(spec.name)
-                self.kinds[spec.name] = spec.integer
+                self.quantised.marks[spec.name] = Mark(spec.integer, None, spec.name)
 
     def take(self, proto: onnx.NodeProto) -> None:
         """One ONNX node in topological order; problems are collected, not raised."""
@@ -125,31 +122,51 @@ class _Walk:
             self.lost.update(proto.output)
 
     def _take(self, proto: onnx.NodeProto, name: str, *, own: bool = False) -> None:
-        if any(i in self.alias for i in proto.input):
+        if any(i in self.alias for i in proto.input) or proto.domain not in ("", "ai.onnx"):
             parts = self._expand(proto, name)
             if parts is not None:
                 for part in parts:
                     self._take(part, part.name, own=True)
                 return
-        if proto.domain not in ("", "ai.onnx") and not (own and proto.domain == OWN):
+        domain = proto.domain.removeprefix("ai.onnx")
+        if (domain, proto.op_type) in REMEDIES:
+            raise Unsupported(f"op {proto.op_type}", REMEDIES[domain, proto.op_type])
+        if domain and not (own and domain == OWN):
             raise Unsupported(
                 f"op {proto.domain}.{proto.op_type}", "an export in standard ONNX ops (QDQ form)"
             )
-        if proto.op_type == "QuantizeLinear" and proto.input[0] in self.alias:
-            self._quantise(proto)
-        elif proto.op_type == "DequantizeLinear":
-            self._dequantise(proto)
-        elif proto.op_type in PASS_THROUGH and proto.input[0] in self.alias:
-            self.alias[proto.output[0]] = self.alias[proto.input[0]]
-            tables: tuple[dict[str, Any], ...] = (self.scales, self.views)
-            for held in tables:
-                if proto.input[0] in held:
-                    held[proto.output[0]] = held[proto.input[0]]
-        elif all(i in self.constants or not i for i in proto.input) or proto.op_type == "Shape":
+        if self._renamed(proto):
+            return
+        if all(i in self.constants or not i for i in proto.input) or proto.op_type == "Shape":
             shapes = {i: (1, *self._shape(i)) for i in self.alias}
             self.constants.update(fold(proto, self.constants, shapes, self.opset))
+            self.quantised.move_constant(
+                proto,
+                lambda array: fold(proto, {**self.constants, proto.input[0]: array}, {}, self.opset)[
+                    proto.output[0]
+                ],
+            )
         else:
             self._op(proto, name)
+
+    def _renamed(self, proto: onnx.NodeProto) -> bool:
+        """Quantisers, and whatever else gives a value a further name; False for other nodes."""
+        held, source, out = self.quantised, proto.input[0] if proto.input else "", proto.output[0]
+        if proto.op_type == "QuantizeLinear" and source in self.alias:
+            held.quantise(proto)
+        elif proto.op_type == "DequantizeLinear":
+            held.dequantise(proto)
+        elif proto.op_type == "Clip" and source in held.marks:
+            held.clip(proto)
+        elif proto.op_type == "Identity" and source in self.alias:
+            self.alias[out] = self.alias[source]
+            if source in held.marks:
+                held.marks[out] = held.marks[source]
+        else:
+            return False
+        if source in self.views:
+            self.views[out] = self.views[source]
+        return True
 
     def _expand(self, proto: onnx.NodeProto, name: str) -> list[onnx.NodeProto] | None:
         """The nodes that stand for this one, or None when it stands for itself."""
@@ -160,39 +177,11 @@ class _Walk:
         site = Site(proto, name, _attributes(proto), shapes, self.constants, self.opset, self.names)
         return site.parts if expansion(site) else None
 
-    def _quantise(self, proto: onnx.NodeProto) -> None:
-        value = self.alias[proto.input[0]]
-        kind = quantised_type(proto, self.constants)
-        scale = activation_scale(proto, self.constants, kind)
-        if self.activations.setdefault(value, scale) != scale:  # a second, different quantisation
-            again = fresh(f"{value}.{proto.output[0]}", self.names)
-            self._append(Node(f"{proto.output[0]}.again", Clip(), (value,), again))
-            self.activations[again] = scale
-            value = again
-        out = proto.output[0]
-        self.alias[out], self.scales[out], self.kinds[out] = value, scale, kind
-        if proto.input[0] in self.views:
-            self.views[out] = self.views[proto.input[0]]
-
-    def _dequantise(self, proto: onnx.NodeProto) -> None:
-        source, out = proto.input[0], proto.output[0]
-        if source in self.constants:
-            quantised = weight_of(proto, self.constants)
-            self.constants[out], self.from_integers[out] = quantised.real, quantised
-            return
-        if source not in self.alias:
-            raise Unsupported(f"dequantises {source!r}, which is not computed")
-        scale = activation_scale(proto, self.constants, self.kinds.get(source, np.uint8))
-        value = self.alias[source]
-        if value in self.integer_inputs:
-            self.activations[value] = scale
-        elif self.scales.get(source) != scale:
-            raise Unsupported(
-                "a scale that differs from its QuantizeLinear's", "equal scales around a tensor"
-            )
-        self.alias[out] = value
-        if source in self.views:
-            self.views[out] = self.views[source]
+    def _again(self, value: str, out: str) -> str:
+        """An identity behind a value, for a second, different quantisation."""
+        copy = fresh(f"{value}.{out}", self.names)
+        self._append(Node(f"{out}.again", Clip(), (value,), copy))
+        return copy
 
     def _op(self, proto: onnx.NodeProto, name: str) -> None:
         op_type = f"{OWN}.{proto.op_type}" if proto.domain == OWN else proto.op_type
@@ -208,6 +197,7 @@ class _Walk:
         if missing:
             raise Unsupported(f"reads {missing[0]!r}, which is not computed")
         shapes: list[Any] = [self._shape(i) if i in self.alias else None for i in proto.input]
+        self.quantised.carry(op_type, proto.input, proto.output[0])
         name = fresh(name, {n.name for n in self.nodes})
         op = parser.parse(OnnxNode(name, op_type, attributes, shapes, constants, self.opset))
         if isinstance(op, Conv | Dense):
@@ -258,11 +248,11 @@ class _Walk:
 
     def _weights(self, op: Any, proto: onnx.NodeProto, name: str, attributes: dict[str, Any]) -> Op:
         def found(i: int) -> Quantised | None:
-            return self.from_integers.get(proto.input[i]) if len(proto.input) > i else None
+            return self.quantised.weights.get(proto.input[i]) if len(proto.input) > i else None
 
         weight = found(1)
         if weight is not None and isinstance(op, Dense) and not attributes.get("transB", 0):
-            weight = weight.transposed()
+            weight = weight.moved(np.transpose)
         self.sources[name] = (weight, found(2))
         exact: Op = replace(
             op, weights=np.asarray(op.weights, np.float64), bias=np.asarray(op.bias, np.float64)
@@ -283,10 +273,14 @@ class _Walk:
     def walked(self) -> Walked:
         """What was found, when every node has been taken."""
         outputs = [entry.name for entry in self.model.graph.output]
+        sources = {mark.source for mark in self.quantised.marks.values()} - {""}
+        bare = sorted(sources - set(self.quantised.activations))
+        if bare:
+            raise CompileError(bare[0], "an integer input without a scale", "a DequantizeLinear behind it")
         alias = {**self.alias, **{name: self._placed(name) for name in outputs if name in self.alias}}
         return Walked(
             self.path.stem, self.inputs, outputs, self.nodes, self.values, alias,
-            self.activations, self.sources,
+            self.quantised.activations, self.sources,
         )  # fmt: skip
 
 

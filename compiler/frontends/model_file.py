@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from ..errors import CompileError
 from ..ops.base import MAX_ELEMENTS
+from .expansions.qonnx import DOMAINS
 
 MAX_BYTES = 1 << 30
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
@@ -45,6 +46,7 @@ def read_model(path: Path) -> onnx.ModelProto:
         raise CompileError(
             str(path), "no nodes", "an ONNX model", "another file: this one is empty or damaged"
         )
+    _import_domains(model)
     try:
         onnx.load_external_data_for_model(model, str(path.resolve().parent))
         onnx.checker.check_model(model)
@@ -62,6 +64,13 @@ def read_model(path: Path) -> onnx.ModelProto:
                 str(path), f"two {what}s of one name in {names}", "one name each", "another export"
             )
     return model
+
+
+def _import_domains(model: onnx.ModelProto) -> None:
+    """Brevitas writes nodes of a domain that the file does not import."""
+    known = {entry.domain for entry in model.opset_import}
+    for domain in sorted({node.domain for node in model.graph.node} & set(DOMAINS) - known):
+        model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
 
 
 def self_contained(path: Path) -> bytes:

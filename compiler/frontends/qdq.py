@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scales and integers of QuantizeLinear and DequantizeLinear nodes. uint8 is stored as q - 128."""
+"""Scales and integers of QuantizeLinear and DequantizeLinear nodes. Unsigned ones are stored as q - 128."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -12,41 +12,73 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from ..ops.base import Scaled, Unsupported
+from ..ops.base import IntegerWeights, Scaled, Unsupported
 
 Constants = Mapping[str, NDArray[Any]]
 
 
+STORED = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 15)}  # of activations
+WEIGHTS = (*STORED, "int16", "uint16", "int32")  # int4 is a type of ml_dtypes, no numpy integer
+Move = Callable[[NDArray[Any]], NDArray[Any]]
+
+
 @dataclass(frozen=True)
 class Quantised:
-    """A dequantised constant: integers, float32 scales along `axis` (or one), zero points."""
+    """A dequantised constant: q - zero and the scale of every element (a view where they repeat)."""
 
     integers: NDArray[np.int64]
     scales: NDArray[np.float64]
-    zeros: NDArray[np.int64]
-    axis: int
 
     @property
     def real(self) -> NDArray[np.float64]:
-        """scale * (q - zero), exact in float64."""
-        shape = [1] * self.integers.ndim
-        if self.scales.size > 1:
-            shape[self.axis] = self.scales.size
-        centred = self.integers - self.zeros.reshape(shape if self.zeros.size > 1 else [1] * len(shape))
-        return np.asarray(self.scales.reshape(shape) * centred)
+        """scale * (q - zero): exact for int8 and float32, else rounded once."""
+        return np.asarray(self.scales * self.integers)
 
-    @property
-    def symmetric(self) -> bool:
-        """Whether every zero point is 0 and scales run along axis 0."""
-        return not self.zeros.any() and (self.scales.size == 1 or self.axis == 0)
+    def moved(self, move: Move) -> Quantised:
+        """The same elements in other places."""
+        return Quantised(move(self.integers), move(self.scales))
 
-    def transposed(self) -> Quantised:
-        """The same matrix with its axes swapped."""
-        return replace(self, integers=self.integers.T, axis=1 - self.axis)
+    def per_channel(self, count: int) -> tuple[Fraction, ...] | None:
+        """One exact scale per slice of axis 0 (or one for all of `count`); None where they vary within."""
+        rows = self.scales.reshape(count if self.scales.size >= count else 1, -1)
+        if (rows != rows[:, :1]).any():
+            return None
+        return tuple(Fraction(float(s)) for s in np.broadcast_to(rows[:, 0], (count,)))
 
-    def per_channel(self, count: int) -> tuple[Fraction, ...]:
-        """One exact scale per output channel."""
-        return tuple(Fraction(float(s)) for s in np.broadcast_to(self.scales.ravel(), (count,)))
+
+def integer_weights(
+    op: Any, weight: Quantised | None, bias: Quantised | None, source: Scaled | None
+) -> IntegerWeights | None:
+    """The file's own integers for a layer; None where int8 with a scale per channel does not hold them.
+
+    A factor per channel that was folded in since goes into the scales. A bias in another unit than
+    x_scale * w_scale, or changed by a fold, is left to be rounded.
+    """
+    if weight is None or source is None or weight.real.size != op.weights.size:
+        return None
+    scales, factors = weight.per_channel(len(op.weights)), _factors(weight, op.weights)
+    if scales is None or factors is None:
+        return None
+    scales = tuple(s * Fraction(abs(f) or 1.0) for s, f in zip(scales, factors.tolist(), strict=True))
+    integers = weight.integers.reshape(op.weights.shape)
+    integers = integers * np.sign(factors).astype(np.int64).reshape(-1, *(1,) * (integers.ndim - 1))
+    if integers.min() < -128 or integers.max() > 127:
+        return None
+    units = None if bias is None else bias.per_channel(len(op.bias))
+    if bias is None or units is None or not np.array_equal(bias.real.ravel(), op.bias):
+        return IntegerWeights(integers, scales)
+    fits = all(abs(u / (source.scale * s) - 1) < 1e-6 for u, s in zip(units, scales, strict=True))
+    return IntegerWeights(integers, scales, bias=bias.integers.ravel() if fits else None)
+
+
+def _factors(weight: Quantised, now: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The factor per output channel between the file's weights and a layer's, to rounding; None if none."""
+    rows, mine = now.reshape(len(now), -1), weight.real.reshape(len(now), -1)
+    top = np.abs(mine).argmax(axis=1)[:, None]
+    before, after = np.take_along_axis(mine, top, 1), np.take_along_axis(rows, top, 1)
+    factors = np.divide(after, before, out=np.ones_like(after), where=before != 0)
+    fit = np.isclose(rows, factors * mine, rtol=1e-14, atol=0.0).all() and np.isfinite(factors).all()
+    return factors.ravel() if fit else None
 
 
 def _parameters(proto: onnx.NodeProto, constants: Constants, kind: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -78,24 +110,39 @@ def activation_scale(proto: onnx.NodeProto, constants: Constants, kind: Any) -> 
     scale, zero = _parameters(proto, constants, kind)
     if scale.size != 1:
         raise Unsupported("an activation quantised per axis", "per-tensor activation scales")
-    if zero.dtype not in (np.int8, np.uint8):
-        raise Unsupported(f"activations of type {zero.dtype}", "int8 or uint8")
-    shift = 128 if zero.dtype == np.uint8 else 0
-    return Scaled(Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, -128, 127)
+    if str(zero.dtype) not in STORED:
+        raise Unsupported(
+            f"activations of type {zero.dtype}", "int8 or uint8: the integer network has 8 bits"
+        )
+    lo, hi = STORED[str(zero.dtype)]
+    shift = taken_off(zero.dtype)
+    return Scaled(Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, lo - shift, hi - shift)
+
+
+def taken_off(kind: Any) -> int:
+    """Unsigned activations are stored as q - 128."""
+    return 128 if STORED[str(np.dtype(kind))][0] == 0 else 0
 
 
 def weight_of(proto: onnx.NodeProto, constants: Constants) -> Quantised:
-    """A constant through DequantizeLinear: int8, uint8 or int32 (bias)."""
-    integers = constants[proto.input[0]]
-    scale, zero = _parameters(proto, constants, integers.dtype)
-    if integers.dtype not in (np.int8, np.uint8, np.int32):
-        raise Unsupported(f"weights of type {integers.dtype}", "int8 weights, int32 biases")
+    """A constant through DequantizeLinear: one scale, one per slice of an axis, or one per block of it."""
+    stored = constants[proto.input[0]]
+    scale, zero = _parameters(proto, constants, stored.dtype)
+    if str(stored.dtype) not in WEIGHTS:
+        raise Unsupported(f"weights of type {stored.dtype}", "int8 weights, int32 biases")
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
-    if attributes.get("block_size"):
-        raise Unsupported("block-wise quantised weights", "per-channel scales")
-    axis = int(attributes.get("axis", 1)) % max(integers.ndim, 1)
-    if scale.size > 1 and scale.size != integers.shape[axis]:
-        raise Unsupported(f"{scale.size} scales for axis {axis} of shape {integers.shape}")
-    return Quantised(
-        integers.astype(np.int64), scale.astype(np.float64).ravel(), zero.astype(np.int64).ravel(), axis
-    )
+    axis, block = int(attributes.get("axis", 1)) % max(stored.ndim, 1), int(attributes.get("block_size", 0))
+
+    def everywhere(array: NDArray[Any]) -> NDArray[Any]:
+        if array.size == 1:
+            return np.broadcast_to(array.reshape(()), stored.shape)
+        if block and array.ndim == stored.ndim:
+            array = np.repeat(array, block, axis).take(range(stored.shape[axis]), axis)
+        elif array.size == stored.shape[axis]:
+            array = array.reshape([-1 if a == axis else 1 for a in range(stored.ndim)])
+        else:
+            raise Unsupported(f"{array.size} scales for axis {axis} of shape {stored.shape}")
+        return np.broadcast_to(array, stored.shape)
+
+    centred = stored.astype(np.int64) - everywhere(zero.astype(np.int64))
+    return Quantised(centred, everywhere(scale.astype(np.float64)))

@@ -32,7 +32,15 @@ class Domain(Protocol):
     def multiply(self, a: Any, b: Any, za: int, zb: int) -> Any: ...
     def clip(self, x: Any, lo: float, hi: float) -> Any: ...
     def requantise(
-        self, x: Any, m: NDArray[np.int64], s: NDArray[np.int64], zero_in: int, zero: int, lo: int, hi: int
+        self,
+        x: Any,
+        m: NDArray[np.int64],
+        s: NDArray[np.int64],
+        zero_in: int,
+        zero: int,
+        lo: int,
+        hi: int,
+        mode: str,
     ) -> Any: ...
     def max(self, x: Any, axis: int) -> Any: ...
     def function(self, x: Any, fn: Any) -> Any: ...

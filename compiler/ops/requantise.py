@@ -11,13 +11,19 @@ from numpy.typing import NDArray
 
 from .base import Domain, Op, Shape
 
+MODES = {  # `--requant` -> how a Requantise rounds; the law is docs/semantics.md
+    "onnx": "half-even",
+    "tflite-single": "tflite-single",
+    "tflite-double": "tflite-double",
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Requantise(Op):
-    """q = clip(rhe((x - zero_in) * multiplier / 2^shift) + zero, lo, hi), rhe = round half to even.
+    """q = clip(round((x - zero_in) * multiplier / 2^shift) + zero, lo, hi); `mode` says how it rounds.
 
     multiplier and shift are (C,) or (1,): per channel of axis 0 or one for all; 0 < multiplier < 2^31.
-    The zero point is added after rounding, saturation comes last (the ONNX rule on exact arithmetic).
+    The zero point is added after rounding, saturation comes last.
     """
 
     multiplier: NDArray[np.int64]
@@ -26,11 +32,18 @@ class Requantise(Op):
     zero: int
     lo: int
     hi: int
+    mode: str = "half-even"
 
     activates = True
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES.values():
+            raise ValueError(f"no requantisation mode {self.mode!r}")
 
     def shape(self, *shapes: Shape) -> Shape:
         return shapes[0] if len(self.multiplier) in (1, shapes[0][0]) else ()
 
     def meaning(self, d: Domain, *xs: Any) -> Any:
-        return d.requantise(xs[0], self.multiplier, self.shift, self.zero_in, self.zero, self.lo, self.hi)
+        return d.requantise(
+            xs[0], self.multiplier, self.shift, self.zero_in, self.zero, self.lo, self.hi, self.mode
+        )

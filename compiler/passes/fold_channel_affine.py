@@ -19,6 +19,7 @@ from ..graph import Graph, Node
 from ..ops import ChannelAffine, Conv, Dense
 from ..ops.channel_affine import exact
 from .rewrite import rebuild
+from .rounded_product import rounded_product
 
 MAX_DIAGONAL = 4096
 
@@ -70,7 +71,7 @@ def _scaled(where: str, op: Any, by: ChannelAffine) -> Any:
     bias = np.empty(len(by.factor))
     try:
         for i, (factor, offset) in enumerate(zip(by.factor, by.offset, strict=True)):
-            out[i] = rows[i] if factor == 1 else [float(factor * w) for w in exact(rows[i])]
+            out[i] = rounded_product(factor, rows[i])
             bias[i] = float(factor * exact(op.bias[i])[0] + offset)
     except OverflowError as error:
         raise CompileError(where, "a product that no double holds", "parameters of ordinary size") from error

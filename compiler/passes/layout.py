@@ -27,7 +27,12 @@ def channels_last(shape: tuple[int, ...]) -> Order:
 
 def orders(graph: Graph) -> dict[str, Order]:
     """order[value][physical position] = logical position, for every value of the graph."""
-    found: dict[str, Order] = {name: channels_last(graph.values[name].shape) for name in graph.inputs}
+    found: dict[str, Order] = {}
+    for name in graph.inputs:
+        shape, readers = graph.values[name].shape, graph.consumers(name)
+        moved = readers and all(isinstance(reader.op, Reshape | Take | Transpose) for reader in readers)
+        # Inputs come in ONNX order. What is only moved is moved once, or not at all: (H, W, C) to (C, H, W).
+        found[name] = np.arange(graph.values[name].size) if moved else channels_last(shape)
     for node in graph.nodes:
         shape = graph.values[node.output].shape
         readers = graph.consumers(node.output)

@@ -17,7 +17,7 @@ from ..ops.base import IntegerWeights, Op, Scaled
 from ..ops.function import Function, Table
 from ..ops.softmax import exponentials
 from ..passes.derive_ranges import derive_ranges
-from .requantise import multiplier
+from .requantise import multiplier, tflite_multiplier
 from .room import make_room
 
 INT32 = (1 << 31) - 1
@@ -49,8 +49,16 @@ def stored_scales(graph: Graph, wanted: Mapping[str, Scaled]) -> dict[str, Scale
     return scales
 
 
-def lower(graph: Graph, wanted: Mapping[str, Scaled], weights: Mapping[str, IntegerWeights]) -> Graph:
-    """The integer graph. `wanted` quantises inputs and activations, `weights` the weighted nodes."""
+def lower(
+    graph: Graph,
+    wanted: Mapping[str, Scaled],
+    weights: Mapping[str, IntegerWeights],
+    mode: str = "half-even",
+) -> Graph:
+    """The integer graph. `wanted` quantises inputs and activations, `weights` the weighted nodes.
+
+    `mode` is that of every Requantise but those of sums without weights: TFLite has other rules for these.
+    """
     scales = stored_scales(graph, wanted)
     sums: dict[str, _Sum] = {}
     units: dict[str, Quant] = {name: Quant((s.scale,), s.zero) for name, s in scales.items()}
@@ -62,7 +70,9 @@ def lower(graph: Graph, wanted: Mapping[str, Scaled], weights: Mapping[str, Inte
         elif isinstance(node.op, Clip):
             source = sums.get(node.inputs[0]) or _stored(scales[node.inputs[0]])
             zero_in = 0 if node.inputs[0] in sums else scales[node.inputs[0]].zero
-            op = _requantise(node, source, zero_in, scales[node.output])
+            maker = graph.producer(node.inputs[0])
+            other = maker is not None and maker.op.accumulates and not maker.op.weighted
+            op = _requantise(node, source, zero_in, scales[node.output], "half-even" if other else mode)
             if node.inputs[0] in sums:
                 units[node.inputs[0]] = _unit(op, scales[node.output])
         elif isinstance(node.op, Softmax):
@@ -144,9 +154,13 @@ def _stored(scale: Scaled) -> _Sum:
     return _Sum((scale.scale,), 255)
 
 
-def _requantise(node: Node, source: _Sum, zero_in: int, target: Scaled) -> Requantise:
+def _requantise(node: Node, source: _Sum, zero_in: int, target: Scaled, mode: str) -> Requantise:
     assert isinstance(node.op, Clip)
-    pairs = [multiplier(unit / target.scale, source.reach, node.name) for unit in source.unit]
+    ratios = [unit / target.scale for unit in source.unit]
+    if mode == "half-even":
+        pairs = [multiplier(ratio, source.reach, node.name) for ratio in ratios]
+    else:
+        pairs = [tflite_multiplier(ratio, node.name) for ratio in ratios]
     if len(set(pairs)) == 1:
         pairs = pairs[:1]
     lo, hi = target.lo, target.hi
@@ -155,7 +169,7 @@ def _requantise(node: Node, source: _Sum, zero_in: int, target: Scaled) -> Requa
     if node.op.hi < np.inf:
         hi = min(hi, max(lo, round(Fraction(node.op.hi) / target.scale) + target.zero))
     m, s = (np.array(column, np.int64) for column in zip(*pairs, strict=True))
-    return Requantise(m, s, zero_in, target.zero, lo, hi)
+    return Requantise(m, s, zero_in, target.zero, lo, hi, mode)
 
 
 def _unit(op: Op, target: Scaled) -> Quant:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The integer multiplier and shift that stand for a real ratio of scales."""
+"""The integer multiplier and shift that stand for a real ratio of scales, by our rule and by TFLite's."""
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 from ..errors import CompileError
@@ -35,6 +36,18 @@ def multiplier(ratio: Fraction, reach: int, where: str = "requantise") -> tuple[
     if shift < 0:
         raise CompileError(where, f"scale ratio {float(ratio):.3g}", "below 2^31", "a larger output scale")
     return max(m, 1), shift
+
+
+def tflite_multiplier(ratio: Fraction, where: str = "requantise") -> tuple[int, int]:
+    """(m, s) as TFLite chooses them for the double nearest to `ratio`: 31 bits, m rounded half up."""
+    fraction, exponent = math.frexp(ratio)
+    m = math.floor(Fraction(fraction) * (1 << 31) + Fraction(1, 2))
+    if m == 1 << 31:
+        m, exponent = m >> 1, exponent + 1
+    if exponent > 30:
+        raise CompileError(where, f"scale ratio {float(ratio):.3g}", "below 2^30", "a larger output scale")
+    # TFLite takes m = 0 below 2^-32; so small, any m makes every sum of 32 bits 0.
+    return (m, 31 - exponent) if m and exponent >= -31 else (1, MAX_SHIFT)
 
 
 def _log2(ratio: Fraction) -> int:

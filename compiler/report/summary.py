@@ -14,7 +14,10 @@ from ..graph import Graph
 from ..options import Options
 from ..simulate.boards import BOARDS
 from ..simulate.footprint import footprint
-from ..targets.c import plan_memory, scratch_bytes
+from ..targets.c import generate_c
+from ..targets.constants import weight_bytes
+from ..targets.grouping import plan_memory
+from ..targets.layout import Memory
 from ..targets.names import identifier
 from ..targets.plan import Plan, Step, make_plan
 
@@ -22,23 +25,24 @@ UNKNOWN: dict[str, Any] = {"flash_bytes": None, "code_bytes": None, "stack_bytes
 
 
 def summarise(
-    graph: Graph, files: Mapping[str, bytes], core: str, certificate: Certificate | None
+    graph: Graph,
+    files: Mapping[str, bytes],
+    core: str,
+    certificate: Certificate | None,
+    buffers: str = "caller",
 ) -> dict[str, Any]:
     """The report of a build whose files are given; flash and stack need the core's compiler."""
     if core not in BOARDS:
         raise CompileError("--core", f"{core!r}", f"one of {', '.join(BOARDS)}")
-    plan = make_plan(graph)
     sources = {name.removeprefix("c/"): data for name, data in files.items() if name.startswith("c/")}
     sizes = _sizes(graph, sources, core) if sources else {**UNKNOWN, "note": "no C in this build"}
-    layers = [_layer(plan, step) for step in plan.steps]
+    name = identifier(graph.name)
+    text = sources[f"{name}.c"].decode() if sources else generate_c(graph)[f"{name}.c"]
     report: dict[str, Any] = {
         "name": graph.name,
         "core": core,
-        "ram_bytes": plan_memory(plan).arena,
-        "macs": sum(layer["macs"] for layer in layers),
+        **planned(graph, text, buffers),
         "instructions": {},
-        "layers": layers,
-        "parameters": sum(layer["parameters"] for layer in layers),
         **sizes,
     }
     if certificate is not None:
@@ -60,13 +64,42 @@ def _sizes(graph: Graph, sources: Mapping[str, bytes], core: str) -> dict[str, A
         "code_bytes": found.code_bytes,
         "ram_bytes": found.ram_bytes,
         "stack_bytes": found.stack_bytes,
+        "stack_functions": found.frames,
     }
 
 
-def _layer(plan: Plan, step: Step) -> dict[str, Any]:
+def planned(graph: Graph, text: str, buffers: str = "caller") -> dict[str, Any]:
+    """What needs no compiler: RAM, constant data and MACs, of the network and per layer.
+
+    text: the generated NAME.c, whose constants are counted.
+    """
+    plan = make_plan(graph)
+    memory = plan_memory(plan, buffers)
+    stored, weights = weight_bytes(text)
+    layers = [_layer(plan, memory, step, stored.get(step.index, 0)) for step in plan.steps]
+    parameters = sum(layer["parameters"] for layer in layers)
+    inputs, outputs = (sum(graph.values[n].size for n in names) for names in (graph.inputs, graph.outputs))
+    activations = inputs + sum(layer["activation_bytes"] for layer in layers)
+    total = memory.arena + (inputs + outputs if buffers == "caller" else 0)
+    return {
+        "ram_bytes": memory.arena,
+        "input_bytes": inputs,
+        "output_bytes": outputs,
+        "buffers": buffers,
+        "ram_total_bytes": total,
+        "weight_bytes": weights,
+        "macs": sum(layer["macs"] for layer in layers),
+        "parameters": parameters,
+        "activations_per_parameter": activations / parameters if parameters else None,
+        "footprint_per_model_byte": (weights + total) / weights if weights else None,
+        "layers": layers,
+    }
+
+
+def _layer(plan: Plan, memory: Memory, step: Step, stored: int) -> dict[str, Any]:
+    """One layer. ram_bytes: what the arena holds while it runs; buffer_bytes: less where rows suffice."""
     op: Any = step.node.op
     weighted = op.weighted and "stored" in step.view
-    stored = int(step.view["stored"].nbytes) + 4 * len(step.view["bias"]) if weighted else 0
     return {
         "index": step.index,
         "name": step.node.name,
@@ -76,7 +109,10 @@ def _layer(plan: Plan, step: Step) -> dict[str, Any]:
         "macs": op.macs() if weighted else 0,
         "parameters": int(op.weights.size + op.bias.size) if weighted else 0,
         "flash_bytes": stored,
-        "ram_bytes": plan.size[step.target] + scratch_bytes(step),
+        "weight_bytes": stored,
+        "activation_bytes": plan.size[step.target],
+        "buffer_bytes": memory.buffer_bytes(plan, step),
+        "ram_bytes": memory.live[step.index],
         "shape": list(plan.graph.values[step.value].shape),
     }
 
@@ -99,9 +135,13 @@ def budget(report: Mapping[str, Any], options: Options) -> None:
     ):
         if limit is None:
             continue
-        found = report[key]
+        found, least = report[key], report["weight_bytes"] if key == "flash_bytes" else 0
         if options.target == "verilog":
             raise CompileError(flag, "no C in this build", "--target c or all")
+        if found is None and least > limit:
+            raise PromiseError(
+                flag, f"{least} bytes of constants alone", f"at most {limit}", "a smaller model"
+            )
         if found is None:
             raise ToolMissing(flag, f"{key} is unknown: {report['note']}", "the core's compiler")
         if found > limit:

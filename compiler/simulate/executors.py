@@ -83,18 +83,38 @@ def unflatten(graph: Graph, outputs: NDArray[np.int8]) -> dict[str, Ints]:
 
 
 def packed(artefact: Artefact, executor: str) -> list[str]:
-    """Macros for the C driver when a network has several inputs or outputs: all in one buffer each."""
-    graph = artefact.graph
-    if executor == "rtl" or len(graph.inputs) == len(graph.outputs) == 1:
+    """Macros for the C driver when its default call does not do.
+
+    Several inputs or outputs: all in one buffer each. Buffers in the arena: copied there and back.
+    """
+    graph, run = artefact.graph, f"{artefact.name}_run{'_bits' if has_bits(artefact.graph) else ''}"
+    own = executor != "rtl" and _owns_buffers(artefact)
+    if executor == "rtl" or (len(graph.inputs) == len(graph.outputs) == 1 and not own):
         return []
-    arguments, sizes = [], []
+    sizes, places, copies = [], [], []
     for buffer, names in (("in", graph.inputs), ("out", graph.outputs)):
         ends = np.cumsum([0, *(graph.values[name].size for name in names)]).tolist()
-        arguments += [f"({buffer})+{at}" for at in ends[:-1]]
         sizes.append(ends[-1])
-    bits, more = ("_bits", ",bits") if has_bits(graph) else ("", "")
-    call = f"TB_CALL(in,out)={artefact.name}_run{bits}({','.join(arguments)}{more})"
-    return [f"TB_INPUT_SIZE={sizes[0]}", f"TB_OUTPUT_SIZE={sizes[1]}", call]
+        for i, at in enumerate(ends[:-1]):
+            outer, inner = f"({buffer})+{at}", f"{artefact.name}_{buffer}put{i or ''}()"
+            places.append(outer)
+            ways = (inner, outer) if buffer == "in" else (outer, inner)
+            copies.append(f"(void)memcpy({','.join(ways)},{graph.values[names[i]].size})")
+    arguments = ",".join([*([] if own else places), *(["bits"] if has_bits(graph) else [])])
+    macros = [
+        f"TB_INPUT_SIZE={sizes[0]}",
+        f"TB_OUTPUT_SIZE={sizes[1]}",
+        f"TB_CALL(in,out)={run}({arguments})",
+    ]
+    if own:
+        count = len(graph.inputs)
+        macros += [f"TB_BEFORE(in)={';'.join(copies[:count])}", f"TB_AFTER(out)={';'.join(copies[count:])}"]
+    return macros
+
+
+def _owns_buffers(artefact: Artefact) -> bool:
+    header = f"{artefact.name}.h"
+    return artefact.c is not None and "_OWN_BUFFERS 1" in (artefact.c / header).read_text(encoding="utf-8")
 
 
 def outputs_of(

@@ -2,7 +2,7 @@
 """What a generated network costs on a board in flash, RAM and stack, read from the compiler's own output."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class Footprint:
     stack_bytes    deepest chain of calls from NAME_run, without the functions in `outside`
     library_bytes  compiler and C library functions that it needs (most firmware has them anyway)
     outside        called functions whose stack the compiler does not tell: library functions
+    frames         bytes of stack of each function, NAME_run and the kernels that were not put into it
     """
 
     flash_bytes: int
@@ -36,6 +37,7 @@ class Footprint:
     stack_bytes: int
     library_bytes: int
     outside: tuple[str, ...]
+    frames: dict[str, int]
 
 
 def footprint(board: Board, c_dir: Path, name: str, work: Path) -> Footprint:
@@ -45,7 +47,8 @@ def footprint(board: Board, c_dir: Path, name: str, work: Path) -> Footprint:
     options = [*board.flags, "-O2", "-ffunction-sections", "-fdata-sections", f"-I{c_dir}", f"-I{FIRMWARE}"]
     run([board.compiler, *STRICT, *options, "-fcallgraph-info=su", "-c", c_dir / f"{name}.c", "-o", item])
     code, constants, variables, zeroed = _sections(item)
-    stack, outside = worst_stack(item.with_suffix(".ci").read_text(), f"{name}_run")
+    calls = item.with_suffix(".ci").read_text()
+    stack, outside = worst_stack(calls, f"{name}_run")
 
     return Footprint(
         flash_bytes=code + constants + variables,
@@ -55,6 +58,7 @@ def footprint(board: Board, c_dir: Path, name: str, work: Path) -> Footprint:
         stack_bytes=stack,
         library_bytes=_library(board, item, f"{name}_run") - code - constants if _needs(item) else 0,
         outside=outside,
+        frames=stack_frames(calls),
     )
 
 
@@ -99,18 +103,27 @@ _EDGE = re.compile(r'edge: \{ sourcename: "([^"]*)" targetname: "([^"]*)"')
 _SIZE = re.compile(r"(\d+) bytes \((static|dynamic,bounded|dynamic)\)")
 
 
-def worst_stack(graph: str, start: str) -> tuple[int, tuple[str, ...]]:
-    """Worst stack below `start`, in bytes, and the functions of unknown stack; graph: -fcallgraph-info=su.
+def stack_frames(graph: str) -> dict[str, int]:
+    """Bytes of stack by name of function, of those that are in the object."""
+    return {label.split("\\n")[0]: size for _, label, size in _frames(graph)}
 
-    Refuses recursion and frames without a bound: generated code has neither.
-    """
-    frames: dict[str, int] = {}
+
+def _frames(graph: str) -> Iterator[tuple[str, str, int]]:
+    """(title, label, bytes) of every function whose frame the compiler tells."""
     for title, label in _NODE.findall(graph):
         size = _SIZE.search(label)
         if size:
             if size[2] == "dynamic":
                 raise CompileError(title, "a stack frame without a bound", "frames of fixed size")
-            frames[title] = int(size[1])
+            yield title, label, int(size[1])
+
+
+def worst_stack(graph: str, start: str) -> tuple[int, tuple[str, ...]]:
+    """Worst stack below `start`, in bytes, and the functions of unknown stack; graph: -fcallgraph-info=su.
+
+    Refuses recursion and frames without a bound: generated code has neither.
+    """
+    frames = {title: size for title, _, size in _frames(graph)}
     calls: dict[str, list[str]] = {}
     for source, target in _EDGE.findall(graph):
         calls.setdefault(source, []).append(target)

@@ -125,18 +125,21 @@ def read_outputs(folder: Path, n: int) -> NDArray[np.int8]:
 
 
 def read_traces(folder: Path, n: int) -> dict[int, NDArray[np.uint8]]:
-    """trace.bin -> layer: (n, bytes). Every vector's record has the same layers in the same order."""
+    """trace.bin -> layer: (n, bytes). Every vector's record has the same layers in the same order.
+
+    A layer that runs row by row has a record per row: they are put together.
+    """
     path = folder / "trace.bin"
     if n == 0 or not path.exists():
         return {}
     records = np.fromfile(path, dtype=np.uint8).reshape(n, -1)
-    heads: dict[int, NDArray[np.uint8]] = {}
+    parts: dict[int, list[NDArray[np.uint8]]] = {}
     at = 0
     while at < records.shape[1]:
         head = records[:, at : at + 8]
         layer, size = (int(word) for word in head[0].view("<u4"))
-        if layer in heads or (head != head[0]).any():
-            raise PromiseError("trace", f"layer {layer} comes twice or changes size", "each layer once")
-        heads[layer] = records[:, at + 8 : at + 8 + size]
+        if (head != head[0]).any():
+            raise PromiseError("trace", f"layer {layer} changes size", "the same bytes for every vector")
+        parts.setdefault(layer, []).append(records[:, at + 8 : at + 8 + size])
         at += 8 + size
-    return heads
+    return {layer: np.concatenate(rows, axis=1) for layer, rows in parts.items()}

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -11,48 +10,17 @@ import numpy as np
 
 from ..graph import Graph
 from ..ops import Requantise
-from ..passes.rewrite import fresh
 from ..passes.run_time_bits import has_bits
 from .bounds import CertifiedError
-from .memory import Buffer, place
+from .grouping import plan_memory
+from .layout import Memory
 from .names import identifier
-from .overlap import lag
-from .plan import Plan, Step, make_plan
+from .plan import ROUNDINGS, Step, make_plan
 from .render import render
+from .row_calls import row_calls
+from .rows import Group
 
 KERNELS = "tb_kernels.h"
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Arena layout: offsets by storage name, scratch offset by step index, bytes."""
-
-    offsets: dict[str, int]
-    scratch: dict[int, tuple[int, int]]
-    arena: int
-
-
-def plan_memory(plan: Plan) -> Memory:
-    """Every storage that is neither a caller's input nor a caller's output, and every step's scratch."""
-    buffers = []
-    names = {s.index: fresh(f"scratch {s.index}", plan.size) for s in plan.steps if scratch_bytes(s)}
-    outside = {*plan.graph.inputs, *plan.outputs}
-    for step in plan.steps:
-        if step.target not in outside:
-            last = max((reader.index for reader in plan.readers(step.target)), default=step.index)
-            behind = lag(step)
-            over = () if behind is None else tuple((source, behind) for source in step.sources)
-            buffers.append(Buffer(step.target, plan.size[step.target], step.index, last, over))
-        if step.index in names:
-            buffers.append(Buffer(names[step.index], scratch_bytes(step), step.index, step.index))
-    offsets, total = place(buffers)
-    scratch = {i: (offsets.pop(name), scratch_bytes(plan.steps[i])) for i, name in names.items()}
-    return Memory(offsets, scratch, total)
-
-
-def scratch_bytes(step: Step) -> int:
-    """Working memory of a step: the bit planes of one window for pool layers."""
-    return int(step.view["rows"].shape[1]) if step.view.get("code") == "pool64" else 0
 
 
 def window(step: Step) -> dict[str, Any]:
@@ -101,14 +69,24 @@ def scaling(requantise: Requantise) -> dict[str, Any]:
         "zero": requantise.zero,
         "lo": requantise.lo,
         "hi": requantise.hi,
+        "roundings": ROUNDINGS[requantise.mode],
     }
 
 
-def generate_c(graph: Graph, certified: CertifiedError | None = None) -> dict[str, str]:
-    """File name -> text of c/: NAME.h, NAME.c, NAME_float.h and the kernels."""
+def generate_c(
+    graph: Graph,
+    certified: CertifiedError | None = None,
+    buffers: str = "caller",
+    memory: Memory | None = None,
+) -> dict[str, str]:
+    """File name -> text of c/: NAME.h, NAME.c, NAME_float.h and the kernels.
+
+    buffers: inputs and outputs are the `caller`'s, or lie in the `arena` and share its memory.
+    memory: a layout other than the best one.
+    """
     name = identifier(graph.name)
     plan = make_plan(graph)
-    memory = plan_memory(plan)
+    memory = memory or plan_memory(plan, buffers)
     where = {n: f"in{i}" for i, n in enumerate(graph.inputs)}
     where.update({n: f"out{i}" for i, n in enumerate(plan.outputs)})
     where.update({n: f"(arena + {at})" for n, at in memory.offsets.items()})
@@ -117,12 +95,17 @@ def generate_c(graph: Graph, certified: CertifiedError | None = None) -> dict[st
         "graph": graph,
         "plan": plan,
         "memory": memory,
+        "own": buffers == "arena",
         "at": where,
         "bits": has_bits(graph),
         "window": window,
+        "row_calls": lambda group: row_calls(group, where, window),
+        "is_group": lambda block: isinstance(block, Group),
+        "rows": None,
         "scaling": scaling,
         "certified": certified,
         "shifts_only": all((s.requantise.multiplier == 1).all() for s in plan.steps if s.requantise),
+        "tflite": any(s.requantise.mode != "half-even" for s in plan.steps if s.requantise),
         "inputs": [graph.values[n] for n in graph.inputs],
         "outputs": [graph.values[n] for n in graph.outputs],
         "pool": None if plan.pool is None else np.ravel(plan.pool.table()),

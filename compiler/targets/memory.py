@@ -28,10 +28,11 @@ class Buffer:
         return self.first <= other.last and other.first <= self.last
 
 
-def place(buffers: Sequence[Buffer], align: int = 4) -> tuple[dict[str, int], int]:
+def place(buffers: Sequence[Buffer], align: int = 4, *, search: bool = True) -> tuple[dict[str, int], int]:
     """Offsets and the arena's size in bytes: each buffer as low as it can lie, in the best order found.
 
-    Four natural orders, then swaps in the best of them that make the arena no larger; deterministic.
+    Four natural orders, then, with `search`, swaps in the best of them that make the arena no larger;
+    deterministic.
     """
     orders = (
         sorted(buffers, key=lambda b: (-b.size, b.first, b.name)),
@@ -42,7 +43,7 @@ def place(buffers: Sequence[Buffer], align: int = 4) -> tuple[dict[str, int], in
     best, order = min(((_lowest(order, align), order) for order in orders), key=lambda t: _end(buffers, t[0]))
     least = max((_live(buffers, b.first) for b in buffers), default=0)
     rng = Random(0)  # noqa: S311 -- no secret
-    for _ in range(SWAPS // (len(buffers) + 1) ** 2):
+    for _ in range(SWAPS // (len(buffers) + 1) ** 2 if search else 0):
         if _end(buffers, best) <= least:
             break
         i, j = rng.randrange(len(order)), rng.randrange(len(order))
@@ -53,6 +54,16 @@ def place(buffers: Sequence[Buffer], align: int = 4) -> tuple[dict[str, int], in
             best, order = found, other
     verify(buffers, best)
     return best, _end(buffers, best)
+
+
+def occupied(buffers: Sequence[Buffer], offsets: dict[str, int], step: int) -> int:
+    """Bytes of the arena that hold something while a step runs; what overlaps counts once."""
+    spans = sorted((offsets[b.name], offsets[b.name] + b.size) for b in buffers if b.first <= step <= b.last)
+    total = end = 0
+    for low, high in spans:
+        total += max(high - max(low, end), 0)
+        end = max(end, high)
+    return total
 
 
 def _live(buffers: Sequence[Buffer], step: int) -> int:

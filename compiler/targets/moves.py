@@ -20,10 +20,11 @@ Axes = tuple[Ints, Ints, Ints]
 def separated(movement: Ints, shapes: Sequence[tuple[int, ...]]) -> Axes | None:
     """Tables with movement = a[i] + b[j] + c[k], -1 where one of them is -1, i, j, k counting in order.
 
-    `shapes` are those in which the movement may be one; the shortest tables win. None: there are none.
+    `shapes` are those in which the movement may be one; the shortest tables win, and of these the one with
+    the most entries in the first: rows of a map (targets/rows.py). None: there are none.
     """
     sizes = {size for shape in shapes for size in _three(shape) if prod(size) == len(movement)}
-    for size in sorted(sizes, key=lambda size: (sum(size), size)):
+    for size in sorted(sizes, key=lambda size: (sum(size), -size[0], size)):
         found = _tables(movement.reshape(size))
         if found is not None:
             return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from math import prod
 from typing import Any
 
@@ -19,6 +20,8 @@ from ..passes.layout import Order, movement, orders
 from ..passes.rewrite import fresh
 from .moves import separated
 from .weights import physical_rows
+
+ROUNDINGS = {"half-even": 0, "tflite-single": 1, "tflite-double": 2}  # how kernels and blocks are told a mode
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +53,27 @@ class Plan:
     size: dict[str, int]
     outputs: tuple[str, ...]
 
+    @cached_property
+    def _readers(self) -> dict[str, list[Step]]:
+        found: dict[str, list[Step]] = {}
+        for step in self.steps:
+            for source in dict.fromkeys(step.sources):
+                found.setdefault(source, []).append(step)
+        return found
+
     def readers(self, storage: str) -> list[Step]:
         """Steps that read a storage."""
-        return [step for step in self.steps if storage in step.sources]
+        return self._readers.get(storage, [])
+
+    @cached_property
+    def heights(self) -> dict[str, int]:
+        """Rows of every storage; 1 unless it is a (C, H, W) map."""
+        names = {name: name for name in self.graph.inputs} | {s.target: s.value for s in self.steps}
+        shapes = {storage: self.graph.values[value].shape for storage, value in names.items()}
+        return {storage: shape[1] if len(shape) == 3 else 1 for storage, shape in shapes.items()}
 
 
+@lru_cache(maxsize=8)
 def make_plan(graph: Graph) -> Plan:
     """The plan of an integer graph."""
     planner = _Planner(graph)

@@ -12,7 +12,7 @@ from ..graph import Graph
 from ..ops import Requantise
 from ..passes.run_time_bits import has_bits
 from .names import identifier
-from .plan import Plan, Step, exposed, make_plan
+from .plan import ROUNDINGS, Plan, Step, exposed, make_plan
 from .render import render
 
 MIN_ACC = 19  # narrowest accumulator that every block takes
@@ -71,6 +71,7 @@ def rounding(requantise: Requantise) -> dict[str, Any]:
         "multiplier": m.pop() if len(m) == 1 else 0,
         "shift": s.pop() if len(s) == 1 else 63,
         "channels": max(len(requantise.multiplier), 1),
+        "roundings": ROUNDINGS[requantise.mode],
     }
 
 

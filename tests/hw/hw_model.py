@@ -37,13 +37,23 @@ def affine(taps, weights, bias, zero, groups):
     return np.concatenate(acc, axis=-1).reshape(*taps.shape[:3], o) + bias
 
 
-def requantise(acc, m, s, zero_in, zero_out, lo, hi):
-    """Half to even on Python integers; m and s lists, one per channel, last axis of acc is the channel."""
+def _nearest(product, shift, up_at_tie):
+    floor, rest = divmod(product, 1 << shift)
+    return floor + (2 * rest > 1 << shift or (2 * rest == 1 << shift and bool(up_at_tie(floor))))
+
+
+def requantise(acc, m, s, zero_in, zero_out, lo, hi, roundings=0):
+    """On Python integers; m and s lists, one per channel, last axis of acc is the channel.
+
+    Half to even, or as TFLite: half up in one go, or by 31 bits and then half away from 0.
+    """
     flat = []
     for n, value in enumerate(acc.reshape(-1).tolist()):
         product, shift = (value - zero_in) * m[n % len(m)], s[n % len(s)]
-        floor, rest = divmod(product, 1 << shift)
-        if 2 * rest > 1 << shift or (2 * rest == 1 << shift and floor % 2):
-            floor += 1
-        flat.append(min(max(floor + zero_out, lo), hi))
+        if roundings == 2 and shift > 31:
+            product, shift = _nearest(product, 31, lambda _: True), shift - 31
+            q = _nearest(product, shift, lambda floor: floor >= 0)
+        else:
+            q = _nearest(product, shift, lambda floor: roundings or floor % 2)
+        flat.append(min(max(q + zero_out, lo), hi))
     return np.array(flat, np.int64).reshape(acc.shape)

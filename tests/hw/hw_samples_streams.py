@@ -11,7 +11,7 @@ from hw_samples import FRAMES, M_PORT, Sample, instance, mem, s_port, stream
 
 
 def requantise_samples() -> Iterator[Sample]:
-    """name: ACC_W, multipliers, shifts (one: shared), zero_in, zero_out, lo, hi."""
+    """name: ACC_W, multipliers, shifts (one: shared), zero_in, zero_out, lo, hi, and TFLite's roundings."""
     rng = np.random.default_rng(1)
     big = 2**31 - 1
     settings = {
@@ -33,7 +33,27 @@ def requantise_samples() -> Iterator[Sample]:
         "wide": (48, [big, 12345], [62, 50], 0, 0, -128, 127),
         "constant": (20, [77], [3], 0, 4, 4, 4),
     }
-    for name, (width, m, s, zero_in, zero_out, lo, hi) in settings.items():
+    for roundings in (1, 2):
+        each = f"tflite{roundings}-"
+        settings |= {
+            each + "shared": (32, [2**30 + 1], [39], 0, -128, -128, 127, roundings),
+            each + "tie": (32, [2**30], [38], 0, 3, -128, 127, roundings),
+            each + "channels": (
+                32,
+                [2**30, big, 2**30, 2**30 + 12345],
+                [31, 33, 40, 62],
+                0,
+                -9,
+                -100,
+                99,
+                roundings,
+            ),
+            each + "left": (12, [2**30, 2**30 + 7], [24, 30], 0, 0, -128, 127, roundings),
+            each + "near": (32, [big, 2**30], [32], 0, 0, -128, 127, roundings),
+            each + "bytes": (8, [2**30], [31], -128, 10, -128, 127, roundings),
+            each + "none": (9, [1], [0], 0, 0, -128, 127, roundings),
+        }
+    for name, (width, m, s, zero_in, zero_out, lo, hi, *roundings) in settings.items():
         channels = max(len(m), len(s))
         label = f"requantise-{name}"
         params = {
@@ -45,6 +65,7 @@ def requantise_samples() -> Iterator[Sample]:
             "ZERO_OUT": zero_out,
             "LO": lo,
             "HI": hi,
+            **({"ROUNDINGS": roundings[0]} if roundings else {}),
         }
         files = {}
         if len(m) > 1:
@@ -55,7 +76,7 @@ def requantise_samples() -> Iterator[Sample]:
             files[f"{label}.shift.mem"] = mem(s, 6)
         x = _accumulators(rng, width, m, s, zero_in, channels)
 
-        def expect(_: list[int], x=x, m=m, s=s, rest=(zero_in, zero_out, lo, hi)) -> np.ndarray:
+        def expect(_: list[int], x=x, m=m, s=s, rest=(zero_in, zero_out, lo, hi, *roundings)) -> np.ndarray:
             return model.requantise(x, m, s, *rest)
 
         yield Sample(

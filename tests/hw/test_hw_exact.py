@@ -30,6 +30,20 @@ FAMILIES = sorted({s.family for s in SAMPLES})
 MUTANTS = {
     "half up": ("tb_requantise.v", "|(wide & unit) && s2 != 6'd0", "s2 != 6'd0", requantise_samples, "even"),
     "no saturation": ("tb_requantise.v", "(q > HI_WIDE)", "1'b0", requantise_samples, "unit5"),
+    "the first rounding lost": (
+        "tb_requantise.v",
+        "(s2 <= 6'd31) ? half",
+        "(s2 <= 6'd62) ? half",
+        requantise_samples,
+        "tflite2-near",
+    ),
+    "ties towards 0": (
+        "tb_requantise.v",
+        "(wide < -CARRY) ? less",
+        "(wide > CARRY) ? less",
+        requantise_samples,
+        "tflite2-tie",
+    ),
     "last tap dropped": (
         "tb_window.v",
         "tap_last <= at_last;",

@@ -84,6 +84,7 @@ def test_int8_layer_has_one_multiplier(tmp_path: Path) -> None:
         ("tb_maxpool", {}),
         ("tb_requantise", {"MULTIPLIER": 1, "SHIFT": 7, "ZERO_OUT": 3}),
         ("tb_requantise", {"MULTIPLIER": 1, "SHIFT": 63, "CHANNELS": 4}),
+        ("tb_requantise", {"MULTIPLIER": 1, "SHIFT": 40, "ROUNDINGS": 2}),
     ],
 )
 def test_no_multiplier(top: str, params: dict[str, object], tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from .activations import prelu
 from .elementwise import elementwise
 from .lines import line
-from .moves import cast, squeeze
+from .moves import cast, dropout, squeeze
 from .pools import global_max_pool, reduce_mean, uneven_pool
+from .qonnx import QONNX, QONNX_REMEDIES
+from .qoperator import QOPERATOR, QOPERATOR_REMEDIES
 from .site import Expansion, Site
 from .takes import expand, gather, pad, slice_, split, tile
 from .transposed import conv_transpose
@@ -24,6 +26,7 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "Conv"): line,
     ("", "ConvTranspose"): conv_transpose,
     ("", "Div"): elementwise,
+    ("", "Dropout"): dropout,
     ("", "Expand"): expand,
     ("", "Gather"): gather,
     ("", "GlobalAveragePool"): line,
@@ -39,6 +42,9 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "Sub"): elementwise,
     ("", "Tile"): tile,
     ("", "Unsqueeze"): squeeze,
+    **QOPERATOR,
+    **QONNX,
 }
+REMEDIES = QOPERATOR_REMEDIES | QONNX_REMEDIES  # ops that have no such form
 
-__all__ = ["EXPANSIONS", "Site"]
+__all__ = ["EXPANSIONS", "REMEDIES", "Site"]

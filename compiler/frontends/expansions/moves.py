@@ -37,3 +37,12 @@ def cast(site: Site) -> bool:
         raise Unsupported(f"Cast of a computed tensor to type {site.get('to', 0)}", "float32 or float64")
     site.put("Identity", site.inputs[:1])
     return True
+
+
+def dropout(site: Site) -> bool:
+    """Nothing, unless it is to drop: training_mode (opset 12 on) with a ratio above 0."""
+    ratio, training = site.given(1), site.given(2)
+    if training is not None and training.any() and (ratio is None or ratio.any()):
+        raise Unsupported("a Dropout in training mode", "an inference-mode export")
+    site.put("Identity", site.inputs[:1])
+    return True

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constants of an ONNX file, and the nodes that only move them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from .files import MAX_ELEMENTS, need
+
+Array = NDArray[Any]
+_CASTS = {1: np.float32, 6: np.int32, 7: np.int64, 11: np.float64}
+_LITERALS = {
+    "value_int": np.int64,
+    "value_ints": np.int64,
+    "value_float": np.float32,
+    "value_floats": np.float32,
+}
+
+
+def tensor_array(tensor: Any) -> Array:
+    """The array of a TensorProto that holds its own data."""
+    outside = tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data
+    need(not outside, f"{tensor.name}: data in another file")
+    need(np.prod([float(n) for n in tensor.dims]) <= MAX_ELEMENTS, f"{tensor.name}: too large")
+    need(all(n >= 0 for n in tensor.dims), f"{tensor.name}: a negative extent")
+    return np.asarray(numpy_helper.to_array(tensor))
+
+
+def moved(name: str, op: str, xs: list[Array], attributes: dict[str, Any]) -> Array:
+    """The result of a node whose inputs are constants; no arithmetic."""
+    axes = attributes.get("axes", tuple(int(v) for v in xs[1].ravel()) if len(xs) > 1 else ())
+    match op:
+        case "Constant":
+            need(len(attributes) == 1, f"{name}: attributes")
+            ((kind, value),) = attributes.items()
+            need(kind == "value" or kind in _LITERALS, f"{name}: {kind}")
+            return tensor_array(value) if kind == "value" else np.array(value, _LITERALS[kind])
+        case "Gather":
+            return np.asarray(np.take(xs[0], xs[1].astype(np.int64), axis=attributes.get("axis", 0)))
+        case "Concat":
+            return np.concatenate(xs, axis=attributes["axis"])
+        case "Unsqueeze":
+            return np.expand_dims(xs[0], axes)
+        case "Squeeze":
+            return np.asarray(np.squeeze(xs[0], axes or None))
+        case "Cast":
+            need(attributes["to"] in _CASTS, f"{name}: a cast to type {attributes['to']}")
+            return xs[0].astype(_CASTS[attributes["to"]])
+        case "Transpose":
+            return xs[0].transpose(attributes.get("perm"))
+        case "Reshape":
+            need(not attributes.get("allowzero") and (xs[1] != 0).all(), f"{name}: a zero in a shape")
+            return xs[0].reshape([int(n) for n in xs[1].ravel()])
+        case _:
+            need(op == "Identity", f"{name}: the checker computes no {op} of constants")
+            return xs[0]

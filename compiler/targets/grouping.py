@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which steps run row by row: those that save memory, and as few as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+from .layout import Memory, buffers_of, lay_out
+from .plan import Plan
+from .rows import Group, can_run_by_rows
+
+WORTH = 32  # groups are taken when they save this part of the memory: they cost some code
+SHORT = 6  # steps in groups that are tried one by one
+STATE, WINDOW = 16, 88  # bytes of stack: a tb_rows per step of a group, and a tb_window
+
+Span = tuple[int, int]
+Cut = tuple[Span, ...]
+
+
+@lru_cache(maxsize=8)
+def plan_memory(plan: Plan, where: str = "caller") -> Memory:
+    """The layout with the least memory that was found. where: as lay_out."""
+    chosen = _Search(plan, where).best()
+    return lay_out(plan, chosen, where)
+
+
+class _Search:
+    """Groups of one plan by span, and what each set of groups needs."""
+
+    def __init__(self, plan: Plan, where: str) -> None:
+        self.plan, self.where = plan, where
+        self.count = len(plan.steps)
+        able = [can_run_by_rows(plan, step) for step in plan.steps]
+        self.groups: dict[Span, Group] = {}
+        for first in range(self.count):
+            for last in range(first + 1, self.count):
+                if not able[first] or not able[last]:
+                    break
+                group = Group(plan, first, last)
+                if group.linked:
+                    self.groups[first, last] = group
+
+    def best(self) -> tuple[Group, ...]:
+        """Start from the best cut under some limit; then add groups one by one while each is worth it."""
+        cut: Cut = min(self.cuts(), key=self.cost, default=())
+        cut = cut if self.worth(cut, ()) else ()
+        while True:
+            free = [s for s in self.groups if all(s[1] < t[0] or t[1] < s[0] for t in cut)]
+            more = [(*cut, (first, last)) for first, last in free if last - first < SHORT]
+            best = min(more, key=self.cost, default=None)
+            if best is None or not self.worth(best, cut):
+                return tuple(self.groups[span] for span in sorted(cut))
+            cut = best
+
+    def cost(self, cut: Cut, *, final: bool = False) -> tuple[int, int]:
+        """Arena and stack in bytes, then steps in groups."""
+        groups = [self.groups[span] for span in sorted(cut)]
+        lengths = [last - first + 1 for first, last in cut]
+        stack = max((WINDOW + STATE * length for length in lengths), default=0)
+        return lay_out(self.plan, groups, self.where, final=final).arena + stack, sum(lengths)
+
+    def worth(self, cut: Cut, other: Cut) -> bool:
+        """Whether a cut saves enough against another one."""
+        before = self.cost(other, final=True)[0]
+        return cut != other and self.cost(cut, final=True)[0] <= before - before // WORTH
+
+    def cuts(self) -> Iterator[Cut]:
+        """For each limit of memory, the fewest steps in groups that keep to it by a lower bound."""
+        needs = {(i, i): self.need((), i) for i in range(self.count)}
+        needs |= {span: self.need((group,), span[0]) for span, group in self.groups.items()}
+        for limit in sorted(set(needs.values())):
+            cut = _fewest(self.count, {span for span, need in needs.items() if need <= limit})
+            if cut is not None:
+                yield tuple(span for span in cut if span[0] < span[1])
+
+    def need(self, groups: tuple[Group, ...], step: int) -> int:
+        """A lower bound of what lives while a step, or the group that begins with it, runs."""
+        buffers, _, time = buffers_of(self.plan, groups, self.where)
+        now = time[step]
+        live = [b for b in buffers if b.first <= now <= b.last]
+        total = sum(b.size for b in live)
+        sizes = {b.name: b.size for b in live if b.last == now}
+        for b in live:  # an output over an input that dies costs the lag, or what it is larger
+            if b.first == now:
+                gains = [
+                    (b.size + sizes[n] - max(b.size, behind + sizes[n]), n)
+                    for n, behind in b.over
+                    if n in sizes
+                ]
+                gain, name = max(gains, default=(0, ""))
+                if gain > 0:
+                    total -= gain
+                    del sizes[name]
+        return total
+
+
+def _fewest(count: int, allowed: set[Span]) -> Cut | None:
+    """Steps 0 to count - 1 cut into allowed spans, with the fewest steps in spans of several."""
+    best: list[tuple[int, Cut] | None] = [(0, ())]
+    for end in range(count):
+        options = []
+        for first, last in allowed:
+            before = best[first] if last == end else None
+            if before is not None:
+                fused = last - first + 1 if last > first else 0
+                options.append((before[0] + fused, (*before[1], (first, last))))
+        best.append(min(options, default=None))
+    found = best[count]
+    return None if found is None else found[1]

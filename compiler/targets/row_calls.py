@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the C of a group calls its kernels: per step, addresses of one row in the words of its tb_rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .overlap import WINDOWS
+from .rows import Group, reading, row_bytes
+
+
+@dataclass(frozen=True)
+class RowCall:
+    """Template names of one step of a group; `state` is its tb_rows, kept by additions alone.
+
+    at, size   what the step's own template sees: one row where it works row for row
+    first      where its first row reads each source; a window reads from above the map
+    advance    bytes by which that moves per row; top and down: the same for the window's row number
+    slide      buffer bytes of the target when it keeps fewer rows than it has, else 0
+    readers    (step of the group, source) whose addresses move when the target slides
+    origin     of a reorder: where its table stands
+    """
+
+    state: str
+    at: Mapping[str, str]
+    size: Mapping[str, int]
+    base: str
+    bytes: int
+    slide: int
+    window: bool
+    first: tuple[int, ...]
+    advance: tuple[int, ...]
+    top: int
+    down: int
+    readers: tuple[tuple[int, int], ...]
+    origin: str
+
+    @property
+    def start(self) -> str:
+        """Initial value of the step's tb_rows."""
+        first = (*self.first, 0)[:2]
+        return f"{{ 0, {self.top}, {{ {first[0]}, {first[1]} }} }}"
+
+
+def row_calls(group: Group, at: Mapping[str, str], window: Any) -> list[RowCall]:
+    """One per step of the group, in plan order; `window` gives a step's tb_window fields."""
+    plan = group.plan
+    found = []
+    for k, step in enumerate(group.steps):
+        state, size = f"rows[{k}]", row_bytes(plan, step.target)
+        windowed, reorder = step.kind in WINDOWS, step.kind == "reorder"
+        how = reading(step, 1)
+        assert how is not None
+        moved = size if step.view.get("axes") is None else 1  # positions per row in the table of a reorder
+        place = {
+            s: at[s] if windowed or reorder else f"({at[s]} + {state}.first[{i}])"
+            for i, s in enumerate(step.sources)
+        }
+        steps = [0 if reorder else how.stride * row_bytes(plan, source) for source in step.sources]
+        readers = [
+            (k2, i)
+            for k2, reader in enumerate(group.steps)
+            for i, source in enumerate(reader.sources)
+            if source == step.target
+        ]
+        found.append(
+            RowCall(
+                state=state,
+                at={**place, step.target: f"({at[step.target]} + {state}.place)"},
+                size={**plan.size, step.target: size},
+                base=at[step.target],
+                bytes=size,
+                slide=group.buffer_bytes(step.target) if group.slides(step.target) else 0,
+                window=windowed,
+                first=(window(step)["first"],) if windowed else tuple(0 for _ in step.sources),
+                advance=tuple(steps),
+                top=how.top if windowed else 0,
+                down=moved if reorder else how.stride,
+                readers=tuple(readers),
+                origin=f" + {state}.top" if reorder else "",
+            )
+        )
+    return found
