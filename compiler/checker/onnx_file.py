@@ -262,11 +262,43 @@ class Reader:
             self.alias[out] = fresh(f"{out}.map", self.values)
             self.seen[out] = Seen(f"{layer.name}.shape", out, shape)
         elif layer.op == "Take":
-            layer.fields["size"] = self.net.shapes[values[0]]
+            self._move(layer, values[0], out)
+            return
+        elif layer.op in {"Clip", *NAMES} and (before := self._permuted(values[0])) is not None:
+            inner = fresh(f"{out}.map", self.values)
+            layer.inputs, layer.output = before.inputs, inner
+            self._append(layer)
+            layer = Layer(f"{layer.name}.at", "Take", (inner,), out, dict(before.fields))
+            values = (inner,)
         else:
             values = tuple(self._placed(i) for i in live)
         layer.inputs, layer.output = values, self.alias[out]
         self._append(layer)
+
+    def _move(self, layer: Layer, source: str, out: str) -> None:
+        """Positions of positions; none of its own where they are in order."""
+        before, at = self._permuted(source), layer.fields["positions"]
+        if before is not None:
+            at, (source,) = np.append(before.fields["positions"], -1)[at], before.inputs
+        size = self.net.shapes[source]
+        if at.ravel().tolist() == list(range(int(np.prod(size)))):
+            self.alias[out] = source
+            if at.shape != size:
+                self.seen[out] = Seen(layer.name, out, at.shape)
+            return
+        layer.fields.update(positions=at, size=size)
+        layer.inputs, layer.output = (source,), out
+        self._append(layer)
+
+    def _permuted(self, value: str) -> Layer | None:
+        """The Take of every element once that makes a value which the file does not quantise."""
+        maker = next((x for x in self.net.layers if x.output == value and x.op == "Take"), None)
+        if maker is None or value in self.known:
+            return None
+        whole = sorted(maker.fields["positions"].ravel().tolist()) == list(
+            range(int(np.prod(maker.fields["size"])))
+        )
+        return maker if whole else None
 
     def _shape(self, tensor: str) -> Shape:
         seen = self.seen.get(tensor)

@@ -14,6 +14,7 @@ from .moves import cast, dropout, squeeze
 from .pools import global_max_pool, reduce_mean, uneven_pool
 from .qonnx import QONNX, QONNX_REMEDIES
 from .qoperator import QOPERATOR, QOPERATOR_REMEDIES
+from .rows import rows
 from .site import Expansion, Site
 from .takes import expand, gather, pad, slice_, split, tile
 from .transposed import conv_transpose
@@ -31,6 +32,7 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "Gather"): gather,
     ("", "GlobalAveragePool"): line,
     ("", "GlobalMaxPool"): global_max_pool,
+    ("", "MatMul"): rows,
     ("", "MaxPool"): uneven_pool,
     ("", "Mul"): elementwise,
     ("", "PRelu"): prelu,
