@@ -21,8 +21,10 @@ def _pool(p: Place) -> bool:
     kernel, mode = get("kernel_shape", ()), get("auto_pad", "NOTSET")
     strides, dilations, pads = get("strides", (1, 1)), get("dilations", (1, 1)), get("pads", (0, 0, 0, 0))
     ranks = [len(v) for v in (kernel, strides, dilations, pads, p.first())]
-    if ranks != [2, 2, 2, 4, 3] or min(*strides, *kernel) < 1 or (up and mode != "NOTSET"):
+    if ranks != [2, 2, 2, 4, 3] or (up and mode != "NOTSET"):
         return False
+    need(min(*strides, *kernel, *dilations) > 0 <= min(pads), f"{p.name}: window")
+    need(max(*kernel, *pads) <= 1 << 16, f"{p.name}: too large")
     if mode.startswith("SAME"):
         pads = same_pads(p.first()[1:], kernel, strides, dilations, upper=mode == "SAME_UPPER")
     pads = (0, 0, 0, 0) if mode == "VALID" else tuple(pads)

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from ...ops.base import Unsupported
+from ...ops.base import MAX_ELEMENTS, Unsupported
 from ...ops.window import same_pads
 from .lines import line
 from .moves import axes_of
@@ -47,14 +47,17 @@ def uneven_pool(site: Site) -> bool:
     kernel, pads = tuple(site.get("kernel_shape", ())), tuple(site.get("pads", (0, 0, 0, 0)))
     strides, dilations = (tuple(site.get(key, (1, 1))) for key in ("strides", "dilations"))
     size, mode = site.first[1:], site.get("auto_pad", "NOTSET")
-    plain = {len(size), len(kernel), len(strides), len(dilations), len(pads) // 2} == {2} and min(strides) > 0
-    if not plain or (ceil and mode != "NOTSET"):  # the op says what is wrong
-        return False
+    plain = {len(size), len(kernel), len(strides), len(dilations), len(pads) // 2} == {2}
+    if not plain or min(*strides, *kernel, *dilations) < 1 or (ceil and mode != "NOTSET"):
+        return False  # the op says what is wrong
     if mode.startswith("SAME"):
         pads = same_pads(size, kernel, strides, dilations, upper=mode == "SAME_UPPER")
     elif mode == "VALID":
         pads = (0, 0, 0, 0)
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    room = [n + a + b - s for n, a, b, s in zip(size, pads[:2], pads[2:], spans, strict=True)]
+    if min(*room, *pads) < 0 or (room[0] // strides[0] + 2) * (room[1] // strides[1] + 2) > MAX_ELEMENTS:
+        return False
     longer, counts = list(pads), []
     for axis, (n, k, s, d, span) in enumerate(zip(size, kernel, strides, dilations, spans, strict=True)):
         begin, end = pads[axis], pads[axis + 2]
