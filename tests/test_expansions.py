@@ -114,3 +114,17 @@ def test_a_separable_network_on_a_line_runs_as_one_on_a_map(tmp_path):
     assert (kinds.count("Conv"), sums, kinds.count("Requantise"), kinds.count("Reshape")) == (5, 8, 8, 2)
     steps = [step.kind for step in make_plan(build.graph).steps]
     assert steps.count("reorder") == 1, steps
+
+
+def test_a_matrix_per_row_moves_nothing_and_keeps_its_fusion(tmp_path):
+    """(rows, K) lies in memory as K channels of (rows, 1) pixels do: bias and Relu stay with the product."""
+    net = Net(1, 6, 5, opset=NEW)
+    h = net.put("Relu", net.put("Add", net.put("MatMul", "x", net.normal(5, 4)), net.normal(4)))
+    h = net.put("Add", net.put("MatMul", h, net.normal(4, 3)), net.normal(3))
+    path = net.save(tmp_path, net.put("Sigmoid", h))
+    build = compile_model(path, tmp_path / "build", Options(domain="-1,1", target="c"))
+
+    steps = [step.kind for step in make_plan(build.graph).steps]
+
+    assert steps == ["conv", "conv", "table"]
+    assert build.verify(["host"]).ok
