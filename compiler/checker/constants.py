@@ -35,7 +35,7 @@ def tensor_array(tensor: Any) -> Array:
 def input_kind(entry: Any) -> tuple[Any, tuple[int, ...]]:
     """Integer type of an input (None: real) and its shape without batch axis."""
     tensor, types = entry.type.tensor_type, onnx.TensorProto
-    kinds = {types.FLOAT: None, types.DOUBLE: None, types.FLOAT16: None}
+    kinds: dict[int, Any] = {types.FLOAT: None, types.DOUBLE: None, types.FLOAT16: None}
     kinds |= {types.INT8: np.int8, types.UINT8: np.uint8}
     need(tensor.elem_type in kinds, f"{entry.name}: type of the input")
     sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in tensor.shape.dim]
