@@ -32,7 +32,7 @@ def tensor_array(tensor: Any) -> Array:
 
 
 def moved(name: str, op: str, xs: list[Array], attributes: dict[str, Any]) -> Array:
-    """The result of a node whose inputs are constants; no arithmetic."""
+    """The result of a node whose inputs are constants; no arithmetic but square roots."""
     axes = attributes.get("axes", tuple(int(v) for v in xs[1].ravel()) if len(xs) > 1 else ())
     match op:
         case "Constant":
@@ -56,6 +56,10 @@ def moved(name: str, op: str, xs: list[Array], attributes: dict[str, Any]) -> Ar
         case "Reshape":
             need(not attributes.get("allowzero") and (xs[1] != 0).all(), f"{name}: a zero in a shape")
             return xs[0].reshape([int(n) for n in xs[1].ravel()])
+        case "Sqrt" | "Pow":
+            half = op == "Sqrt" or (xs[1].size == 1 and xs[1].ravel()[0] == 0.5)
+            need(half and all(x.dtype.kind == "f" for x in xs) and (xs[0] > 0).all(), f"{name}: a power")
+            return np.asarray(np.sqrt(xs[0].astype(np.float64)))  # IEEE: correctly rounded
         case _:
             need(op == "Identity", f"{name}: the checker computes no {op} of constants")
             return xs[0]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .constants import moved, tensor_array
 from .expand import EXPANSIONS, OWN, Place
 from .expand_qonnx import QONNX
-from .expand_quantised import QUANTISED
+from .expand_quantised import QUANTISED, of_sum
 from .files import MAX_ELEMENTS, Rejected, need
 from .functions import NAMES
 from .layers import Layer, Network, Shape, fresh, output_shape
@@ -57,6 +57,7 @@ class Reader:
         self.known: dict[str, Scaled] = {}
         self.marks: dict[str, Scaled] = {}  # integer tensor -> its quantisation
         self.kinds: dict[str, Any] = {}
+        self.sums: dict[str, float] = {}  # see expand_quantised.py
         self.moved: dict[str, str] = {}  # integer tensor -> the graph input that it only moves
         self.reads = Counter(
             [i for n in self.graph.node for i in n.input] + [e.name for e in self.graph.output]
@@ -77,6 +78,7 @@ class Reader:
                 twice = out in self.alias or out in self.constants
                 need(not (out and twice), f"{out}: computed twice")
             self._take(proto)
+        need(not self.sums.keys() & {*self.net.outputs}, "float.onnx: sums of integers as an output")
         self.alias |= {out: self._placed(out) for out in self.net.outputs if out in self.alias}
 
     def _input(self, entry: Any) -> Shape:
@@ -104,12 +106,15 @@ class Reader:
         live = [i for i in inputs if i in self.alias]
         key = (proto.domain.removeprefix("ai.onnx"), op)
         expansion = _ALL.get(key) if live or key[0] else None
+        if not own and any(i in self.sums for i in inputs):
+            expansion = of_sum
         if expansion is not None:
             shapes = {i: self._shape(i) for i in self.alias}
             outputs = list(proto.output)
             place = Place(
-                name, op, inputs, attributes, shapes, self.constants, self.values, outputs, self.opset
-            )
+                name, op, inputs, attributes, shapes, self.constants, self.values, outputs, self.opset,
+                self.marks, self.sums,
+            )  # fmt: skip
             if expansion(place):
                 for part in place.parts:
                     self._take(part, own=True)
@@ -243,9 +248,13 @@ class Reader:
         node.shapes = [self._shape(i) if i in self.alias else None for i in inputs]
         whole = [i for i in inputs if i in self.kinds]
         taken = node.op == f"{OWN}.Take" and (self.constants[inputs[1]] >= 0).all()  # no padding
-        need(not whole or taken or node.op in _CARRY, f"{node.name}: computes with integers")
+        alike = {(self.marks.get(i), np.dtype(self.kinds[i])) for i in whole}
+        joined = node.op == "Concat" and whole == inputs and len(alike) == 1 and whole[0] in self.marks
+        need(not whole or taken or joined or node.op in _CARRY, f"{node.name}: computes with integers")
         if whole:
             self._carry(whole[0], out)
+        if joined:
+            self.known[out] = self.marks[out]
         layer = parse(node)
         live = [i for i in inputs if i in self.alias]
         values = tuple(self.alias[i] for i in live)

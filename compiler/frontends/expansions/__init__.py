@@ -8,6 +8,7 @@ puts may be expanded again. To add one: one function in a file of its subject, o
 from __future__ import annotations
 
 from .elementwise import elementwise
+from .integer_sums import integer_sum, of_sum
 from .lines import line
 from .moves import dropout, squeeze
 from .pools import global_max_pool, reduce_mean
@@ -22,6 +23,7 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "AveragePool"): line,
     ("", "BatchNormalization"): line,
     ("", "Conv"): line,
+    ("", "ConvInteger"): integer_sum,
     ("", "ConvTranspose"): conv_transpose,
     ("", "Div"): elementwise,
     ("", "Dropout"): dropout,
@@ -29,6 +31,7 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "Gather"): gather,
     ("", "GlobalAveragePool"): line,
     ("", "GlobalMaxPool"): global_max_pool,
+    ("", "MatMulInteger"): integer_sum,
     ("", "MaxPool"): line,
     ("", "Mul"): elementwise,
     ("", "Pad"): pad,
@@ -44,4 +47,4 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
 }
 REMEDIES = QOPERATOR_REMEDIES | QONNX_REMEDIES  # ops that have no such form
 
-__all__ = ["EXPANSIONS", "REMEDIES", "Site"]
+__all__ = ["EXPANSIONS", "REMEDIES", "Site", "of_sum"]
