@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Layers of int8 weights that were ordered for cores with the DSP extension (Cortex-M4, M7, M33), in two forms:
+ * plain C for every core, and with two products per instruction. Both read the same weights.
+ *
+ * Pairs: filters a and b side by side, tap by tap, so that a half word is 256 b + (a + 128). From a sum over whole
+ * half words and one over their low bytes follow A and B: one UXTB16 unpacks four weights. The compiler makes
+ * sure that 256 B fits 32 bits, and fills up filters to an even number and taps to four by zeros.
+ */
+#ifndef TB_INT8_H
+#define TB_INT8_H
+
+#ifndef TB_DSP
+
+static inline void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *weights,
+                                   const int32_t *bias, const tb_scaling *r)
+{
+  int32_t y0 = w->top, line = w->first;
+  for (int32_t oy = 0; oy < w->out_height; oy++) {
+    int32_t x0 = w->left, corner = line;
+    for (int32_t ox = 0; ox < w->out_width; ox++) {
+      const uint8_t *row = weights;
+      for (int32_t o = 0; o < w->outputs; o += 2) {
+        const uint8_t *weight = row;
+        int32_t a = bias[o], b = bias[o + 1], y = y0, tap_row = corner;
+        for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+          int32_t x = x0, tap = tap_row;
+          for (int32_t kx = 0; kx < w->kernel_width; kx++) {
+            const int inside = (y >= 0) && (y < w->height) && (x >= 0) && (x < w->width);
+            for (int32_t c = 0; c < w->depth; c++) {
+              const int32_t value = inside ? in[tap + c] : w->pad;
+              a += (weight[0] - 128) * value;
+              b += ((weight[1] ^ 128) - 128) * value;
+              weight += 2;
+            }
+            x += w->dilation_width;
+            tap += w->dilation_column;
+          }
+          y += w->dilation_height;
+          tap_row += w->dilation_row;
+        }
+        *out++ = tb_requantise(a, r, o);
+        if (o + 1 < w->outputs) {
+          *out++ = tb_requantise(b, r, o + 1);
+        }
+        row += w->row_bytes;
+      }
+      x0 += w->stride_width;
+      corner += w->stride_column;
+    }
+    y0 += w->stride_height;
+    line += w->stride_row;
+  }
+}
+
+#else
+
+/* Out of line: layers with ties, and wider or narrower shifts. */
+static __attribute__((noinline, unused)) int8_t tb_scale_any(int32_t acc, const tb_scaling *r, int32_t channel)
+{
+  return tb_requantise(acc, r, channel);
+}
+
+/* When r->direct: the rounding bit is the last one that the shift drops, since no sum is a tie. */
+static inline int32_t tb_scale(int32_t acc, int32_t multiplier, int32_t shift, const tb_scaling *r)
+{
+  int32_t q;
+  __asm__("smmul %0, %1, %2\n\t"
+          "asrs %0, %0, %3\n\t"
+          "adc %0, %0, %4\n\t"
+          "ssat %0, #8, %0"
+          : "=&r"(q) : "r"(acc), "r"(multiplier), "r"(shift), "r"(r->zero) : "cc");
+  return q;
+}
+
+static inline int32_t tb_narrow(int32_t q, const tb_scaling *r)
+{
+  q = (q < r->lo) ? r->lo : q;
+  return (q > r->hi) ? r->hi : q;
+}
+
+/* One channel at `count` positions, 1 or 2, `next` elements apart. */
+static inline void tb_finish(int8_t *out, int32_t next, int32_t count, int32_t acc0, int32_t acc1,
+                             const tb_scaling *r, int32_t channel)
+{
+  if (r->direct) {
+    const int32_t at = r->step * channel;
+    const int32_t multiplier = r->multiplier[at], shift = r->shift[at] - 32;
+    int32_t q0 = tb_scale(acc0, multiplier, shift, r);
+    int32_t q1 = (count > 1) ? tb_scale(acc1, multiplier, shift, r) : 0;
+    if ((r->lo > -128) || (r->hi < 127)) {
+      q0 = tb_narrow(q0, r);
+      q1 = tb_narrow(q1, r);
+    }
+    out[channel] = (int8_t)q0;
+    if (count > 1) {
+      out[channel + next] = (int8_t)q1;
+    }
+  } else {
+    out[channel] = tb_scale_any(acc0, r, channel);
+    if (count > 1) {
+      out[channel + next] = tb_scale_any(acc1, r, channel);
+    }
+  }
+}
+
+#ifdef TB_COLUMNS
+/* The window of one output position as 16-bit numbers, or of two, by turns: a word of each. */
+static int16_t tb_columns[TB_COLUMNS] __attribute__((aligned(4)));
+
+/* `count` activations as number `k` and on of one position; `gap` half words lie from a word to its next. */
+static inline void tb_widen(int16_t *to, int32_t k, int32_t gap, const int8_t *from, int32_t count)
+{
+  int16_t *word = to + (k >> 1) * gap;
+  if ((k & 1) && (count > 0)) {
+    word[1] = *from++;
+    word += gap;
+    count--;
+  }
+  for (; count >= 4; count -= 4) {
+    __asm__ volatile("ldr r4, [%1], #4\n\t"
+                     "sxtb16 r5, r4\n\t"
+                     "sxtb16 r4, r4, ror #8\n\t"
+                     "pkhbt r6, r5, r4, lsl #16\n\t"
+                     "pkhtb r4, r4, r5, asr #16\n\t"
+                     "str r6, [%0]\n\t"
+                     "str r4, [%0, %2, lsl #1]"
+                     : "+r"(word), "+r"(from) : "r"(gap) : "r4", "r5", "r6", "memory");
+    word += 2 * gap;
+  }
+  for (; count > 0; count -= 2) {
+    word[0] = *from++;
+    if (count > 1) {
+      word[1] = *from++;
+    }
+    word += gap;
+  }
+}
+
+/* The same for a tap outside the map. */
+static inline void tb_widen_pad(int16_t *to, int32_t k, int32_t gap, int8_t pad, int32_t count)
+{
+  for (; count > 0; count--) {
+    to[(k >> 1) * gap + (k & 1)] = pad;
+    k++;
+  }
+}
+
+/* Reads the whole window of one output position before any of its outputs is written. */
+static inline void tb_window_of(int16_t *to, int32_t gap, const int8_t *in, const tb_window *w, int32_t y,
+                                int32_t x0, int32_t corner)
+{
+  const int32_t line = w->kernel_width * w->depth;
+  const int32_t last = x0 + (w->kernel_width - 1) * w->dilation_width;
+  const int whole = (x0 >= 0) && (last < w->width) && (w->dilation_width == 1);
+  int32_t k = 0;
+  for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+    const int row = (y >= 0) && (y < w->height);
+    if (!row) {
+      tb_widen_pad(to, k, gap, w->pad, line);
+    } else if (whole) {
+      tb_widen(to, k, gap, in + corner, line);
+    } else {
+      int32_t x = x0, tap = corner, at = k;
+      for (int32_t kx = 0; kx < w->kernel_width; kx++) {
+        if ((x >= 0) && (x < w->width)) {
+          tb_widen(to, at, gap, in + tap, w->depth);
+        } else {
+          tb_widen_pad(to, at, gap, w->pad, w->depth);
+        }
+        at += w->depth;
+        x += w->dilation_width;
+        tap += w->dilation_column;
+      }
+    }
+    k += line;
+    y += w->dilation_height;
+    corner += w->dilation_row;
+  }
+}
+
+/* Four taps: s = 256 B + A and a = A, less what they started from, of two positions. r7 is left to compilers that keep a frame in it. */
+#define TB_TWO_POSITIONS                                                                             \
+  "ldm %[w]!, {r4, r5}\n\t"                                                                          \
+  "ldm %[x]!, {r6, r8, r9, r10}\n\t"                                                                 \
+  "smlad %[s0], r4, r6, %[s0]\n\t"                                                                   \
+  "smlad %[s1], r4, r8, %[s1]\n\t"                                                                   \
+  "uxtb16 r4, r4\n\t"                                                                                \
+  "smlad %[s0], r5, r9, %[s0]\n\t"                                                                   \
+  "smlad %[s1], r5, r10, %[s1]\n\t"                                                                  \
+  "uxtb16 r5, r5\n\t"                                                                                \
+  "smlad %[a0], r4, r6, %[a0]\n\t"                                                                   \
+  "smlad %[a1], r4, r8, %[a1]\n\t"                                                                   \
+  "smlad %[a0], r5, r9, %[a0]\n\t"                                                                   \
+  "smlad %[a1], r5, r10, %[a1]\n\t"
+
+#define TB_ONE_POSITION                                                                              \
+  "ldm %[w]!, {r4, r5}\n\t"                                                                          \
+  "ldm %[x]!, {r6, r8}\n\t"                                                                          \
+  "smlad %[s0], r4, r6, %[s0]\n\t"                                                                   \
+  "uxtb16 r4, r4\n\t"                                                                                \
+  "smlad %[s0], r5, r8, %[s0]\n\t"                                                                   \
+  "uxtb16 r5, r5\n\t"                                                                                \
+  "smlad %[a0], r4, r6, %[a0]\n\t"                                                                   \
+  "smlad %[a0], r5, r8, %[a0]\n\t"
+
+/* -128 X, X the sum of a position's activations: what the 128 in the weights adds to both sums. */
+static inline int32_t tb_less_one(int32_t taps)
+{
+  const int16_t *x = tb_columns;
+  int32_t s0 = 0;
+  for (int32_t n = taps; n > 0; n -= 4) {
+    __asm__ volatile("ldm %[x]!, {r4, r5}\n\t"
+                     "smlad %[s0], r4, %[one], %[s0]\n\t"
+                     "smlad %[s0], r5, %[one], %[s0]"
+                     : [x] "+r"(x), [s0] "+r"(s0) : [one] "r"(0x00010001) : "r4", "r5", "memory");
+  }
+  return -128 * s0;
+}
+
+static inline void tb_less_two(int32_t taps, int32_t *less0, int32_t *less1)
+{
+  const int16_t *x = tb_columns;
+  int32_t s0 = 0, s1 = 0;
+  for (int32_t n = taps; n > 0; n -= 4) {
+    __asm__ volatile("ldm %[x]!, {r4, r5, r6, r8}\n\t"
+                     "smlad %[s0], r4, %[one], %[s0]\n\t"
+                     "smlad %[s1], r5, %[one], %[s1]\n\t"
+                     "smlad %[s0], r6, %[one], %[s0]\n\t"
+                     "smlad %[s1], r8, %[one], %[s1]"
+                     : [x] "+r"(x), [s0] "+r"(s0), [s1] "+r"(s1)
+                     : [one] "r"(0x00010001) : "r4", "r5", "r6", "r8", "memory");
+  }
+  *less0 = -128 * s0;
+  *less1 = -128 * s1;
+}
+
+/* All filters at the one or two positions in tb_columns. */
+static inline void tb_one_position(int8_t *out, const tb_window *w, const uint8_t *weights,
+                                   const int32_t *bias, const tb_scaling *r)
+{
+  const int32_t less = tb_less_one(w->row_bytes >> 1);
+  const int32_t many = w->row_bytes >> 5, few = (w->row_bytes >> 3) & 3;
+  for (int32_t o = 0; o < w->outputs; o += 2) {
+    const int16_t *x = tb_columns;
+    int32_t s0 = less, a0 = less;
+    for (int32_t n = many; n > 0; n--) {
+      __asm__ volatile(TB_ONE_POSITION TB_ONE_POSITION TB_ONE_POSITION TB_ONE_POSITION
+                       : [w] "+r"(weights), [x] "+r"(x), [s0] "+r"(s0), [a0] "+r"(a0)
+                       : : "r4", "r5", "r6", "r8", "memory");
+    }
+    for (int32_t n = few; n > 0; n--) {
+      __asm__ volatile(TB_ONE_POSITION : [w] "+r"(weights), [x] "+r"(x), [s0] "+r"(s0), [a0] "+r"(a0)
+                       : : "r4", "r5", "r6", "r8", "memory");
+    }
+    tb_finish(out, 0, 1, bias[o] + a0, 0, r, o);
+    if (o + 1 < w->outputs) {
+      tb_finish(out, 0, 1, bias[o + 1] + ((s0 - a0) >> 8), 0, r, o + 1);
+    }
+  }
+}
+
+static inline void tb_two_positions(int8_t *out, const tb_window *w, const uint8_t *weights,
+                                    const int32_t *bias, const tb_scaling *r)
+{
+  int32_t less0, less1;
+  tb_less_two(w->row_bytes >> 1, &less0, &less1);
+  const int32_t many = w->row_bytes >> 5, few = (w->row_bytes >> 3) & 3;
+  for (int32_t o = 0; o < w->outputs; o += 2) {
+    const int16_t *x = tb_columns;
+    int32_t s0 = less0, a0 = less0, s1 = less1, a1 = less1;
+    for (int32_t n = many; n > 0; n--) {
+      __asm__ volatile(TB_TWO_POSITIONS TB_TWO_POSITIONS TB_TWO_POSITIONS TB_TWO_POSITIONS
+                       : [w] "+r"(weights), [x] "+r"(x), [s0] "+r"(s0), [a0] "+r"(a0), [s1] "+r"(s1),
+                         [a1] "+r"(a1)
+                       : : "r4", "r5", "r6", "r8", "r9", "r10", "memory");
+    }
+    for (int32_t n = few; n > 0; n--) {
+      __asm__ volatile(TB_TWO_POSITIONS
+                       : [w] "+r"(weights), [x] "+r"(x), [s0] "+r"(s0), [a0] "+r"(a0), [s1] "+r"(s1),
+                         [a1] "+r"(a1)
+                       : : "r4", "r5", "r6", "r8", "r9", "r10", "memory");
+    }
+    tb_finish(out, w->outputs, 2, bias[o] + a0, bias[o] + a1, r, o);
+    if (o + 1 < w->outputs) {
+      const int32_t b = bias[o + 1];
+      tb_finish(out, w->outputs, 2, b + ((s0 - a0) >> 8), b + ((s1 - a1) >> 8), r, o + 1);
+    }
+  }
+}
+
+static inline void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *weights,
+                                   const int32_t *bias, const tb_scaling *r)
+{
+  int32_t y0 = w->top, line = w->first, waiting = 0, left = w->out_height * w->out_width;
+  for (int32_t oy = 0; oy < w->out_height; oy++) {
+    int32_t x0 = w->left, corner = line;
+    for (int32_t ox = 0; ox < w->out_width; ox++) {
+      left--;
+      if (waiting) {
+        tb_window_of(tb_columns + 2, 4, in, w, y0, x0, corner);
+        tb_two_positions(out, w, weights, bias, r);
+        out += 2 * w->outputs;
+        waiting = 0;
+      } else if (left > 0) {
+        tb_window_of(tb_columns, 4, in, w, y0, x0, corner);
+        waiting = 1;
+      } else {
+        tb_window_of(tb_columns, 2, in, w, y0, x0, corner);
+        tb_one_position(out, w, weights, bias, r);
+      }
+      x0 += w->stride_width;
+      corner += w->stride_column;
+    }
+    y0 += w->stride_height;
+    line += w->stride_row;
+  }
+}
+#endif
+
+#endif
+
+#endif
