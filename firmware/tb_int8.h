@@ -54,59 +54,64 @@ static inline void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_windo
 
 #else
 
-/* Out of line: layers with ties, and wider or narrower shifts. */
-static __attribute__((noinline, unused)) int8_t tb_scale_any(int32_t acc, const tb_scaling *r, int32_t channel)
-{
-  return tb_requantise(acc, r, channel);
-}
+#define TB_BLOCK 16                      /* channels whose sums wait for tb_finish */
 
 /* When r->direct: the rounding bit is the last one that the shift drops, since no sum is a tie. */
-static inline int32_t tb_scale(int32_t acc, int32_t multiplier, int32_t shift, const tb_scaling *r)
+static inline int8_t tb_scale(int32_t acc, int32_t multiplier, int32_t shift, int32_t zero)
 {
   int32_t q;
   __asm__("smmul %0, %1, %2\n\t"
           "asrs %0, %0, %3\n\t"
           "adc %0, %0, %4\n\t"
           "ssat %0, #8, %0"
-          : "=&r"(q) : "r"(acc), "r"(multiplier), "r"(shift), "r"(r->zero) : "cc");
-  return q;
+          : "=&r"(q) : "r"(acc), "r"(multiplier), "r"(shift), "r"(zero) : "cc");
+  return (int8_t)q;
 }
 
-static inline int32_t tb_narrow(int32_t q, const tb_scaling *r)
+/* `count` channels from `channel` on, at one position or two (`second` not NULL, sums of both by turns). */
+static __attribute__((noinline, unused)) void tb_finish(const int32_t *acc, int8_t *out, int8_t *second,
+                                                        const int32_t *bias, const tb_scaling *r,
+                                                        int32_t channel, int32_t count)
 {
-  q = (q < r->lo) ? r->lo : q;
-  return (q > r->hi) ? r->hi : q;
-}
-
-/* One channel at `count` positions, 1 or 2, `next` elements apart. */
-static inline void tb_finish(int8_t *out, int32_t next, int32_t count, int32_t acc0, int32_t acc1,
-                             const tb_scaling *r, int32_t channel)
-{
-  if (r->direct) {
-    const int32_t at = r->step * channel;
-    const int32_t multiplier = r->multiplier[at], shift = r->shift[at] - 32;
-    int32_t q0 = tb_scale(acc0, multiplier, shift, r);
-    int32_t q1 = (count > 1) ? tb_scale(acc1, multiplier, shift, r) : 0;
-    if ((r->lo > -128) || (r->hi < 127)) {
-      q0 = tb_narrow(q0, r);
-      q1 = tb_narrow(q1, r);
+  if (!r->direct) {
+    for (int32_t i = 0; i < count; i++) {
+      out[i] = tb_requantise(bias[i] + *acc++, r, channel + i);
+      if (second) {
+        second[i] = tb_requantise(bias[i] + *acc++, r, channel + i);
+      }
     }
-    out[channel] = (int8_t)q0;
-    if (count > 1) {
-      out[channel + next] = (int8_t)q1;
+    return;
+  }
+  const int32_t step = r->step, zero = r->zero;
+  const int32_t *multiplier = r->multiplier + step * channel;
+  const uint8_t *shift = r->shift + step * channel;
+  if (second) {
+    for (int32_t i = 0; i < count; i++) {
+      const int32_t b = *bias++, m = *multiplier, s = *shift - 32;
+      out[i] = tb_scale(b + acc[0], m, s, zero);
+      second[i] = tb_scale(b + acc[1], m, s, zero);
+      acc += 2;
+      multiplier += step;
+      shift += step;
     }
   } else {
-    out[channel] = tb_scale_any(acc0, r, channel);
-    if (count > 1) {
-      out[channel + next] = tb_scale_any(acc1, r, channel);
+    for (int32_t i = 0; i < count; i++) {
+      out[i] = tb_scale(*bias++ + *acc++, *multiplier, *shift - 32, zero);
+      multiplier += step;
+      shift += step;
+    }
+  }
+  if ((r->lo > -128) || (r->hi < 127)) {
+    for (int8_t *row = out; row; row = (row == out) ? second : NULL) {
+      for (int32_t i = 0; i < count; i++) {
+        row[i] = (int8_t)((row[i] < r->lo) ? r->lo : row[i]);
+        row[i] = (int8_t)((row[i] > r->hi) ? r->hi : row[i]);
+      }
     }
   }
 }
 
 #ifdef TB_COLUMNS
-/* The window of one output position as 16-bit numbers, or of two, by turns: a word of each. */
-static int16_t tb_columns[TB_COLUMNS] __attribute__((aligned(4)));
-
 /* `count` activations as number `k` and on of one position; `gap` half words lie from a word to its next. */
 static inline void tb_widen(int16_t *to, int32_t k, int32_t gap, const int8_t *from, int32_t count)
 {
@@ -204,9 +209,8 @@ static inline void tb_window_of(int16_t *to, int32_t gap, const int8_t *in, cons
   "smlad %[a0], r5, r8, %[a0]\n\t"
 
 /* -128 X, X the sum of a position's activations: what the 128 in the weights adds to both sums. */
-static inline int32_t tb_less_one(int32_t taps)
+static inline int32_t tb_less_one(const int16_t *x, int32_t taps)
 {
-  const int16_t *x = tb_columns;
   int32_t s0 = 0;
   for (int32_t n = taps; n > 0; n -= 4) {
     __asm__ volatile("ldm %[x]!, {r4, r5}\n\t"
@@ -217,9 +221,8 @@ static inline int32_t tb_less_one(int32_t taps)
   return -128 * s0;
 }
 
-static inline void tb_less_two(int32_t taps, int32_t *less0, int32_t *less1)
+static inline void tb_less_two(const int16_t *x, int32_t taps, int32_t *less0, int32_t *less1)
 {
-  const int16_t *x = tb_columns;
   int32_t s0 = 0, s1 = 0;
   for (int32_t n = taps; n > 0; n -= 4) {
     __asm__ volatile("ldm %[x]!, {r4, r5, r6, r8}\n\t"
@@ -234,14 +237,15 @@ static inline void tb_less_two(int32_t taps, int32_t *less0, int32_t *less1)
   *less1 = -128 * s1;
 }
 
-/* All filters at the one or two positions in tb_columns. */
-static inline void tb_one_position(int8_t *out, const tb_window *w, const uint8_t *weights,
-                                   const int32_t *bias, const tb_scaling *r)
+/* All filters at the one or two positions in `columns`. */
+static inline void tb_one_position(const int16_t *columns, int8_t *out, const tb_window *w,
+                                   const uint8_t *weights, const int32_t *bias, const tb_scaling *r)
 {
-  const int32_t less = tb_less_one(w->row_bytes >> 1);
+  int32_t block[TB_BLOCK], *sums = block, done = 0;
+  const int32_t less = tb_less_one(columns, w->row_bytes >> 1);
   const int32_t many = w->row_bytes >> 5, few = (w->row_bytes >> 3) & 3;
   for (int32_t o = 0; o < w->outputs; o += 2) {
-    const int16_t *x = tb_columns;
+    const int16_t *x = columns;
     int32_t s0 = less, a0 = less;
     for (int32_t n = many; n > 0; n--) {
       __asm__ volatile(TB_ONE_POSITION TB_ONE_POSITION TB_ONE_POSITION TB_ONE_POSITION
@@ -252,21 +256,26 @@ static inline void tb_one_position(int8_t *out, const tb_window *w, const uint8_
       __asm__ volatile(TB_ONE_POSITION : [w] "+r"(weights), [x] "+r"(x), [s0] "+r"(s0), [a0] "+r"(a0)
                        : : "r4", "r5", "r6", "r8", "memory");
     }
-    tb_finish(out, 0, 1, bias[o] + a0, 0, r, o);
-    if (o + 1 < w->outputs) {
-      tb_finish(out, 0, 1, bias[o + 1] + ((s0 - a0) >> 8), 0, r, o + 1);
+    sums[0] = a0;
+    sums[1] = (s0 - a0) >> 8;
+    sums += 2;
+    if ((sums == block + TB_BLOCK) || (o + 2 >= w->outputs)) {
+      const int32_t count = (o + 2 < w->outputs) ? o + 2 : w->outputs;
+      tb_finish(block, out + done, NULL, bias + done, r, done, count - done);
+      done = count;
+      sums = block;
     }
   }
 }
 
-static inline void tb_two_positions(int8_t *out, const tb_window *w, const uint8_t *weights,
-                                    const int32_t *bias, const tb_scaling *r)
+static inline void tb_two_positions(const int16_t *columns, int8_t *out, const tb_window *w,
+                                    const uint8_t *weights, const int32_t *bias, const tb_scaling *r)
 {
-  int32_t less0, less1;
-  tb_less_two(w->row_bytes >> 1, &less0, &less1);
+  int32_t block[2 * TB_BLOCK], *sums = block, done = 0, less0, less1;
+  tb_less_two(columns, w->row_bytes >> 1, &less0, &less1);
   const int32_t many = w->row_bytes >> 5, few = (w->row_bytes >> 3) & 3;
   for (int32_t o = 0; o < w->outputs; o += 2) {
-    const int16_t *x = tb_columns;
+    const int16_t *x = columns;
     int32_t s0 = less0, a0 = less0, s1 = less1, a1 = less1;
     for (int32_t n = many; n > 0; n--) {
       __asm__ volatile(TB_TWO_POSITIONS TB_TWO_POSITIONS TB_TWO_POSITIONS TB_TWO_POSITIONS
@@ -280,10 +289,16 @@ static inline void tb_two_positions(int8_t *out, const tb_window *w, const uint8
                          [a1] "+r"(a1)
                        : : "r4", "r5", "r6", "r8", "r9", "r10", "memory");
     }
-    tb_finish(out, w->outputs, 2, bias[o] + a0, bias[o] + a1, r, o);
-    if (o + 1 < w->outputs) {
-      const int32_t b = bias[o + 1];
-      tb_finish(out, w->outputs, 2, b + ((s0 - a0) >> 8), b + ((s1 - a1) >> 8), r, o + 1);
+    sums[0] = a0;
+    sums[1] = a1;
+    sums[2] = (s0 - a0) >> 8;
+    sums[3] = (s1 - a1) >> 8;
+    sums += 4;
+    if ((sums == block + 2 * TB_BLOCK) || (o + 2 >= w->outputs)) {
+      const int32_t count = (o + 2 < w->outputs) ? o + 2 : w->outputs;
+      tb_finish(block, out + done, out + w->outputs + done, bias + done, r, done, count - done);
+      done = count;
+      sums = block;
     }
   }
 }
@@ -291,22 +306,24 @@ static inline void tb_two_positions(int8_t *out, const tb_window *w, const uint8
 static inline void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *weights,
                                    const int32_t *bias, const tb_scaling *r)
 {
+  /* The window of one position as 16-bit numbers, or of two, by turns: a word of each. */
+  int16_t columns[TB_COLUMNS] __attribute__((aligned(4)));
   int32_t y0 = w->top, line = w->first, waiting = 0, left = w->out_height * w->out_width;
   for (int32_t oy = 0; oy < w->out_height; oy++) {
     int32_t x0 = w->left, corner = line;
     for (int32_t ox = 0; ox < w->out_width; ox++) {
       left--;
       if (waiting) {
-        tb_window_of(tb_columns + 2, 4, in, w, y0, x0, corner);
-        tb_two_positions(out, w, weights, bias, r);
+        tb_window_of(columns + 2, 4, in, w, y0, x0, corner);
+        tb_two_positions(columns, out, w, weights, bias, r);
         out += 2 * w->outputs;
         waiting = 0;
       } else if (left > 0) {
-        tb_window_of(tb_columns, 4, in, w, y0, x0, corner);
+        tb_window_of(columns, 4, in, w, y0, x0, corner);
         waiting = 1;
       } else {
-        tb_window_of(tb_columns, 2, in, w, y0, x0, corner);
-        tb_one_position(out, w, weights, bias, r);
+        tb_window_of(columns, 2, in, w, y0, x0, corner);
+        tb_one_position(columns, out, w, weights, bias, r);
       }
       x0 += w->stride_width;
       corner += w->stride_column;

@@ -89,7 +89,9 @@ def network(seed, weights):
         nodes.append(Node(f"n{i}", op, (f"x{i}",), f"s{i}", code="int8"))
         nodes.append(Node(f"r{i}", requantise(rng, reach, seed + i), (f"s{i}",), f"y{i}"))
     count = range(len(ops))
-    return Graph("kernels", tuple(f"x{i}" for i in count), tuple(f"y{i}" for i in count), tuple(nodes), values)
+    return Graph(
+        "kernels", tuple(f"x{i}" for i in count), tuple(f"y{i}" for i in count), tuple(nodes), values
+    )
 
 
 def vectors(graph, seed):
@@ -130,7 +132,9 @@ def test_the_kernels_that_are_tested():
         graph = network(seed, weights)
         kernels |= {pack(step).kernel for step in make_plan(graph).steps if "stored" in step.view}
         text = generate_c(graph)["kernels.c"]
-        direct |= {line.split(", ")[-1] for line in text.splitlines() if line.endswith(" };") and "shift" in line}
+        direct |= {
+            line.split(", ")[-1] for line in text.splitlines() if line.endswith(" };") and "shift" in line
+        }
     assert kernels == {"int8", "pairs"}
     assert {"0 };", "1 };"} <= direct
 
@@ -140,7 +144,7 @@ PLANTS = {
     "the low filter keeps its 128": ("*less1 = -128 * s1;", "*less1 = 0 * s1;"),
     "the high filter is signed by the low one": ("((s1 - a1) >> 8)", "(s1 >> 8)"),
     "no rounding": ('"adc %0, %0, %4', '"add %0, %0, %4'),
-    "no lower bound": ("q = (q < r->lo) ? r->lo : q;", ""),
+    "no lower bound": ("(row[i] < r->lo) ? r->lo : row[i]", "row[i]"),
     "padding reads zero": ("w->pad, w->depth);", "0, w->depth);"),
     "a line outside reads zero": ("w->pad, line);", "0, line);"),
     "an odd window loses its last": ("if (count > 1) {\n      word[1]", "if (count > 9) {\n      word[1]"),
