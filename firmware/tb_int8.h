@@ -5,6 +5,7 @@
  * Pairs: filters a and b side by side, tap by tap, so that a half word is 256 b + (a + 128). From a sum over whole
  * half words and one over their low bytes follow A and B: one UXTB16 unpacks four weights. The compiler makes
  * sure that 256 B fits 32 bits, and fills up filters to an even number and taps to four by zeros.
+ * Depthwise: four channels side by side, tap by tap.
  */
 #ifndef TB_INT8_H
 #define TB_INT8_H
@@ -43,6 +44,40 @@ static inline void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_windo
           *out++ = tb_requantise(b, r, o + 1);
         }
         row += w->row_bytes;
+      }
+      x0 += w->stride_width;
+      corner += w->stride_column;
+    }
+    y0 += w->stride_height;
+    line += w->stride_row;
+  }
+}
+
+static inline void tb_affine_depthwise(const int8_t *in, int8_t *out, const tb_window *w,
+                                       const uint8_t *weights, const int32_t *bias, const tb_scaling *r)
+{
+  int32_t y0 = w->top, line = w->first;
+  for (int32_t oy = 0; oy < w->out_height; oy++) {
+    int32_t x0 = w->left, corner = line;
+    for (int32_t ox = 0; ox < w->out_width; ox++) {
+      const uint8_t *row = weights;
+      for (int32_t channel = 0; channel < w->groups; channel++) {
+        const uint8_t *weight = row + (channel & 3);
+        int32_t acc = bias[channel], y = y0, tap_row = corner + channel;
+        for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+          int32_t x = x0, tap = tap_row;
+          for (int32_t kx = 0; kx < w->kernel_width; kx++) {
+            const int inside = (y >= 0) && (y < w->height) && (x >= 0) && (x < w->width);
+            acc += ((*weight ^ 128) - 128) * (inside ? in[tap] : w->pad);
+            weight += 4;
+            x += w->dilation_width;
+            tap += w->dilation_column;
+          }
+          y += w->dilation_height;
+          tap_row += w->dilation_row;
+        }
+        *out++ = tb_requantise(acc, r, channel);
+        row += ((channel & 3) == 3) ? w->row_bytes : 0;
       }
       x0 += w->stride_width;
       corner += w->stride_column;
@@ -325,6 +360,99 @@ static inline void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_windo
         tb_window_of(columns, 2, in, w, y0, x0, corner);
         tb_one_position(columns, out, w, weights, bias, r);
       }
+      x0 += w->stride_width;
+      corner += w->stride_column;
+    }
+    y0 += w->stride_height;
+    line += w->stride_row;
+  }
+}
+#endif
+
+#ifdef TB_TAPS
+#define TB_TAP(x, w)                                                                                 \
+  "sxtb16 r9, " x "\n\t"                                                                             \
+  "sxtb16 r10, " w "\n\t"                                                                            \
+  "sxtb16 " x ", " x ", ror #8\n\t"                                                                  \
+  "sxtb16 " w ", " w ", ror #8\n\t"                                                                  \
+  "smlabb %[a], r9, r10, %[a]\n\t"                                                                   \
+  "smlatt %[c], r9, r10, %[c]\n\t"                                                                   \
+  "smlabb %[b], " x ", " w ", %[b]\n\t"                                                              \
+  "smlatt %[d], " x ", " w ", %[d]\n\t"
+
+#define TB_TWO_TAPS                                                                                  \
+  "ldm %[taps]!, {r4, r5}\n\t"                                                                       \
+  "ldm %[w]!, {r6, r8}\n\t"                                                                          \
+  "ldr r4, [r4, %[at]]\n\t"                                                                          \
+  "ldr r5, [r5, %[at]]\n\t" TB_TAP("r4", "r6") TB_TAP("r5", "r8")
+
+#define TB_ONE_TAP                                                                                   \
+  "ldr r4, [%[taps]], #4\n\t"                                                                        \
+  "ldr r6, [%[w]], #4\n\t"                                                                           \
+  "ldr r4, [r4, %[at]]\n\t" TB_TAP("r4", "r6")
+
+#define TB_FOUR_CHANNELS(code)                                                                       \
+  __asm__ volatile(code                                                                              \
+                   : [taps] "+r"(tap), [w] "+r"(weights), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c),     \
+                     [d] "+r"(d)                                                                     \
+                   : [at] "r"(at) : "r4", "r5", "r6", "r8", "r9", "r10", "memory")
+
+/* All channels at one position, whose window is at `taps`. */
+static inline void tb_depthwise_at(const int8_t *const *taps, int32_t count, int8_t *out, const tb_window *w,
+                                   const uint8_t *weights, const int32_t *bias, const tb_scaling *r)
+{
+  int32_t block[TB_BLOCK], *sums = block, done = 0;
+  for (int32_t at = 0; at < w->groups; at += 4) {
+    const int8_t *const *tap = taps;
+    int32_t a = 0, b = 0, c = 0, d = 0;
+    for (int32_t n = count >> 2; n > 0; n--) {
+      TB_FOUR_CHANNELS(TB_TWO_TAPS TB_TWO_TAPS);
+    }
+    if (count & 2) {
+      TB_FOUR_CHANNELS(TB_TWO_TAPS);
+    }
+    if (count & 1) {
+      TB_FOUR_CHANNELS(TB_ONE_TAP);
+    }
+    sums[0] = a;
+    sums[1] = b;
+    sums[2] = c;
+    sums[3] = d;
+    sums += 4;
+    if ((sums == block + TB_BLOCK) || (at + 4 == w->groups)) {
+      tb_finish(block, out + done, NULL, bias + done, r, done, at + 4 - done);
+      done = at + 4;
+      sums = block;
+    }
+  }
+}
+
+static inline void tb_affine_depthwise(const int8_t *in, int8_t *out, const tb_window *w,
+                                       const uint8_t *weights, const int32_t *bias, const tb_scaling *r)
+{
+  const int8_t *taps[TB_TAPS];
+  int8_t pads[TB_CHANNELS];
+  for (int32_t c = 0; c < w->groups; c++) {
+    pads[c] = w->pad;
+  }
+  int32_t y0 = w->top, line = w->first;
+  for (int32_t oy = 0; oy < w->out_height; oy++) {
+    int32_t x0 = w->left, corner = line;
+    for (int32_t ox = 0; ox < w->out_width; ox++) {
+      int32_t y = y0, tap_row = corner, count = 0;
+      for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+        const int row = (y >= 0) && (y < w->height);
+        int32_t x = x0, tap = tap_row;
+        for (int32_t kx = 0; kx < w->kernel_width; kx++) {
+          taps[count++] = (row && (x >= 0) && (x < w->width)) ? in + tap : pads;
+          x += w->dilation_width;
+          tap += w->dilation_column;
+        }
+        y += w->dilation_height;
+        tap_row += w->dilation_row;
+      }
+      tb_depthwise_at(taps, count, out, w, weights, bias, r);
+      out += w->groups;
       x0 += w->stride_width;
       corner += w->stride_column;
     }

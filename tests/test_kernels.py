@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels for int8 layers against the golden model: shapes that do not fit their blocks, weights and inputs at
-the ends of their range, inputs that drive a sum as far as it goes, every way to requantise."""
+"""Kernels for int8 layers against the golden model: shapes that do not fit their blocks, weights and inputs
+at the ends of their range, inputs that drive a sum as far as it goes, every way to requantise."""
 
 import numpy as np
 import pytest
@@ -17,9 +17,8 @@ from tinybound.targets.plan import make_plan
 
 SLOW = [pytest.param(Emulated(BOARDS[core]), marks=pytest.mark.slow, id=core)
         for core in ("cortex-m7", "cortex-m33", "cortex-m0plus", "cortex-m3", "rv32imc")]  # fmt: skip
-MACHINES = [
-    pytest.param(Host(sanitize=True), id="host"), pytest.param(Emulated(BOARDS["cortex-m4"]), id="cortex-m4"), *SLOW
-]  # fmt: skip
+M4 = Emulated(BOARDS["cortex-m4"])
+MACHINES = [pytest.param(Host(sanitize=True), id="host"), pytest.param(M4, id="cortex-m4"), *SLOW]
 
 # input channels, outputs, height, width, kernel, strides, dilations, pads, groups
 SHAPES = [
@@ -135,7 +134,7 @@ def test_the_kernels_that_are_tested():
         direct |= {
             line.split(", ")[-1] for line in text.splitlines() if line.endswith(" };") and "shift" in line
         }
-    assert kernels == {"int8", "pairs"}
+    assert kernels == {"int8", "pairs", "depthwise"}
     assert {"0 };", "1 };"} <= direct
 
 
@@ -147,6 +146,8 @@ PLANTS = {
     "no lower bound": ("(row[i] < r->lo) ? r->lo : row[i]", "row[i]"),
     "padding reads zero": ("w->pad, w->depth);", "0, w->depth);"),
     "a line outside reads zero": ("w->pad, line);", "0, line);"),
+    "a depthwise tap reads its neighbour": ('TB_TAP("r5", "r8")', 'TB_TAP("r5", "r6")'),
+    "depthwise padding reads zero": ("pads[c] = w->pad;", "pads[c] = 0;"),
     "an odd window loses its last": ("if (count > 1) {\n      word[1]", "if (count > 9) {\n      word[1]"),
 }
 
@@ -160,7 +161,7 @@ def test_a_planted_bug_is_seen(plant, tmp_path):
     texts["tb_int8.h"] = texts["tb_int8.h"].replace(old, new)
     x = vectors(graph, 1)
 
-    got = samples.OnMachine(Emulated(BOARDS["cortex-m4"]))(graph, x, tmp_path, texts=texts)
+    got = samples.OnMachine(M4)(graph, x, tmp_path, texts=texts)
 
     wrong, compared, first = samples.mismatches(graph, x, got[8])
     print(f"{wrong} of {compared}: {first}")

@@ -96,7 +96,10 @@ def test_c_that_rounds_half_up(command, plant):
 
 def test_c_without_its_bias(command, plant):
     build = plant(
-        "c", replaced("tb_int8.h", "int32_t a = bias[o], b = bias[o + 1],", "int32_t a = 0, b = 0,")
+        "c",
+        replaced(
+            "tb_int8.h", "int32_t a = bias[o], b = bias[o + 1],", "int32_t a = 0 * bias[o], b = bias[o + 1],"
+        ),
     )
     differences(command, build, "host", "relu1")
 

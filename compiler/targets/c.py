@@ -95,6 +95,7 @@ def generate_c(
     where = {n: f"in{i}" for i, n in enumerate(graph.inputs)}
     where.update({n: f"out{i}" for i, n in enumerate(plan.outputs)})
     where.update({n: f"(arena + {at})" for n, at in memory.offsets.items()})
+    packed = [pack(step) for step in plan.steps if "stored" in step.view]
     names = {
         "name": name,
         "graph": graph,
@@ -109,7 +110,10 @@ def generate_c(
         "rows": None,
         "scaling": scaling,
         "pack": pack,
-        "columns": max((pack(s).columns for s in plan.steps if "stored" in s.view), default=0),
+        "room": {
+            f"TB_{what.upper()}": max((getattr(each, what) for each in packed), default=0)
+            for what in ("columns", "taps", "channels")
+        },
         "certified": certified,
         "shifts_only": all((s.requantise.multiplier == 1).all() for s in plan.steps if s.requantise),
         "tflite": any(s.requantise.mode != "half-even" for s in plan.steps if s.requantise),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ops import Conv
 from .plan import Step
 
 LARGEST = 1 << 16  # sum of |b| of a filter: 256 times 128 times it stays below 2^31
@@ -19,8 +20,9 @@ class Packed:
     """Weights and bias as the C holds them.
 
     kernel     tb_affine_KERNEL reads them
-    row_bytes  from one output, or one pair of outputs, to the next
+    row_bytes  from one output to the next; of pairs and depthwise layers, from two or four to the next
     columns    16-bit numbers that a DSP core widens at a time: the window of one position, or of two
+    taps       of a depthwise layer's window, and its channels: a DSP core keeps an address and a byte of each
     """
 
     kernel: str
@@ -28,6 +30,8 @@ class Packed:
     bias: NDArray[np.int64]
     row_bytes: int
     columns: int = 0
+    taps: int = 0
+    channels: int = 0
 
 
 def pack(step: Step) -> Packed:
@@ -42,7 +46,15 @@ def pack(step: Step) -> Packed:
             stored = halves.astype("<i2").view(np.uint8)
             taps, positions = halves.shape[1], int(np.prod(view["output"][1:]))
             return Packed("pairs", stored, bias, 2 * taps, taps * min(positions, 2))
+    if view["code"] == "int8" and _depthwise(op) and len(view["rows"]) % 4 == 0:
+        channels, taps = view["rows"].shape
+        fours = view["stored"].reshape(-1, 4, taps).transpose(0, 2, 1)
+        return Packed("depthwise", fours, view["bias"], 4 * taps, taps=taps, channels=channels)
     return Packed(view["code"], view["stored"], view["bias"], view["stored"].shape[1])
+
+
+def _depthwise(op: Any) -> bool:
+    return isinstance(op, Conv) and op.groups == op.size[0] == len(op.weights)
 
 
 def _pairs(rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
