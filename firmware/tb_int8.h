@@ -89,7 +89,7 @@ static inline void tb_affine_depthwise(const int8_t *in, int8_t *out, const tb_w
 
 #else
 
-#define TB_BLOCK 16                      /* channels whose sums wait for tb_finish */
+#define TB_BLOCK 32                      /* channels whose sums wait for tb_finish */
 
 /* When r->direct: the rounding bit is the last one that the shift drops, since no sum is a tie. */
 static inline int8_t tb_scale(int32_t acc, int32_t multiplier, int32_t shift, int32_t zero)
@@ -272,53 +272,42 @@ static inline void tb_less_two(const int16_t *x, int32_t taps, int32_t *less0, i
   *less1 = -128 * s1;
 }
 
-/* All filters at the one or two positions in `columns`. */
-static inline void tb_one_position(const int16_t *columns, int8_t *out, const tb_window *w,
-                                   const uint8_t *weights, const int32_t *bias, const tb_scaling *r)
+/* Sums of `pairs` pairs of filters over `fours` times four taps, at one position or two. */
+static __attribute__((noinline)) void tb_one_position(const int16_t *columns, int32_t fours,
+                                                      const uint8_t *weights, int32_t pairs, int32_t less,
+                                                      int32_t *sums)
 {
-  int32_t block[TB_BLOCK], *sums = block, done = 0;
-  const int32_t less = tb_less_one(columns, w->row_bytes >> 1);
-  const int32_t many = w->row_bytes >> 5, few = (w->row_bytes >> 3) & 3;
-  for (int32_t o = 0; o < w->outputs; o += 2) {
+  for (int32_t *end = sums + 2 * pairs; sums < end; sums += 2) {
     const int16_t *x = columns;
-    int32_t s0 = less, a0 = less;
-    for (int32_t n = many; n > 0; n--) {
+    int32_t s0 = less, a0 = less, n = fours;
+    for (; n >= 4; n -= 4) {
       __asm__ volatile(TB_ONE_POSITION TB_ONE_POSITION TB_ONE_POSITION TB_ONE_POSITION
                        : [w] "+r"(weights), [x] "+r"(x), [s0] "+r"(s0), [a0] "+r"(a0)
                        : : "r4", "r5", "r6", "r8", "memory");
     }
-    for (int32_t n = few; n > 0; n--) {
+    for (; n > 0; n--) {
       __asm__ volatile(TB_ONE_POSITION : [w] "+r"(weights), [x] "+r"(x), [s0] "+r"(s0), [a0] "+r"(a0)
                        : : "r4", "r5", "r6", "r8", "memory");
     }
     sums[0] = a0;
     sums[1] = (s0 - a0) >> 8;
-    sums += 2;
-    if ((sums == block + TB_BLOCK) || (o + 2 >= w->outputs)) {
-      const int32_t count = (o + 2 < w->outputs) ? o + 2 : w->outputs;
-      tb_finish(block, out + done, NULL, bias + done, r, done, count - done);
-      done = count;
-      sums = block;
-    }
   }
 }
 
-static inline void tb_two_positions(const int16_t *columns, int8_t *out, const tb_window *w,
-                                    const uint8_t *weights, const int32_t *bias, const tb_scaling *r)
+static __attribute__((noinline)) void tb_two_positions(const int16_t *columns, int32_t fours,
+                                                       const uint8_t *weights, int32_t pairs, int32_t less0,
+                                                       int32_t less1, int32_t *sums)
 {
-  int32_t block[2 * TB_BLOCK], *sums = block, done = 0, less0, less1;
-  tb_less_two(columns, w->row_bytes >> 1, &less0, &less1);
-  const int32_t many = w->row_bytes >> 5, few = (w->row_bytes >> 3) & 3;
-  for (int32_t o = 0; o < w->outputs; o += 2) {
+  for (int32_t *end = sums + 4 * pairs; sums < end; sums += 4) {
     const int16_t *x = columns;
-    int32_t s0 = less0, a0 = less0, s1 = less1, a1 = less1;
-    for (int32_t n = many; n > 0; n--) {
+    int32_t s0 = less0, a0 = less0, s1 = less1, a1 = less1, n = fours;
+    for (; n >= 4; n -= 4) {
       __asm__ volatile(TB_TWO_POSITIONS TB_TWO_POSITIONS TB_TWO_POSITIONS TB_TWO_POSITIONS
                        : [w] "+r"(weights), [x] "+r"(x), [s0] "+r"(s0), [a0] "+r"(a0), [s1] "+r"(s1),
                          [a1] "+r"(a1)
                        : : "r4", "r5", "r6", "r8", "r9", "r10", "memory");
     }
-    for (int32_t n = few; n > 0; n--) {
+    for (; n > 0; n--) {
       __asm__ volatile(TB_TWO_POSITIONS
                        : [w] "+r"(weights), [x] "+r"(x), [s0] "+r"(s0), [a0] "+r"(a0), [s1] "+r"(s1),
                          [a1] "+r"(a1)
@@ -328,13 +317,31 @@ static inline void tb_two_positions(const int16_t *columns, int8_t *out, const t
     sums[1] = a1;
     sums[2] = (s0 - a0) >> 8;
     sums[3] = (s1 - a1) >> 8;
-    sums += 4;
-    if ((sums == block + 2 * TB_BLOCK) || (o + 2 >= w->outputs)) {
-      const int32_t count = (o + 2 < w->outputs) ? o + 2 : w->outputs;
-      tb_finish(block, out + done, out + w->outputs + done, bias + done, r, done, count - done);
-      done = count;
-      sums = block;
+  }
+}
+
+/* All filters at the one or two positions in `columns`. */
+static inline void tb_filters(const int16_t *columns, int32_t positions, int8_t *out, const tb_window *w,
+                              const uint8_t *weights, const int32_t *bias, const tb_scaling *r)
+{
+  const int32_t fours = w->row_bytes >> 3;
+  int32_t sums[2 * TB_BLOCK], less0, less1 = 0;
+  if (positions > 1) {
+    tb_less_two(columns, 4 * fours, &less0, &less1);
+  } else {
+    less0 = tb_less_one(columns, 4 * fours);
+  }
+  for (int32_t o = 0; o < w->outputs; o += TB_BLOCK) {
+    const int32_t left = w->outputs - o, count = (left < TB_BLOCK) ? left : TB_BLOCK;
+    const int32_t pairs = (count + 1) >> 1;
+    if (positions > 1) {
+      tb_two_positions(columns, fours, weights, pairs, less0, less1, sums);
+      tb_finish(sums, out + o, out + w->outputs + o, bias + o, r, o, count);
+    } else {
+      tb_one_position(columns, fours, weights, pairs, less0, sums);
+      tb_finish(sums, out + o, NULL, bias + o, r, o, count);
     }
+    weights += pairs * w->row_bytes;
   }
 }
 
@@ -350,7 +357,7 @@ static inline void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_windo
       left--;
       if (waiting) {
         tb_window_of(columns + 2, 4, in, w, y0, x0, corner);
-        tb_two_positions(columns, out, w, weights, bias, r);
+        tb_filters(columns, 2, out, w, weights, bias, r);
         out += 2 * w->outputs;
         waiting = 0;
       } else if (left > 0) {
@@ -358,7 +365,7 @@ static inline void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_windo
         waiting = 1;
       } else {
         tb_window_of(columns, 2, in, w, y0, x0, corner);
-        tb_one_position(columns, out, w, weights, bias, r);
+        tb_filters(columns, 1, out, w, weights, bias, r);
       }
       x0 += w->stride_width;
       corner += w->stride_column;
@@ -397,33 +404,28 @@ static inline void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_windo
                      [d] "+r"(d)                                                                     \
                    : [at] "r"(at) : "r4", "r5", "r6", "r8", "r9", "r10", "memory")
 
-/* All channels at one position, whose window is at `taps`. */
-static inline void tb_depthwise_at(const int8_t *const *taps, int32_t count, int8_t *out, const tb_window *w,
-                                   const uint8_t *weights, const int32_t *bias, const tb_scaling *r)
+/* Sums of `fours` times four channels from `at` on, at one position, whose window is at `taps`. */
+static __attribute__((noinline)) void tb_channels(const int8_t *const *taps, int32_t count,
+                                                  const uint8_t *weights, int32_t at, int32_t fours,
+                                                  int32_t *sums)
 {
-  int32_t block[TB_BLOCK], *sums = block, done = 0;
-  for (int32_t at = 0; at < w->groups; at += 4) {
+  for (int32_t *end = sums + 4 * fours; sums < end; sums += 4) {
     const int8_t *const *tap = taps;
-    int32_t a = 0, b = 0, c = 0, d = 0;
-    for (int32_t n = count >> 2; n > 0; n--) {
-      TB_FOUR_CHANNELS(TB_TWO_TAPS TB_TWO_TAPS);
+    int32_t a = 0, b = 0, c = 0, d = 0, n = count;
+    for (; n >= 8; n -= 8) {
+      TB_FOUR_CHANNELS(TB_TWO_TAPS TB_TWO_TAPS TB_TWO_TAPS TB_TWO_TAPS);
     }
-    if (count & 2) {
+    for (; n >= 2; n -= 2) {
       TB_FOUR_CHANNELS(TB_TWO_TAPS);
     }
-    if (count & 1) {
+    if (n > 0) {
       TB_FOUR_CHANNELS(TB_ONE_TAP);
     }
     sums[0] = a;
     sums[1] = b;
     sums[2] = c;
     sums[3] = d;
-    sums += 4;
-    if ((sums == block + TB_BLOCK) || (at + 4 == w->groups)) {
-      tb_finish(block, out + done, NULL, bias + done, r, done, at + 4 - done);
-      done = at + 4;
-      sums = block;
-    }
+    at += 4;
   }
 }
 
@@ -432,6 +434,7 @@ static inline void tb_affine_depthwise(const int8_t *in, int8_t *out, const tb_w
 {
   const int8_t *taps[TB_TAPS];
   int8_t pads[TB_CHANNELS];
+  int32_t sums[TB_BLOCK];
   for (int32_t c = 0; c < w->groups; c++) {
     pads[c] = w->pad;
   }
@@ -451,8 +454,12 @@ static inline void tb_affine_depthwise(const int8_t *in, int8_t *out, const tb_w
         y += w->dilation_height;
         tap_row += w->dilation_row;
       }
-      tb_depthwise_at(taps, count, out, w, weights, bias, r);
-      out += w->groups;
+      for (int32_t c = 0; c < w->groups; c += TB_BLOCK) {
+        const int32_t left = w->groups - c, channels = (left < TB_BLOCK) ? left : TB_BLOCK;
+        tb_channels(taps, count, weights + c * count, c, channels >> 2, sums);
+        tb_finish(sums, out, NULL, bias + c, r, c, channels);
+        out += channels;
+      }
       x0 += w->stride_width;
       corner += w->stride_column;
     }
