@@ -127,7 +127,7 @@ def test_c_with_one_wrong_weight(command, plant, tmp_path, examples):
 
 def test_c_for_one_core_only(command, plant):
     """Each executor runs its own code: what is wrong on ARM alone is seen there, and only there."""
-    build = plant("c", replaced("tb_int8.h", "return (int8_t)q;", "return (int8_t)(q ^ ((q & 15) == 5));"))
+    build = plant("c", replaced("tb_dsp.h", "return (int8_t)q;", "return (int8_t)(q ^ ((q & 15) == 5));"))
     assert command("verify", build.folder, "--on", "host").code == 0
     differences(command, build, "cortex-m4", "relu1")
 
