@@ -120,6 +120,18 @@ def width(kind: int) -> int:
     return {2: 12, 3: 3, 4: 8, 5: 2, 6: 8, 7: 3}[kind]
 
 
+def moving(folder: Path) -> Build:
+    """Zeros put in, joined maps, a product, a difference and a matrix per row, certified."""
+    net = Net(1, 2, 3, 2, opset=18)
+    pads = net.constant([0, 0, 1, 0, 0, 0, 0, 1], np.int64)
+    a = net.put("Relu", net.put("Conv", net.put("Pad", "x", pads), net.normal(2, 2, 2, 2), net.normal(2)))
+    h = net.put("Concat", a, net.put("Mul", a, net.put("Sigmoid", "x")), axis=1)
+    h = net.put("Sub", h, net.put("Tile", "x", net.constant([1, 2, 1, 1], np.int64)))
+    h = net.put("MatMul", h, net.normal(2, 1))
+    folder.mkdir(parents=True, exist_ok=True)
+    return compile_model(net.save(folder, h), folder / "build", Options(domain="-0.5,0.7", target="c"))
+
+
 def random_build(seed: int, folder: Path, requant: str = "onnx") -> Build:
     """A random network compiled over a random box, certified."""
     rng = np.random.default_rng(seed)

@@ -135,9 +135,10 @@ def of_arrays(start: Forged, rng: np.random.Generator) -> Iterator[Mutation]:
 
         return change
 
+    sizes = {"weights": 40, "bias": 3000, "entries": 60, "table": 2}
     for key, array in start.arrays.items():
         kind = key.rsplit(".", 1)[1]
-        large = {"weights": 40, "bias": 3000, "multiplier": 1, "shift": 1, "entries": 60, "table": 2}[kind]
+        large = sizes.get(kind, 1)
         for i in rng.choice(array.size, min(array.size, 8), replace=False).tolist():
             for delta in (large, -large, 1 << 33):
                 yield f"{kind} changed", f"{key}[{i}] {delta:+}", add(key, i, delta), True

@@ -54,6 +54,11 @@ def excited(net):
     return net.put("Mul", a, net.put("Sigmoid", net.put("Conv", s, net.normal(4, 2, 1, 1))))
 
 
+def flipped(net, x):
+    """A line from its end to its beginning."""
+    return net.put("Slice", x, ints(net, -1), ints(net, -99), ints(net, 2), ints(net, -1))
+
+
 def norm(net, x):
     """A batch normalisation of four channels."""
     parts = [net.normal(4) for _ in range(3)]
@@ -144,6 +149,31 @@ FORMS = {
     "a constant along the last of two axes": (LINE, NEW, lambda n: n.put("Sub", "x", n.normal(12))),
     "a constant larger than the tensor": (LINE, NEW, lambda n: n.put("Add", n.put(
         "Slice", "x", ints(n, 1), ints(n, 2), ints(n, 2)), n.normal(4, 5))),
+    "prelu": (SMALL, NEW, lambda n: n.put("PRelu", n.put("Conv", "x", n.normal(4, 4, 1, 1)),
+                                          n.normal(4, 1, 1))),
+    "prelu of one slope": (SMALL, 10, lambda n: n.put("PRelu", "x", n.normal(1))),
+    "cast": (SMALL, NEW, lambda n: n.put("Relu", n.put("Cast", "x", to=1))),
+    "max pool, sizes rounded up": (MAP, NEW, one("MaxPool", kernel_shape=[3, 2], strides=[3, 3], ceil_mode=1,
+                                                 pads=[1, 0, 0, 0])),
+    "max pool, nothing to round": (MAP, OLD, one("MaxPool", kernel_shape=[2, 2], strides=[7, 2],
+                                                   ceil_mode=1)),
+    "average pool, padding not counted": (SMALL, NEW, one("AveragePool", kernel_shape=[3, 2], strides=[2, 1],
+                                                          pads=[1, 1, 1, 0])),
+    "average pool, same upper": (SMALL, OLD, one("AveragePool", kernel_shape=[2, 2], auto_pad="SAME_UPPER")),
+    "average pool, sizes rounded up": (SMALL, NEW, one("AveragePool", kernel_shape=[2, 2], strides=[2, 2],
+                                                       ceil_mode=1)),
+    "average pool, all of it": (SMALL, 19, one("AveragePool", kernel_shape=[2, 2], strides=[2, 2],
+                                               ceil_mode=1, pads=[1, 0, 0, 1], count_include_pad=1)),
+    "average pool on a line, not counted": (LINE, NEW, one("AveragePool", kernel_shape=[4], pads=[2, 1])),
+    "gemm with alpha and beta": ((1, 5), NEW, lambda n: n.put("Gemm", "x", n.normal(5, 3), n.normal(1, 3),
+                                                              alpha=0.3, beta=-1.7)),
+    "matrix per row": (LINE, NEW, lambda n: n.put("Relu", n.put("Add", n.put("MatMul", "x", n.normal(12, 3)),
+                                                                n.normal(3)))),
+    "two matrices per row": (LINE, NEW, lambda n: n.put("MatMul", n.put("Sigmoid", n.put(
+        "MatMul", "x", n.normal(12, 3))), n.normal(3, 5))),
+    "matrix per row of many": (SMALL, NEW, lambda n: n.put("MatMul", "x", n.normal(2, 3))),
+    "flipped twice": (LINE, NEW, lambda n: n.put("Relu", n.put(
+        "Conv", flipped(n, n.put("Relu", flipped(n, "x"))), n.normal(4, 4, 3)))),
     "conv transpose": (SMALL, NEW, turned((4, 3, 3, 2), strides=[2, 3], pads=[1, 0, 0, 1])),
     "conv transpose, output padding": (SMALL, OLD, turned((4, 2, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1],
                                                         output_padding=[1, 1])),

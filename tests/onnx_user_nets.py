@@ -69,4 +69,16 @@ def residual(folder: Path) -> Path:
     return net.save(folder, layers.classes(y, depth, 10))
 
 
-NETWORKS = {"mobilenet": mobilenet, "residual": residual}
+def stream(folder: Path) -> Path:
+    """A DS-CNN on a line, as for a streaming wake word: 30 frames of 40 features, 12 classes."""
+    layers = Layers(1, 40, 30, seed=3)
+    y, depth = layers.conv("x", 40, 32, 3, pads=[1, 1]), 32
+    for wide, kernel, dilation in ((48, 9, 1), (48, 9, 1), (64, 5, 2)):
+        pad = dilation * (kernel - 1) // 2
+        y = layers.conv(y, depth, depth, kernel, groups=depth, pads=[pad, pad], dilations=[dilation])
+        y, depth = layers.conv(y, depth, wide, 1), wide
+    y = layers.net.put("MaxPool", y, kernel_shape=[2], strides=[2])
+    return layers.net.save(folder, layers.classes(y, depth, 12))
+
+
+NETWORKS = {"mobilenet": mobilenet, "residual": residual, "stream": stream}

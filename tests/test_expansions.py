@@ -54,6 +54,10 @@ def test_the_checker_expands_in_its_own_way(form, tmp_path, monkeypatch):
         (lambda n: n.put("Unsqueeze", "x", n.constant([2, 2], np.int64)), "axes that leave the batch"),
         (lambda n: n.put("ReduceMean", "x", n.constant([1], np.int64)), "mean over axes"),
         (lambda n: n.put("ReduceMean", "x", n.put("Shape", "x")), "leave the batch axis alone"),
+        (
+            lambda n: n.put("AveragePool", "x", kernel_shape=[2, 2], dilations=[2, 2], ceil_mode=1),
+            "dilations",
+        ),
         (lambda n: n.put("Dropout", "x", "", n.constant(True, bool)), "a Dropout in training mode"),
         (lambda n: n.put("Slice", "x", *(n.constant([v], np.int64) for v in (0, 0, 0))), "a batch of one"),
         (lambda n: n.put("Tile", "x", n.constant([2, 1, 1, 1], np.int64)), "a batch of one"),
@@ -114,3 +118,17 @@ def test_a_separable_network_on_a_line_runs_as_one_on_a_map(tmp_path):
     assert (kinds.count("Conv"), sums, kinds.count("Requantise"), kinds.count("Reshape")) == (5, 8, 8, 2)
     steps = [step.kind for step in make_plan(build.graph).steps]
     assert steps.count("reorder") == 1, steps
+
+
+def test_a_matrix_per_row_moves_nothing_and_keeps_its_fusion(tmp_path):
+    """(rows, K) lies in memory as K channels of (rows, 1) pixels do: bias and Relu stay with the product."""
+    net = Net(1, 6, 5, opset=NEW)
+    h = net.put("Relu", net.put("Add", net.put("MatMul", "x", net.normal(5, 4)), net.normal(4)))
+    h = net.put("Add", net.put("MatMul", h, net.normal(4, 3)), net.normal(3))
+    path = net.save(tmp_path, net.put("Sigmoid", h))
+    build = compile_model(path, tmp_path / "build", Options(domain="-1,1", target="c"))
+
+    steps = [step.kind for step in make_plan(build.graph).steps]
+
+    assert steps == ["conv", "conv", "table"]
+    assert build.verify(["host"]).ok

@@ -15,7 +15,7 @@ from pathlib import Path
 import forger
 import numpy as np
 import pytest
-from checker_nets import bundled, random_build
+from checker_nets import bundled, moving, random_build
 
 from tinybound.certify.branch import bounds
 from tinybound.certify.certificate import certify
@@ -75,6 +75,8 @@ def made(name: str, examples: Path, folder: Path) -> Path:
         return pieces(examples, folder)
     if name == "table":
         return random_build(1, folder).folder / "certificate.json"
+    if name == "moving":
+        return moving(folder).folder / "certificate.json"
     return bundled(name, examples, folder)[0]
 
 
@@ -146,14 +148,15 @@ def forge(name, examples, tmp_path, first, step):
     return count
 
 
-@pytest.mark.parametrize("name, step", [("pieces", 8), ("residual_qdq", 60)])
+@pytest.mark.parametrize("name, step", [("pieces", 8), ("residual_qdq", 60), ("moving", 24)])
 def test_forgeries(name, step, examples, tmp_path):
     assert forge(name, examples, tmp_path, 3, step).total() > 30
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name, step", [("pieces", 1), ("table", 1), ("softmax", 3), ("pool64", 9), ("residual_qdq", 9)]
+    "name, step",
+    [("pieces", 1), ("table", 1), ("softmax", 3), ("pool64", 9), ("residual_qdq", 9), ("moving", 1)],
 )
 def test_all_forgeries(name, step, examples, tmp_path):
     forge(name, examples, tmp_path, 0, step)

@@ -60,9 +60,10 @@ def _constant(p: Place, at: int, shape: Shape) -> bool:
         row = p.reshape(source, (shape[0], prod(shape[1:]), 1), "row")
         p.reshape(put(row, c.reshape(1, -1, 1, 1), "map"), shape, name=f"{p.name}.line")
     elif len(shape) == 2 and along == {1}:
-        turned = p.put("Transpose", [source], "turned", perm=[0, 2, 1])
-        found = put(turned, c.reshape(1, -1, 1), "values")
-        p.put("Transpose", [found], name=f"{p.name}.back", perm=[0, 2, 1])
+        rows, columns = np.ix_(*map(np.arange, shape))
+        turned = p.moved(source, (rows * shape[1] + columns).T[:, :, None], "turned")
+        found = put(turned, c.reshape(1, -1, 1, 1), "map")
+        p.moved(found, columns * shape[0] + rows, name=f"{p.name}.rows")
     else:
         row = p.reshape(source, (prod(shape), 1, 1), "row")
         values = (np.zeros(shape, c.dtype) + c.reshape(sizes)).reshape(1, -1, 1, 1)

@@ -39,9 +39,7 @@ def line(p: Place) -> bool:
 
 
 EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
-    ("", "AveragePool"): line,
     ("", "BatchNormalization"): line,
     ("", "Conv"): line,
     ("", "GlobalAveragePool"): line,
-    ("", "MaxPool"): line,
 }

@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from .constants import moved, tensor_array
+from .constants import input_kind, moved, quantiser, tensor_array
 from .expand import EXPANSIONS, OWN, Place
 from .expand_qonnx import QONNX
 from .expand_quantised import QUANTISED, of_sum
-from .files import MAX_ELEMENTS, Rejected, need
+from .files import Rejected, need
 from .functions import NAMES
 from .layers import Layer, Network, Shape, fresh, output_shape
 from .onnx_ops import Node, parse
@@ -82,19 +82,10 @@ class Reader:
         self.alias |= {out: self._placed(out) for out in self.net.outputs if out in self.alias}
 
     def _input(self, entry: Any) -> Shape:
-        tensor, types = entry.type.tensor_type, onnx.TensorProto
-        kinds = {types.FLOAT: None, types.DOUBLE: None, types.FLOAT16: None}
-        whole = {types.INT8: np.int8, types.UINT8: np.uint8}
-        need(tensor.elem_type in kinds or tensor.elem_type in whole, f"{entry.name}: type of the input")
-        if tensor.elem_type in whole:
-            self.kinds[entry.name], self.moved[entry.name] = whole[tensor.elem_type], entry.name
-        sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in tensor.shape.dim]
-        need(all(n > 0 for n in sizes[1:]), f"{entry.name}: a dynamic shape")
-        need(np.prod([float(n) for n in sizes[1:]]) <= MAX_ELEMENTS, f"{entry.name}: too large")
-        if len(sizes) == 1 and sizes[0] > 1:
-            return (sizes[0],)
-        need(not sizes or sizes[0] in (0, 1), f"{entry.name}: a batch of {sizes[:1]}")
-        return tuple(sizes[1:]) or (1,)
+        kind, shape = input_kind(entry)
+        if kind is not None:
+            self.kinds[entry.name], self.moved[entry.name] = kind, entry.name
+        return shape
 
     def _take(self, proto: Any, own: bool = False) -> None:
         name, op = proto.name or f"{proto.op_type}_{proto.output[0]}", proto.op_type
@@ -144,18 +135,8 @@ class Reader:
             op = op if standard else f"{OWN}.{op}"
             self._layer(Node(name, op, attributes, [], [], self.opset), inputs, out)
 
-    def _parameters(self, name: str, inputs: list[str], kind: Any) -> tuple[Array, Array]:
-        need(len(inputs) > 1 and inputs[1] in self.constants, f"{name}: a scale that is not constant")
-        scale, zero = self.constants[inputs[1]].astype(np.float64), np.zeros((), kind)
-        if len(inputs) > 2 and inputs[2]:
-            need(inputs[2] in self.constants, f"{name}: a zero point that is not constant")
-            zero = self.constants[inputs[2]]
-        need(scale.size and np.isfinite(scale).all() and (scale > 0).all(), f"{name}: scale")
-        need(zero.size in (1, scale.size), f"{name}: {zero.size} zero points")
-        return scale, zero
-
     def _activation(self, name: str, inputs: list[str], kind: Any) -> Scaled:
-        scale, zero = self._parameters(name, inputs, kind)
+        scale, zero = quantiser(name, self.constants, inputs, kind)
         need(scale.size == 1, f"{name}: not quantised per tensor")
         shift, low, high = span(zero.dtype, name)
         return Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, low, high
@@ -219,7 +200,7 @@ class Reader:
         source = inputs[0]
         if source in self.constants:
             q, axis = self.constants[source], int(attributes.get("axis", 1))
-            scale, zero = self._parameters(name, inputs, q.dtype)
+            scale, zero = quantiser(name, self.constants, inputs, q.dtype)
             self.constants[out] = dequantised(q, scale, zero, axis, attributes.get("block_size", 0), name)
             return
         scale_here = self._activation(name, inputs, self.kinds.get(source, np.uint8))
@@ -240,7 +221,7 @@ class Reader:
             need(not attributes, f"{name}: attributes")
             return clipped(x, ends, name)
         need(set(attributes) <= {"axis", "saturate"}, f"{name}: attributes")
-        scale, zero = self._parameters(name, inputs, np.uint8)
+        scale, zero = quantiser(name, self.constants, inputs, np.uint8)
         return quantised(x, scale, zero, int(attributes.get("axis", 1)), name)
 
     def _layer(self, node: Node, inputs: list[str], out: str) -> None:
@@ -271,11 +252,43 @@ class Reader:
             self.alias[out] = fresh(f"{out}.map", self.values)
             self.seen[out] = Seen(f"{layer.name}.shape", out, shape)
         elif layer.op == "Take":
-            layer.fields["size"] = self.net.shapes[values[0]]
+            self._move(layer, values[0], out)
+            return
+        elif layer.op in {"Clip", *NAMES} and (before := self._permuted(values[0])) is not None:
+            inner = fresh(f"{out}.map", self.values)
+            layer.inputs, layer.output = before.inputs, inner
+            self._append(layer)
+            layer = Layer(f"{layer.name}.at", "Take", (inner,), out, dict(before.fields))
+            values = (inner,)
         else:
             values = tuple(self._placed(i) for i in live)
         layer.inputs, layer.output = values, self.alias[out]
         self._append(layer)
+
+    def _move(self, layer: Layer, source: str, out: str) -> None:
+        """Positions of positions; none of its own where they are in order."""
+        before, at = self._permuted(source), layer.fields["positions"]
+        if before is not None:
+            at, (source,) = np.append(before.fields["positions"], -1)[at], before.inputs
+        size = self.net.shapes[source]
+        if at.ravel().tolist() == list(range(int(np.prod(size)))):
+            self.alias[out] = source
+            if at.shape != size:
+                self.seen[out] = Seen(layer.name, out, at.shape)
+            return
+        layer.fields.update(positions=at, size=size)
+        layer.inputs, layer.output = (source,), out
+        self._append(layer)
+
+    def _permuted(self, value: str) -> Layer | None:
+        """The Take of every element once that makes a value which the file does not quantise."""
+        maker = next((x for x in self.net.layers if x.output == value and x.op == "Take"), None)
+        if maker is None or value in self.known:
+            return None
+        whole = sorted(maker.fields["positions"].ravel().tolist()) == list(
+            range(int(np.prod(maker.fields["size"])))
+        )
+        return maker if whole else None
 
     def _shape(self, tensor: str) -> Shape:
         seen = self.seen.get(tensor)

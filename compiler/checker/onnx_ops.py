@@ -124,11 +124,9 @@ def _fields(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
             w, b = node.constant(1), node.constant(2)
             need(w is not None and w.ndim == 2 and len(first) == 1, f"{where}: no constant matrix")
             assert w is not None
-            factors = (get("transA", 0), get("alpha", 1.0), get("beta", 1.0))
-            fit = factors == (0, 1.0, 1.0) and get("transB", 0) in (0, 1)
-            need(fit, f"{where}: transA, transB, alpha or beta")
-            w = w if get("transB", 0) else w.T
-            b = np.zeros(1) if b is None else b.ravel()
+            need(get("transA", 0) == 0 and get("transB", 0) in (0, 1), f"{where}: transA or transB")
+            w = (w if get("transB", 0) else w.T) * float(get("alpha", 1.0))
+            b = np.zeros(1) if b is None else b.ravel() * float(get("beta", 1.0))
             need(b.size in (1, len(w)), f"{where}: bias of size {b.size}")
             b = np.broadcast_to(b, len(w)).copy()
             return "Dense", {"weights": np.ascontiguousarray(w), "bias": b}

@@ -91,9 +91,15 @@ class Place:
         need(positions.size <= MAX_ELEMENTS, f"{self.name}: too large")
         if positions.ravel().tolist() == list(range(int(np.prod(self.first())))):
             return self.reshape(self.inputs[0], positions.shape[1:], suffix, result)
+        return self.moved(self.inputs[0], positions[0], suffix, result)
+
+    def moved(
+        self, source: str, positions: NDArray[np.int64], suffix: str = "", result: int = 0, name: str = ""
+    ) -> str:
+        """Elements of any tensor at flat positions, no batch axis."""
         at = self.free(f"{suffix or result or 'positions'}.at")
-        self.constants[at] = positions[0]
-        return self.put("Take", [self.inputs[0], at], suffix, result, domain=OWN)
+        self.constants[at] = positions
+        return self.put("Take", [source, at], suffix, result, name, domain=OWN)
 
     def reshape(self, source: str, shape: Shape, suffix: str = "", result: int = 0, name: str = "") -> str:
         """The same elements under another shape (no batch axis)."""

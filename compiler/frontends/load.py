@@ -225,13 +225,40 @@ class _Walk:
             self._append(Node(name, op, tuple(self.alias[i] for i in live), seen))
             self.alias[out], self.views[out] = seen, View(f"{name}.shape", out, shapes[0] or shapes[1])
         else:
-            if isinstance(op, Take):  # flat positions are those of the value, whatever its shape
-                values = [self.alias[live[0]]]
-                op = replace(op, size=self.values[values[0]].shape)
+            if isinstance(op, Take):
+                self._move(op, name, self.alias[live[0]], out)
+                return
+            before = self._moved(self.alias[live[0]])
+            if before is not None and isinstance(op, Clip | Function):  # first the function, then the Take
+                seen = fresh(f"{out}.map", self.names)
+                self._append(Node(name, op, before.inputs, seen))
+                self._append(Node(f"{name}.at", before.op, (seen,), out))
             else:
-                values = [self._placed(i) for i in live]
-            self._append(Node(name, op, tuple(values), out))
+                self._append(Node(name, op, tuple(self._placed(i) for i in live), out))
             self.alias[out] = out
+
+    def _move(self, op: Take, name: str, source: str, out: str) -> None:
+        """A Take of a value; of another Take: one of what that reads; of everything in order: a view."""
+        before = self._moved(source)
+        if before is not None:
+            at, (source,) = np.ravel(before.op.positions), before.inputs
+            op = replace(op, positions=np.where(op.positions < 0, -1, at[op.positions]))
+        op = replace(op, size=self.values[source].shape)  # flat positions serve every shape
+        if np.array_equal(op.positions.ravel(), np.arange(prod(op.size))):
+            self.alias[out] = source
+            if op.positions.shape != op.size:
+                self.views[out] = View(name, out, op.positions.shape)
+            return
+        self._append(Node(name, op, (source,), out))
+        self.alias[out] = out
+
+    def _moved(self, value: str) -> Any:
+        """The Take that permutes elements into a value, unless the file quantises what lies between."""
+        node = next((n for n in self.nodes if n.output == value), None)
+        if node is None or not isinstance(node.op, Take) or value in self.quantised.activations:
+            return None
+        at = np.sort(node.op.positions, axis=None)
+        return node if np.array_equal(at, np.arange(prod(node.op.size))) else None
 
     def _shape(self, tensor: str) -> Shape:
         """The shape that the file gives a computed tensor."""

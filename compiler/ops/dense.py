@@ -43,9 +43,9 @@ class Dense(Op):
         bias = node.constants[2] if len(node.constants) > 2 else None
         if bias is None:
             bias = np.zeros(matrix.shape[0])
-        alpha, beta = node.get("alpha", 1.0), node.get("beta", 1.0)
-        if (alpha, beta) != (1.0, 1.0):
-            raise Unsupported(f"alpha = {alpha}, beta = {beta}", "alpha and beta folded into the weights")
+        alpha, beta = float(node.get("alpha", 1.0)), float(node.get("beta", 1.0))
+        if (alpha, beta) != (1.0, 1.0):  # float32 times float32: exact
+            matrix, bias = matrix.astype(np.float64) * alpha, bias.astype(np.float64) * beta
         return cls(np.ascontiguousarray(matrix), np.broadcast_to(np.ravel(bias), matrix.shape[:1]).copy())
 
     def shape(self, *shapes: Shape) -> Shape:

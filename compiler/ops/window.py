@@ -55,7 +55,7 @@ def parse_window(node: OnnxNode, kernel: tuple[int, ...]) -> dict[str, Any]:
         if len(extents) != 2 or min(extents) < 1:
             raise Unsupported(f"{what} {extents}", "two positive numbers")
     if mode in ("SAME_UPPER", "SAME_LOWER"):
-        pads = _same_pads(shape[1:], kernel, strides, dilations, upper=mode == "SAME_UPPER")
+        pads = same_pads(shape[1:], kernel, strides, dilations, upper=mode == "SAME_UPPER")
     elif mode == "VALID":
         pads = (0, 0, 0, 0)
     elif mode != "NOTSET":
@@ -73,7 +73,7 @@ def parse_window(node: OnnxNode, kernel: tuple[int, ...]) -> dict[str, Any]:
     return {"size": tuple(shape), "strides": strides, "dilations": dilations, "pads": pads}
 
 
-def _same_pads(
+def same_pads(
     size: tuple[int, ...],
     kernel: tuple[int, ...],
     strides: tuple[int, ...],

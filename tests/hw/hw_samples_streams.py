@@ -116,6 +116,8 @@ def add_samples() -> Iterator[Sample]:
         "scaled": (-5, 127, 3, 200, 20, 9, 4),
         "wide": (-128, 3, 2**45 - 1, 2**53, 64, 54, -7),
         "ties": (0, 0, 8, 24, 16, 4, 0),
+        "difference": (-5, 127, 3, -200, 20, 9, 4),
+        "product": (-128, 127, 0, 0, 17, 6, 3),
     }
     for number, (name, (za, zb, ma, mb, width, shift, zero)) in enumerate(settings.items()):
         rng = np.random.default_rng(number)
@@ -124,19 +126,22 @@ def add_samples() -> Iterator[Sample]:
 
         def expect(_: list[int], a=a, b=b, za=za, zb=zb, ma=ma, mb=mb, shift=shift, zero=zero) -> np.ndarray:
             acc = (a - za).astype(object) * ma + (b - zb).astype(object) * mb
+            acc = acc if ma else (a - za) * (b - zb)
             return model.requantise(acc, [1], [shift], 0, zero, -128, 127)
 
         params = {
             "ZERO_A": za,
             "ZERO_B": zb,
             "MULTIPLIER_A": f"64'd{ma}",
-            "MULTIPLIER_B": f"64'd{mb}",
+            "MULTIPLIER_B": f"64'h{mb % (1 << 64):x}",
             "ACC_W": width,
         }
+        if not ma:
+            params = {key: value for key, value in params.items() if "MULTIPLIER" not in key}
         body = (
             f"    wire [{width - 1}:0] acc;\n    wire accv, accr, ra, rb;\n    assign s_ready = ra && rb;\n"
             + instance(
-                "tb_add",
+                "tb_add" if ma else "tb_mul",
                 "dut",
                 params,
                 ".s_axis_a_tdata(s_data[7:0]), .s_axis_b_tdata(s_data[15:8]), "

@@ -7,21 +7,24 @@ puts may be expanded again. To add one: one function in a file of its subject, o
 
 from __future__ import annotations
 
+from .activations import prelu
 from .elementwise import elementwise
 from .integer_sums import integer_sum, of_sum
 from .lines import line
-from .moves import dropout, squeeze
-from .pools import global_max_pool, reduce_mean
+from .moves import cast, dropout, squeeze
+from .pools import global_max_pool, reduce_mean, uneven_pool
 from .qonnx import QONNX, QONNX_REMEDIES
 from .qoperator import QOPERATOR, QOPERATOR_REMEDIES
+from .rows import rows
 from .site import Expansion, Site
 from .takes import expand, gather, pad, slice_, split, tile
 from .transposed import conv_transpose
 
 EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "Add"): elementwise,
-    ("", "AveragePool"): line,
+    ("", "AveragePool"): uneven_pool,
     ("", "BatchNormalization"): line,
+    ("", "Cast"): cast,
     ("", "Conv"): line,
     ("", "ConvInteger"): integer_sum,
     ("", "ConvTranspose"): conv_transpose,
@@ -31,9 +34,11 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "Gather"): gather,
     ("", "GlobalAveragePool"): line,
     ("", "GlobalMaxPool"): global_max_pool,
+    ("", "MatMul"): rows,
     ("", "MatMulInteger"): integer_sum,
-    ("", "MaxPool"): line,
+    ("", "MaxPool"): uneven_pool,
     ("", "Mul"): elementwise,
+    ("", "PRelu"): prelu,
     ("", "Pad"): pad,
     ("", "ReduceMean"): reduce_mean,
     ("", "Slice"): slice_,

@@ -57,9 +57,10 @@ def _constant(site: Site, at: int, shape: Shape) -> bool:
         found = put(row, aligned.reshape(1, -1, 1, 1), "map", site.name)
         site.reshape(found, shape, name=f"{site.name}.line")
     elif len(shape) == 2 and varies == [1]:  # along the last axis: in memory nothing moves
-        turned = site.put("Transpose", [source], "turned", perm=[0, 2, 1])
-        found = put(turned, aligned.reshape(1, -1, 1), "values", site.name)
-        site.put("Transpose", [found], name=f"{site.name}.back", perm=[0, 2, 1])
+        places = np.arange(prod(shape)).reshape(shape)
+        turned = site.moved(source, places.T[..., None], "turned")
+        found = put(turned, aligned.reshape(1, -1, 1, 1), "map", site.name)
+        site.moved(found, np.arange(prod(shape)).reshape(shape[::-1]).T, name=f"{site.name}.rows")
     else:
         if prod(shape) > MAX_VALUES:
             raise Unsupported(f"a constant of {prod(shape)} values", f"at most {MAX_VALUES}")

@@ -31,6 +31,14 @@ def squeeze(site: Site) -> bool:
     return True
 
 
+def cast(site: Site) -> bool:
+    """Between float types that hold every value: nothing happens."""
+    if site.get("to", 0) not in (1, 11):
+        raise Unsupported(f"Cast of a computed tensor to type {site.get('to', 0)}", "float32 or float64")
+    site.put("Identity", site.inputs[:1])
+    return True
+
+
 def dropout(site: Site) -> bool:
     """Nothing, unless it is to drop: training_mode (opset 12 on) with a ratio above 0."""
     ratio, training = site.given(1), site.given(2)

@@ -102,8 +102,14 @@ class Site:
             )
         if np.array_equal(positions.ravel(), np.arange(prod(self.first))):
             return self.reshape(self.inputs[0], positions.shape[1:], suffix, result)
-        at = self.constant(f"{suffix or result or 'positions'}.at", positions[0])
-        return self.put("Take", [self.inputs[0], at], suffix, result, domain="tinybound")
+        return self.moved(self.inputs[0], positions[0], suffix, result)
+
+    def moved(
+        self, source: str, positions: NDArray[np.int64], suffix: str = "", result: int = 0, name: str = ""
+    ) -> str:
+        """Elements of any tensor at flat positions, batch axis not counted."""
+        at = self.constant(f"{suffix or result or 'positions'}.at", positions)
+        return self.put("Take", [source, at], suffix, result, name, domain="tinybound")
 
     def _fresh(self, suffix: str) -> str:
         name = fresh(f"{self.proto.output[0]}.{suffix}", self.names)
