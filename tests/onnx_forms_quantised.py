@@ -52,6 +52,14 @@ def _two_readers(net):
     return net.put("Add", net.put("DequantizeLinear", q, *pair), narrow)
 
 
+def joined(net):
+    """Concat of integers of one scale."""
+    pair = net.constant(0.05), net.constant(9, np.int8)
+    x = net.quantised("x", 0.02, 3, np.int8)
+    parts = [net.put("QuantizeLinear", conv(net, x), *pair) for _ in range(2)]
+    return net.put("DequantizeLinear", net.put("Concat", *parts, axis=1), *pair)
+
+
 POOL = ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]})
 MOVED = {
     "max pool of integers": (MAP, 13, lambda n: moved(n, np.int8, POOL)),
@@ -65,6 +73,7 @@ MOVED = {
     "identity of moved integers": (MAP, 13, lambda n: moved(n, np.int8, POOL, ("Identity", [], {}), POOL)),
     "squeeze of integers": ((1, 4, 1, 1), 13, lambda n: gemm(n, around(
         n, "x", 0.02, 7, np.int8, ("Squeeze", [ints(n, 2, 3)], {})), 4)),
+    "concat of integers": (MAP, 13, joined),
     "slice of integers": (MAP, 13, lambda n: moved(
         n, np.uint8, ("Slice", [ints(n, 1), ints(n, 5), ints(n, 2), ints(n, 2)], {}))),
     "unsqueeze of integers": (VECTOR, 13, lambda n: n.put("Relu", around(

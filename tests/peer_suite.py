@@ -174,7 +174,7 @@ def meaning(prepared: Prepared) -> int:
                 ends = [float(scale.scale) * (end - scale.zero) for end in (scale.lo, scale.hi)]
                 got = np.clip(got, *ends)
             wanted = _real(expected, scale)
-            np.testing.assert_allclose(got.ravel(), wanted.ravel(), rtol=1e-4, atol=1e-5 + step)
+            np.testing.assert_allclose(got.ravel(), wanted.ravel(), rtol=1e-3, atol=1e-5 + step)  # its own
             compared += want.size
     return compared
 

@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tinybound.graph import Graph, Node, Value
-from tinybound.ops import Add, AveragePool, Clip, Conv, Dense, MaxPool, Reshape
+from tinybound.ops import Add, AveragePool, Clip, Conv, Dense, MaxPool, Mul, Reshape
 from tinybound.ops.base import Scaled
 from tinybound.passes.activations import add_activations
 from tinybound.quantise.lower import lower
@@ -78,12 +78,13 @@ class _Builder:
         self.add(op, self.line[-1])
 
     def residual(self):
-        """Two convolutions and the map before them."""
+        """One or two convolutions, and the sum or product with the map before them."""
         start = self.line[-1]
         self.conv(same=True)
         if self.rng.integers(2):
             self.conv(same=True)
-        self.add(Add(), *((self.line[-1], start) if self.rng.integers(2) else (start, self.line[-1])))
+        op = Mul() if self.rng.integers(4) == 0 else Add()
+        self.add(op, *((self.line[-1], start) if self.rng.integers(2) else (start, self.line[-1])))
 
 
 def random_net(seed):

@@ -56,6 +56,10 @@ def test_the_checker_expands_in_its_own_way(form, tmp_path, monkeypatch):
         (lambda n: n.put("Unsqueeze", "x", n.constant([2, 2], np.int64)), "axes that leave the batch"),
         (lambda n: n.put("ReduceMean", "x", n.constant([1], np.int64)), "mean over axes"),
         (lambda n: n.put("ReduceMean", "x", n.put("Shape", "x")), "leave the batch axis alone"),
+        (
+            lambda n: n.put("AveragePool", "x", kernel_shape=[2, 2], dilations=[2, 2], ceil_mode=1),
+            "dilations",
+        ),
         (lambda n: n.put("Dropout", "x", "", n.constant(True, bool)), "a Dropout in training mode"),
         (lambda n: n.put("Slice", "x", *(n.constant([v], np.int64) for v in (0, 0, 0))), "a batch of one"),
         (lambda n: n.put("Tile", "x", n.constant([2, 1, 1, 1], np.int64)), "a batch of one"),

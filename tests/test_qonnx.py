@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """QONNX files against the published rule of their quantisers, in numpy inside onnx's reference evaluator."""
 
+from fractions import Fraction
+
 import numpy as np
 import onnx
 import pytest
@@ -187,6 +189,31 @@ def test_a_domain_that_the_file_does_not_import(tmp_path):
     del model.opset_import[1:]
     onnx.save(model, str(path))
     assert same_network(path) == 2
+
+
+@pytest.mark.parametrize("op", ["Sqrt", "Pow"])
+def test_a_square_root_of_constants_is_the_nearest_double(op, tmp_path):
+    """Brevitas' TensorNorm divides by one; here it multiplies."""
+    net = Net(1, 6)
+    variance = net.rng.uniform(0.1, 9, 6).astype(np.float32)
+    more = [net.constant(0.5)] if op == "Pow" else []
+    y = net.put("Gemm", "x", net.constant(np.eye(6)))
+    path = net.save(tmp_path, net.put("Mul", y, net.put(op, net.constant(variance), *more)))
+    weights = load_onnx(path).graph.nodes[0].op.weights
+    for v, root in zip(variance.tolist(), np.diag(weights).tolist(), strict=True):
+        exact = Fraction(v)
+        assert abs(Fraction(root) ** 2 - exact) < 2 * Fraction(1, 2**53) * exact
+    assert same_network(path) == 2
+
+
+@pytest.mark.parametrize(
+    ("op", "base", "exponent"), [("Pow", 2.0, 0.25), ("Pow", -2.0, 0.5), ("Sqrt", 0.0, None)]
+)
+def test_other_powers_are_refused(op, base, exponent, tmp_path):
+    net = Net(1, 6)
+    more = [] if exponent is None else [net.constant(exponent)]
+    root = net.put(op, net.constant(np.full(6, base)), *more, name="odd")
+    refused(net.save(tmp_path, net.put("Mul", "x", root)), f"odd: {op} of real constants")
 
 
 def test_weights_keep_their_integers(tmp_path):

@@ -95,6 +95,22 @@ def add(t):
     return t.put("QLinearAdd", *t.q, other, *s, *t.quantiser(0.02, 0.1))
 
 
+def multiply(t):
+    other = conv_of_four(t)
+    return t.put("QLinearMul", *t.q, *other, *t.quantiser(0.05, 0.2))
+
+
+def conv_of_four(t):
+    """A second tensor of the input's shape, with its quantiser."""
+    w = t.weights((4, 4, 1, 1), 0)
+    s = t.quantiser(0.05, 0.2)
+    return t.put("QLinearConv", *t.q, *w, *s, domain=""), *s
+
+
+def concat(t):
+    return t.put("QLinearConcat", *t.quantiser(0.05, 0.2), *t.q, *conv_of_four(t), axis=1)
+
+
 def one(kind, **more):
     return lambda t: t.put(kind, *t.q, *t.quantiser(0.003, 0.008), **more)
 
@@ -118,6 +134,8 @@ KINDS = {
     "QGemm, not transposed": (VECTOR, lambda t: t.put("QGemm", *t.q, *t.weights((24, 10), 1), t.bias(10),
                                                       *t.quantiser(0.05, 0.2))),
     "QLinearAdd": (MAP, add),
+    "QLinearMul": (MAP, multiply),
+    "QLinearConcat": (MAP, concat),
     "QLinearAveragePool": (MAP, same_scale("QLinearAveragePool", kernel_shape=[2, 2], strides=[2, 2])),
     "QLinearGlobalAveragePool": (MAP, same_scale("QLinearGlobalAveragePool")),
     "QLinearLeakyRelu": (MAP, one("QLinearLeakyRelu", alpha=0.125)),
@@ -265,7 +283,6 @@ def test_quantisers_of_the_other_domain(tmp_path):
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda t: t.put("QLinearMul", *t.q, *t.q, *t.quantiser()), "odd: Mul of two computed tensors"),
         (lambda t: t.put("QLinearAveragePool", *t.q, *t.q[1:], kernel_shape=[2, 2], channels_last=1),
          "odd: channels_last = 1"),
         (lambda t: t.put("QLinearAdd", *t.q, *t.q, t.q[1]), "odd: no zero point of the output"),
@@ -273,8 +290,6 @@ def test_quantisers_of_the_other_domain(tmp_path):
         (lambda t: t.put("QLinearConv", *t.q, *t.weights((8, 4, 3, 3), 0), *t.quantiser(),
                          t.net.normal(8), domain=""), "odd: a bias that is not an int32 vector"),
         (lambda t: t.put("QLinearGlobalAveragePool", t.q[0], "x", t.q[2], *t.q[1:]), "odd: .*not constant"),
-        (lambda t: t.put("ConvInteger", t.q[0], t.weights((8, 4, 3, 3), 0)[0], domain=""),
-         r"odd: op ConvInteger \(try QLinearConv or QDQ by static"),
         (lambda t: t.put("DynamicQuantizeLinear", "x", domain="", outputs=3),
          r"odd: op DynamicQuantizeLinear \(try static quantisation"),
     ],

@@ -124,12 +124,20 @@ def _integers(net, kind, *more, **attributes):
         (lambda n: _integers(n, "Add", n.constant(np.ones((4, 1, 1)), np.int8)), "odd: Add of quantised"),
         (lambda n: _integers(n, "Clip", n.constant(5, np.int8), n.constant(5, np.int8)), "odd: a Clip that"),
         (lambda n: _integers(n, "Clip", n.put("Shape", "x")), "odd: a limit of quantised integers"),
+        (lambda n: _join(n), "odd: Concat of quantised integers"),  # noqa: PLW0108 -- defined below
         (lambda n: _two_scales(n), "a scale that differs"),  # noqa: PLW0108 -- defined below
     ],
 )
 def test_what_is_refused_by_name(write, message, tmp_path):
     net = Net(*MAP, opset=14)
     refused(net.save(tmp_path, write(net), infer=False), message)
+
+
+def _join(net):
+    """Integers of two scales."""
+    parts = [net.put("QuantizeLinear", "x", net.constant(s), net.constant(0, np.int8)) for s in (0.1, 0.2)]
+    y = net.put("Concat", *parts, axis=1, name="odd")
+    return net.put("DequantizeLinear", y, net.constant(0.1), net.constant(0, np.int8))
 
 
 def _two_scales(net):

@@ -211,11 +211,10 @@ def test_edges_on_every_executor(executor, mode, tmp_path):
 def test_every_op_and_code(mode, tmp_path):
     """All samples side by side: convolutions, dense layers, pools, additions, in every weight code."""
     graph = samples.build("samples", samples.all_samples(), relu=True, mode=mode)[1]
-    makers = {node.output: type(node.op).__name__ for node in graph.nodes}
+    unweighted = {n.output for n in graph.nodes if n.op.accumulates and not n.op.weighted}
     for node in graph.nodes:
         if isinstance(node.op, Requantise):
-            alone = makers.get(node.inputs[0]) in ("Add", "AveragePool")
-            assert node.op.mode == ("half-even" if alone else mode)
+            assert node.op.mode == ("half-even" if node.inputs[0] in unweighted else mode)
     x = samples.vectors(graph, 40, seed=7)
     wrong, compared, first = samples.mismatches(graph, x, CORES[1](graph, x, tmp_path)[8])
     print(f"{CORES[1].name}: {compared} integers compared")

@@ -14,7 +14,7 @@ from test_c_target import chain
 from tinybound.build import compile as compile_model
 from tinybound.errors import PromiseError
 from tinybound.firmware_image import board_of, make_firmware
-from tinybound.ops import Conv, Transpose
+from tinybound.ops import Conv, Reshape, Transpose
 from tinybound.options import Options
 from tinybound.pipeline import build_networks
 from tinybound.report.summary import planned
@@ -27,7 +27,7 @@ from tinybound.targets.grouping import plan_memory
 from tinybound.targets.layout import lay_out
 from tinybound.targets.plan import make_plan
 from tinybound.targets.replay import replay
-from tinybound.targets.rows import POINTWISE, Group, row_bytes
+from tinybound.targets.rows import POINTWISE, Group, can_run_by_rows, row_bytes
 
 HOST = Host(sanitize=True)
 M4 = Emulated(BOARDS["cortex-m4"])
@@ -83,7 +83,7 @@ def test_plans_of_random_networks():
     print(f"{rows} rows, {slid} maps kept as a few rows, {dict(kinds)}")
     assert rows > 3000
     assert slid > 150
-    assert min(kinds[k] for k in ("conv", "add", "reorder", "max_pool", "average_pool")) > 10
+    assert min(kinds[k] for k in ("conv", "add", "mul", "reorder", "max_pool", "average_pool")) > 10
 
 
 def test_one_row_less_is_too_few():
@@ -100,6 +100,21 @@ def test_one_row_less_is_too_few():
                 tried += 1
     print(f"{tried} buffers a row shorter, each refused")
     assert tried > 40
+
+
+def test_views_with_other_rows():
+    """A flat input is read as rows; a map that a Reshape shows with other rows is not read row by row."""
+    weights = np.ones((1, 1, 3, 3)), np.zeros(1)
+    first, second = (Conv(*weights, size, pads=(1, 1, 1, 1)) for size in ((1, 6, 4), (1, 4, 6)))
+    ops = Reshape((1, 6, 4)), first, first, Reshape((1, 4, 6)), second, second
+    plan = make_plan(chain("views", (24,), *ops))
+
+    assert [step.kind for step in plan.steps] == ["conv"] * 4
+    assert plan.heights["x"] == 6
+    assert [can_run_by_rows(plan, step) for step in plan.steps] == [True, True, False, True]
+    for where in ("caller", "arena"):  # replayed
+        memory = lay_out(plan, (Group(plan, 0, 1),), where)
+        assert memory.arena <= lay_out(plan, (), where).arena
 
 
 def refuses(group, offsets, scratch, arena):
@@ -139,7 +154,8 @@ def test_a_lag_one_row_shorter_destroys_an_input():
             dying = [s for s in sources if max(r.index for r in plan.readers(s)) <= group.last]
             for target, source in product(group.made, set(dying) - set(plan.outputs)):
                 behind = group.lag(target, source)
-                if behind is None:
+                moved = any(step.kind == "reorder" for step in plan.readers(source))  # counted as read whole
+                if behind is None or moved:
                     continue
                 rest = 4 * memory.arena  # everything else lies apart
                 place = {n: rest + at for n, at in memory.offsets.items()}
@@ -155,7 +171,7 @@ def test_a_lag_one_row_shorter_destroys_an_input():
 
 def test_rows_are_taken_only_where_the_memory_falls():
     fewer = 0
-    for seed in range(8):
+    for seed in range(5):
         plan = make_plan(random_net(seed))
         for where in ("caller", "arena"):
             whole, chosen = lay_out(plan, (), where), plan_memory(plan, where)
@@ -165,7 +181,7 @@ def test_rows_are_taken_only_where_the_memory_falls():
             fewer += bool(by_rows)
             for field in FIELDS - {"blocks"} if not by_rows else ():
                 assert getattr(chosen, field) == getattr(whole, field)
-    print(f"{fewer} of 16 plans by rows")
+    print(f"{fewer} of 10 plans by rows")
     assert fewer > 0
 
 
@@ -239,7 +255,7 @@ def test_a_build_by_rows_is_verified_and_counted(examples, tmp_path):
     print(f"{report['instructions']['cortex-m4']} instructions by rows: {rows}, whole: {counts}")
     assert 0.98 < sum(rows) / report["instructions"]["cortex-m4"] <= 1
     for by_rows, whole, layer in zip(rows, counts.layers, report["layers"], strict=True):
-        assert 0.95 * whole < by_rows < whole + 200 * layer["shape"][-2 % len(layer["shape"])]  # per row
+        assert 0.95 * whole < by_rows < whole + 400 * layer["shape"][-2 % len(layer["shape"])]  # per row
     assert report["ram_bytes"] == memory.arena
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constants of an ONNX file, and the nodes that only move them."""
+"""Inputs and constants of an ONNX file: their types, and the nodes that only move constants."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,35 @@ def tensor_array(tensor: Any) -> Array:
     return np.asarray(numpy_helper.to_array(tensor))
 
 
+def input_kind(entry: Any) -> tuple[Any, tuple[int, ...]]:
+    """Integer type of an input (None: real) and its shape without batch axis."""
+    tensor, types = entry.type.tensor_type, onnx.TensorProto
+    kinds: dict[int, Any] = {types.FLOAT: None, types.DOUBLE: None, types.FLOAT16: None}
+    kinds |= {types.INT8: np.int8, types.UINT8: np.uint8}
+    need(tensor.elem_type in kinds, f"{entry.name}: type of the input")
+    sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in tensor.shape.dim]
+    need(all(n > 0 for n in sizes[1:]), f"{entry.name}: a dynamic shape")
+    need(np.prod([float(n) for n in sizes[1:]]) <= MAX_ELEMENTS, f"{entry.name}: too large")
+    if len(sizes) == 1 and sizes[0] > 1:
+        return kinds[tensor.elem_type], (sizes[0],)
+    need(not sizes or sizes[0] in (0, 1), f"{entry.name}: a batch of {sizes[:1]}")
+    return kinds[tensor.elem_type], tuple(sizes[1:]) or (1,)
+
+
+def quantiser(name: str, constants: Mapping[str, Array], inputs: list[str], kind: Any) -> tuple[Array, Array]:
+    """Scales and zero points (0 of type `kind` when left out) of a quantiser's inputs 1 and 2."""
+    need(len(inputs) > 1 and inputs[1] in constants, f"{name}: a scale that is not constant")
+    scale, zero = constants[inputs[1]].astype(np.float64), np.zeros((), kind)
+    if len(inputs) > 2 and inputs[2]:
+        need(inputs[2] in constants, f"{name}: a zero point that is not constant")
+        zero = constants[inputs[2]]
+    need(scale.size and np.isfinite(scale).all() and (scale > 0).all(), f"{name}: scale")
+    need(zero.size in (1, scale.size), f"{name}: {zero.size} zero points")
+    return scale, zero
+
+
 def moved(name: str, op: str, xs: list[Array], attributes: dict[str, Any]) -> Array:
-    """The result of a node whose inputs are constants; no arithmetic."""
+    """The result of a node whose inputs are constants; no arithmetic but square roots."""
     axes = attributes.get("axes", tuple(int(v) for v in xs[1].ravel()) if len(xs) > 1 else ())
     match op:
         case "Constant":
@@ -56,6 +84,10 @@ def moved(name: str, op: str, xs: list[Array], attributes: dict[str, Any]) -> Ar
         case "Reshape":
             need(not attributes.get("allowzero") and (xs[1] != 0).all(), f"{name}: a zero in a shape")
             return xs[0].reshape([int(n) for n in xs[1].ravel()])
+        case "Sqrt" | "Pow":
+            half = op == "Sqrt" or (xs[1].size == 1 and xs[1].ravel()[0] == 0.5)
+            need(half and all(x.dtype.kind == "f" for x in xs) and (xs[0] > 0).all(), f"{name}: a power")
+            return np.asarray(np.sqrt(xs[0].astype(np.float64)))  # IEEE: correctly rounded
         case _:
             need(op == "Identity", f"{name}: the checker computes no {op} of constants")
             return xs[0]

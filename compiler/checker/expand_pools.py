@@ -23,6 +23,7 @@ def _pool(p: Place) -> bool:
     ranks = [len(v) for v in (kernel, strides, dilations, pads, p.first())]
     if ranks != [2, 2, 2, 4, 3] or (up and mode != "NOTSET"):
         return False
+    need(not mean or tuple(dilations) == (1, 1), f"{p.name}: dilations")
     need(min(*strides, *kernel, *dilations) > 0 <= min(pads), f"{p.name}: window")
     need(max(*kernel, *pads) <= 1 << 16, f"{p.name}: too large")
     if mode.startswith("SAME"):

@@ -62,6 +62,39 @@ def _same(p: Place) -> bool:
     return True
 
 
+def _integer_sum(p: Place) -> bool:
+    """ConvInteger, MatMulInteger: the real sum, s times the integers of the file."""
+    need(p.inputs[0] in p.scales, f"{p.name}: integers without a scale")
+    s, zeros = float(p.scales[p.inputs[0]][0]), (*p.inputs[2:], "", "")
+    need(not zeros[0] or p.constants[zeros[0]].size == 1, f"{p.name}: zero points per row")
+    unit, one = p.free("scale"), p.free("one")
+    p.constants[unit], p.constants[one] = np.array(s, np.float32), np.array(1, np.float32)
+    x = p.put("DequantizeLinear", [n for n in (p.inputs[0], unit, zeros[0]) if n], "x")
+    conv = p.op == "ConvInteger"
+    given = [n for n in (p.inputs[1], one, zeros[1]) if n]
+    w = p.put("DequantizeLinear", given, "w", axis=0 if conv else -1)
+    p.put("Conv" if conv else "MatMul", [x, w], **p.attributes)
+    p.sums[p.outputs[0]] = s
+    return True
+
+
+def of_sum(p: Place) -> bool:
+    """A Cast keeps such a sum, a Mul by a constant ends it; nothing else may read it."""
+    source = next(i for i in p.inputs if i in p.sums)
+    if p.op == "Cast":
+        need(p.attributes.get("to") in (1, 11), f"{p.name}: a cast of sums")
+        p.put("Identity", [source])
+        p.sums[p.outputs[0]] = p.sums[source]
+        return True
+    factor = [p.constants[i] for i in p.inputs if i in p.constants]
+    fit = p.op == "Mul" and len(p.inputs) == 2 and len(factor) == 1 and factor[0].dtype.kind == "f"
+    need(fit, f"{p.name}: {p.op} of sums of integers")
+    name = p.free("factor")
+    p.constants[name] = factor[0].astype(np.float64) / p.sums[source]
+    p.put("Mul", [source, name])
+    return True
+
+
 def _scale(p: Place, i: int) -> Any:
     need(i < len(p.inputs) and p.inputs[i] in p.constants, f"{p.name}: a scale that is not constant")
     return p.constants[p.inputs[i]].astype(np.float64).ravel()
@@ -83,6 +116,8 @@ def _quantised(p: Place, op: str, inputs: list[str], i: int, attributes: dict[st
 
 QUANTISED: dict[tuple[str, str], Callable[[Place], bool]] = {
     **{("" if op in ("QLinearConv", "QLinearMatMul") else "com.microsoft", op): _integer_op for op in _FORMS},
+    ("", "ConvInteger"): _integer_sum,
+    ("", "MatMulInteger"): _integer_sum,
     ("com.microsoft", "QLinearConcat"): _concat,
     ("com.microsoft", "DequantizeLinear"): _same,
     ("com.microsoft", "QuantizeLinear"): _same,

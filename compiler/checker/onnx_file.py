@@ -15,11 +15,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from .constants import moved, tensor_array
+from .constants import input_kind, moved, quantiser, tensor_array
 from .expand import EXPANSIONS, OWN, Place
 from .expand_qonnx import QONNX
-from .expand_quantised import QUANTISED
-from .files import MAX_ELEMENTS, Rejected, need
+from .expand_quantised import QUANTISED, of_sum
+from .files import Rejected, need
 from .functions import NAMES
 from .layers import Layer, Network, Shape, fresh, output_shape
 from .onnx_ops import Node, parse
@@ -57,6 +57,7 @@ class Reader:
         self.known: dict[str, Scaled] = {}
         self.marks: dict[str, Scaled] = {}  # integer tensor -> its quantisation
         self.kinds: dict[str, Any] = {}
+        self.sums: dict[str, float] = {}  # see expand_quantised.py
         self.moved: dict[str, str] = {}  # integer tensor -> the graph input that it only moves
         self.reads = Counter(
             [i for n in self.graph.node for i in n.input] + [e.name for e in self.graph.output]
@@ -77,22 +78,14 @@ class Reader:
                 twice = out in self.alias or out in self.constants
                 need(not (out and twice), f"{out}: computed twice")
             self._take(proto)
+        need(not self.sums.keys() & {*self.net.outputs}, "float.onnx: sums of integers as an output")
         self.alias |= {out: self._placed(out) for out in self.net.outputs if out in self.alias}
 
     def _input(self, entry: Any) -> Shape:
-        tensor, types = entry.type.tensor_type, onnx.TensorProto
-        kinds = {types.FLOAT: None, types.DOUBLE: None, types.FLOAT16: None}
-        whole = {types.INT8: np.int8, types.UINT8: np.uint8}
-        need(tensor.elem_type in kinds or tensor.elem_type in whole, f"{entry.name}: type of the input")
-        if tensor.elem_type in whole:
-            self.kinds[entry.name], self.moved[entry.name] = whole[tensor.elem_type], entry.name
-        sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in tensor.shape.dim]
-        need(all(n > 0 for n in sizes[1:]), f"{entry.name}: a dynamic shape")
-        need(np.prod([float(n) for n in sizes[1:]]) <= MAX_ELEMENTS, f"{entry.name}: too large")
-        if len(sizes) == 1 and sizes[0] > 1:
-            return (sizes[0],)
-        need(not sizes or sizes[0] in (0, 1), f"{entry.name}: a batch of {sizes[:1]}")
-        return tuple(sizes[1:]) or (1,)
+        kind, shape = input_kind(entry)
+        if kind is not None:
+            self.kinds[entry.name], self.moved[entry.name] = kind, entry.name
+        return shape
 
     def _take(self, proto: Any, own: bool = False) -> None:
         name, op = proto.name or f"{proto.op_type}_{proto.output[0]}", proto.op_type
@@ -104,12 +97,15 @@ class Reader:
         live = [i for i in inputs if i in self.alias]
         key = (proto.domain.removeprefix("ai.onnx"), op)
         expansion = _ALL.get(key) if live or key[0] else None
+        if not own and any(i in self.sums for i in inputs):
+            expansion = of_sum
         if expansion is not None:
             shapes = {i: self._shape(i) for i in self.alias}
             outputs = list(proto.output)
             place = Place(
-                name, op, inputs, attributes, shapes, self.constants, self.values, outputs, self.opset
-            )
+                name, op, inputs, attributes, shapes, self.constants, self.values, outputs, self.opset,
+                self.marks, self.sums,
+            )  # fmt: skip
             if expansion(place):
                 for part in place.parts:
                     self._take(part, own=True)
@@ -139,18 +135,8 @@ class Reader:
             op = op if standard else f"{OWN}.{op}"
             self._layer(Node(name, op, attributes, [], [], self.opset), inputs, out)
 
-    def _parameters(self, name: str, inputs: list[str], kind: Any) -> tuple[Array, Array]:
-        need(len(inputs) > 1 and inputs[1] in self.constants, f"{name}: a scale that is not constant")
-        scale, zero = self.constants[inputs[1]].astype(np.float64), np.zeros((), kind)
-        if len(inputs) > 2 and inputs[2]:
-            need(inputs[2] in self.constants, f"{name}: a zero point that is not constant")
-            zero = self.constants[inputs[2]]
-        need(scale.size and np.isfinite(scale).all() and (scale > 0).all(), f"{name}: scale")
-        need(zero.size in (1, scale.size), f"{name}: {zero.size} zero points")
-        return scale, zero
-
     def _activation(self, name: str, inputs: list[str], kind: Any) -> Scaled:
-        scale, zero = self._parameters(name, inputs, kind)
+        scale, zero = quantiser(name, self.constants, inputs, kind)
         need(scale.size == 1, f"{name}: not quantised per tensor")
         shift, low, high = span(zero.dtype, name)
         return Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, low, high
@@ -214,7 +200,7 @@ class Reader:
         source = inputs[0]
         if source in self.constants:
             q, axis = self.constants[source], int(attributes.get("axis", 1))
-            scale, zero = self._parameters(name, inputs, q.dtype)
+            scale, zero = quantiser(name, self.constants, inputs, q.dtype)
             self.constants[out] = dequantised(q, scale, zero, axis, attributes.get("block_size", 0), name)
             return
         scale_here = self._activation(name, inputs, self.kinds.get(source, np.uint8))
@@ -235,7 +221,7 @@ class Reader:
             need(not attributes, f"{name}: attributes")
             return clipped(x, ends, name)
         need(set(attributes) <= {"axis", "saturate"}, f"{name}: attributes")
-        scale, zero = self._parameters(name, inputs, np.uint8)
+        scale, zero = quantiser(name, self.constants, inputs, np.uint8)
         return quantised(x, scale, zero, int(attributes.get("axis", 1)), name)
 
     def _layer(self, node: Node, inputs: list[str], out: str) -> None:
@@ -243,9 +229,13 @@ class Reader:
         node.shapes = [self._shape(i) if i in self.alias else None for i in inputs]
         whole = [i for i in inputs if i in self.kinds]
         taken = node.op == f"{OWN}.Take" and (self.constants[inputs[1]] >= 0).all()  # no padding
-        need(not whole or taken or node.op in _CARRY, f"{node.name}: computes with integers")
+        alike = {(self.marks.get(i), np.dtype(self.kinds[i])) for i in whole}
+        joined = node.op == "Concat" and whole == inputs and len(alike) == 1 and whole[0] in self.marks
+        need(not whole or taken or joined or node.op in _CARRY, f"{node.name}: computes with integers")
         if whole:
             self._carry(whole[0], out)
+        if joined:
+            self.known[out] = self.marks[out]
         layer = parse(node)
         live = [i for i in inputs if i in self.alias]
         values = tuple(self.alias[i] for i in live)

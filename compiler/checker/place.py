@@ -30,6 +30,10 @@ class Place:
     values: set[str]
     outputs: list[str]
     opset: int
+    scales: Mapping[str, Any] = field(default_factory=dict)  # of quantised integer tensors
+    sums: dict[str, float] = field(
+        default_factory=dict
+    )  # tensors that stand for so many times their integers
     parts: list[Any] = field(default_factory=list)
 
     def first(self) -> Shape:

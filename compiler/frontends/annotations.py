@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import onnx
@@ -44,6 +45,12 @@ class Annotations:
         self.marks: dict[str, Mark] = {}
         self.activations: dict[str, Scaled] = {}  # by value
         self.weights: dict[str, Quantised] = {}  # dequantised constants
+        self.sums: dict[str, Fraction] = {}  # expansions/integer_sums.py
+
+    @property
+    def scales(self) -> dict[str, Fraction]:
+        """Scales of integer tensors, where they are known."""
+        return {tensor: mark.scale.scale for tensor, mark in self.marks.items() if mark.scale is not None}
 
     def quantise(self, proto: onnx.NodeProto) -> None:
         """QuantizeLinear of a computed tensor."""
@@ -127,8 +134,13 @@ class Annotations:
         marks = [self.marks[i] for i in inputs if i in self.marks]
         if not marks:
             return
-        if op_type not in MOVES_INTEGERS:
+        joined = (
+            op_type == "Concat" and len(marks) == len(inputs) and {*marks} == {replace(marks[0], source="")}
+        )
+        if op_type not in MOVES_INTEGERS and not joined:
             raise Unsupported(f"{op_type} of quantised integers", REMEDY)
         if op_type == "tinybound.Take" and (self.constants[inputs[1]] < 0).any():
             raise Unsupported("Pad of quantised integers", REMEDY)  # with the integer 0, which is no real 0
         self.marks[out] = marks[0]
+        if joined and marks[0].scale is not None:  # a join takes no scale over from what it joins
+            self.activations[out] = marks[0].scale

@@ -41,6 +41,8 @@ def fold(
     if proto.op_type == "Shape" and proto.input[0] in shapes:
         return {proto.output[0]: np.array(shapes[proto.input[0]], np.int64)}
     feeds = {name: constants[name] for name in proto.input if name}
+    if _is_root(proto, feeds):
+        return {proto.output[0]: np.sqrt(feeds[proto.input[0]].astype(np.float64))}  # the nearest double
     if proto.op_type not in MOVES and any(array.dtype.kind == "f" for array in feeds.values()):
         # It would be computed in the file's float32, and the certificate speaks of real arithmetic.
         raise Unsupported(f"{proto.op_type} of real constants", "the result as one constant")
@@ -51,6 +53,14 @@ def fold(
     except Exception as error:  # the evaluator raises whatever numpy or its own op raises
         raise Unsupported(f"constant {proto.op_type} that cannot be evaluated ({error})") from error
     return {name: np.asarray(array) for name, array in zip(proto.output, results, strict=True)}
+
+
+def _is_root(proto: onnx.NodeProto, feeds: Mapping[str, NDArray[Any]]) -> bool:
+    """A square root of positive reals: what a normalisation without an op of its own divides by."""
+    if proto.op_type not in ("Sqrt", "Pow") or not all(a.dtype.kind == "f" for a in feeds.values()):
+        return False
+    exponent = feeds[proto.input[1]] if proto.op_type == "Pow" else np.array(0.5)
+    return exponent.size == 1 and exponent.ravel()[0] == 0.5 and bool((feeds[proto.input[0]] > 0).all())
 
 
 def _evaluator(proto: onnx.NodeProto, feeds: Mapping[str, NDArray[Any]], opset: int) -> ReferenceEvaluator:

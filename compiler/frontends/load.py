@@ -21,7 +21,7 @@ from ..ops.function import Function
 from ..passes.rewrite import fresh
 from .annotations import Annotations, Mark
 from .constants import fold
-from .expansions import EXPANSIONS, REMEDIES, Site
+from .expansions import EXPANSIONS, REMEDIES, Site, of_sum
 from .finish import Imported, Walked, finish
 from .model_file import initial_constants, input_specs, opset_of, read_model
 from .qdq import Quantised
@@ -123,7 +123,7 @@ class _Walk:
 
     def _take(self, proto: onnx.NodeProto, name: str, *, own: bool = False) -> None:
         if any(i in self.alias for i in proto.input) or proto.domain not in ("", "ai.onnx"):
-            parts = self._expand(proto, name)
+            parts = self._expand(proto, name, own)
             if parts is not None:
                 for part in parts:
                     self._take(part, part.name, own=True)
@@ -168,13 +168,26 @@ class _Walk:
             self.views[out] = self.views[source]
         return True
 
-    def _expand(self, proto: onnx.NodeProto, name: str) -> list[onnx.NodeProto] | None:
+    def _expand(self, proto: onnx.NodeProto, name: str, own: bool) -> list[onnx.NodeProto] | None:
         """The nodes that stand for this one, or None when it stands for itself."""
         expansion = EXPANSIONS.get((proto.domain.removeprefix("ai.onnx"), proto.op_type))
+        held = self.quantised
+        if not own and any(i in held.sums for i in proto.input):
+            expansion = of_sum
         if expansion is None:
             return None
         shapes = {tensor: self._shape(tensor) for tensor in self.alias}
-        site = Site(proto, name, _attributes(proto), shapes, self.constants, self.opset, self.names)
+        site = Site(
+            proto,
+            name,
+            _attributes(proto),
+            shapes,
+            self.constants,
+            self.opset,
+            self.names,
+            held.scales,
+            held.sums,
+        )
         return site.parts if expansion(site) else None
 
     def _again(self, value: str, out: str) -> str:
@@ -304,6 +317,9 @@ class _Walk:
         bare = sorted(sources - set(self.quantised.activations))
         if bare:
             raise CompileError(bare[0], "an integer input without a scale", "a DequantizeLinear behind it")
+        raw = [name for name in outputs if name in self.quantised.sums]
+        if raw:
+            raise CompileError(raw[0], "sums of integers as an output", "a Cast and a Mul behind them")
         alias = {**self.alias, **{name: self._placed(name) for name in outputs if name in self.alias}}
         return Walked(
             self.path.stem, self.inputs, outputs, self.nodes, self.values, alias,

@@ -33,6 +33,7 @@ class _Search:
         self.count = len(plan.steps)
         able = [can_run_by_rows(plan, step) for step in plan.steps]
         self.groups: dict[Span, Group] = {}
+        self.known: dict[tuple[Cut, bool], tuple[int, int]] = {}
         for first in range(self.count):
             for last in range(first + 1, self.count):
                 if not able[first] or not able[last]:
@@ -55,6 +56,12 @@ class _Search:
 
     def cost(self, cut: Cut, *, final: bool = False) -> tuple[int, int]:
         """Arena and stack in bytes, then steps in groups."""
+        known = self.known.get((cut, final))
+        if known is None:
+            known = self.known[cut, final] = self._cost(cut, final)
+        return known
+
+    def _cost(self, cut: Cut, final: bool) -> tuple[int, int]:
         groups = [self.groups[span] for span in sorted(cut)]
         lengths = [last - first + 1 for first, last in cut]
         stack = max((WINDOW + STATE * length for length in lengths), default=0)

@@ -67,10 +67,15 @@ class Plan:
 
     @cached_property
     def heights(self) -> dict[str, int]:
-        """Rows of every storage; 1 unless it is a (C, H, W) map."""
+        """Rows of every storage; 1 unless it is a (C, H, W) map, or an input that is read as one."""
         names = {name: name for name in self.graph.inputs} | {s.target: s.value for s in self.steps}
         shapes = {storage: self.graph.values[value].shape for storage, value in names.items()}
-        return {storage: shape[1] if len(shape) == 3 else 1 for storage, shape in shapes.items()}
+        found = {storage: shape[1] if len(shape) == 3 else 1 for storage, shape in shapes.items()}
+        for name in self.graph.inputs:
+            read_as = {step.view["input"][1] for step in self.readers(name) if "input" in step.view}
+            if len(read_as) == 1:
+                found[name] = read_as.pop()
+        return found
 
 
 @lru_cache(maxsize=8)

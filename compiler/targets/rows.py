@@ -16,7 +16,7 @@ from typing import Any
 from .overlap import WINDOWS
 from .plan import Plan, Step
 
-POINTWISE = ("add", "requantise", "table")  # row r of the output is made from row r of each input
+POINTWISE = ("add", "mul", "requantise", "table")  # row r of the output is made from row r of each input
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,13 @@ def reading(step: Step, source_height: int) -> Reading | None:
 
 
 def can_run_by_rows(plan: Plan, step: Step) -> bool:
-    """Whether a step may be in a group: it makes one row of a map at a time."""
+    """Whether a step may be in a group: it makes one row of a map from rows of maps."""
     axes = step.view.get("axes")
+    rows = [plan.heights[source] for source in step.sources]  # a view may see other rows than were made
+    if step.kind in WINDOWS and rows != [step.view["input"][1]]:
+        return False
+    if step.kind in POINTWISE and {*rows} != {plan.heights[step.target]}:
+        return False
     return (
         len(plan.graph.values[step.value].shape) == 3
         and (axes is None or len(axes[0]) == plan.heights[step.target])

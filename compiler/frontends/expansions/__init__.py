@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .activations import prelu
 from .elementwise import elementwise
+from .integer_sums import integer_sum, of_sum
 from .lines import line
 from .moves import cast, dropout, squeeze
 from .pools import global_max_pool, reduce_mean, uneven_pool
@@ -25,6 +26,7 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "BatchNormalization"): line,
     ("", "Cast"): cast,
     ("", "Conv"): line,
+    ("", "ConvInteger"): integer_sum,
     ("", "ConvTranspose"): conv_transpose,
     ("", "Div"): elementwise,
     ("", "Dropout"): dropout,
@@ -33,6 +35,7 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "GlobalAveragePool"): line,
     ("", "GlobalMaxPool"): global_max_pool,
     ("", "MatMul"): rows,
+    ("", "MatMulInteger"): integer_sum,
     ("", "MaxPool"): uneven_pool,
     ("", "Mul"): elementwise,
     ("", "PRelu"): prelu,
@@ -53,4 +56,4 @@ REMEDIES = {  # ops that have no such form
     **QONNX_REMEDIES,
 }
 
-__all__ = ["EXPANSIONS", "REMEDIES", "Site"]
+__all__ = ["EXPANSIONS", "REMEDIES", "Site", "of_sum"]

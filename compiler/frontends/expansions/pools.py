@@ -48,7 +48,8 @@ def uneven_pool(site: Site) -> bool:
     strides, dilations = (tuple(site.get(key, (1, 1))) for key in ("strides", "dilations"))
     size, mode = site.first[1:], site.get("auto_pad", "NOTSET")
     plain = {len(size), len(kernel), len(strides), len(dilations), len(pads) // 2} == {2}
-    if not plain or min(*strides, *kernel, *dilations) < 1 or (ceil and mode != "NOTSET"):
+    dilated = average and dilations != (1, 1)
+    if not plain or dilated or min(*strides, *kernel, *dilations) < 1 or (ceil and mode != "NOTSET"):
         return False  # the op says what is wrong
     if mode.startswith("SAME"):
         pads = same_pads(size, kernel, strides, dilations, upper=mode == "SAME_UPPER")

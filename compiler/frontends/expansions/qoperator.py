@@ -138,8 +138,6 @@ QOPERATOR |= {
     }.items()
 }
 QOPERATOR_REMEDIES = {  # integer ops that have no static form here
-    ("", "ConvInteger"): f"QLinearConv or QDQ by {STATIC}",
-    ("", "MatMulInteger"): f"QLinearMatMul or QDQ by {STATIC}",
     ("", "DynamicQuantizeLinear"): STATIC,
     ("com.microsoft", "DynamicQuantizeMatMul"): STATIC,
     ("com.microsoft", "MatMulIntegerToFloat"): STATIC,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from math import prod
 from typing import Any
 
@@ -30,6 +31,8 @@ class Site:
     constants: dict[str, NDArray[Any]]
     opset: int
     names: set[str]
+    scales: Mapping[str, Fraction] = field(default_factory=dict)  # of quantised integer tensors
+    sums: dict[str, Fraction] = field(default_factory=dict)  # see integer_sums.py
     parts: list[onnx.NodeProto] = field(default_factory=list)
 
     @property
