@@ -101,12 +101,9 @@ def _nodes(start: Forged) -> Iterator[Mutation]:
         yield "origin changed", name, at("nodes", i, ["origin"], node["origin"] + "x"), True
         yield "node renamed", name, at("nodes", i, ["name"], name + "x"), True
         yield "output of a node changed", name, at("nodes", i, ["output"], node["output"] + "x"), True
-        yield (
-            "input of a node changed",
-            name,
-            at("nodes", i, ["inputs"], [start.network["inputs"][0]] * (1 + (i == 0))),
-            True,
-        )
+        other = [start.network["inputs"][0]] * (1 + (i == 0))
+        if other != node["inputs"]:
+            yield "input of a node changed", name, at("nodes", i, ["inputs"], other), True
         yield "arrays changed", name, at("nodes", i, ["arrays"], node["arrays"][:-1] or ["weights"]), True
         for code in ("int8", "pot4", "pool64", "nothing"):
             if code != node["code"]:

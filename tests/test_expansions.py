@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX nodes written as simpler ones: ONNX Runtime's meaning, and certificates that the checker accepts."""
 
+from fractions import Fraction
+
 import numpy as np
 import onnx
 import pytest
@@ -66,6 +68,10 @@ def test_the_checker_expands_in_its_own_way(form, tmp_path, monkeypatch):
         (lambda n: n.put("Gather", "x", n.constant([9], np.int64), axis=2), "malformed Gather"),
         (lambda n: n.put("Expand", "x", n.constant([1 << 20, 1, 1, 1, 1], np.int64)), "at most"),
         (lambda n: n.put("Split", "x", n.constant([3, 2], np.int64), outputs=2, axis=1), "add up"),
+        (lambda n: n.put("ArgMax", "x", axis=1), "loop in your own code"),
+        (lambda n: n.put("Cast", "x", to=6), "Cast of a computed tensor"),
+        (lambda n: n.put("Div", "x", "x"), "Div of two computed tensors"),
+        (lambda n: n.put("Concat", "x", "x", axis=0), "batch axis"),
     ],
 )
 def test_what_an_expansion_refuses(write, message, tmp_path):
@@ -131,4 +137,27 @@ def test_a_matrix_per_row_moves_nothing_and_keeps_its_fusion(tmp_path):
     steps = [step.kind for step in make_plan(build.graph).steps]
 
     assert steps == ["conv", "conv", "table"]
+    assert build.verify(["host"]).ok
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "size", "attributes"),
+    [
+        ("Conv", (1, 4, 12), (3, 4, 3), {}),
+        ("ConvTranspose", (1, 4, 3, 2), (4, 2, 3, 3), {"strides": [2, 1]}),
+        ("MatMul", (1, 4, 6), (6, 5), {}),
+    ],
+)
+def test_the_integers_of_a_quantised_file_stay(kind, shape, size, attributes, tmp_path):
+    net = Net(*shape, opset=NEW)
+    integers = net.rng.integers(-90, 90, size)
+    x = net.quantised("x", 0.02, 3, np.int8)
+    y = net.put(kind, x, net.weights(integers, np.float32(0.013)), **attributes)
+    path = net.save(tmp_path, net.quantised(y, 0.05, -4, np.int8))
+
+    (weights,) = load_onnx(path).weights.values()
+
+    assert sorted(weights.integers.ravel().tolist()) == sorted(integers.ravel().tolist())
+    assert set(weights.scales) == {Fraction(float(np.float32(0.013)))}
+    build = compile_model(path, tmp_path / "build", Options(target="c"))
     assert build.verify(["host"]).ok

@@ -162,6 +162,23 @@ def test_all_forgeries(name, step, examples, tmp_path):
     forge(name, examples, tmp_path, 0, step)
 
 
+def test_moved_integers_mean_what_they_meant(tmp_path):
+    """Twice the scale behind a Take and twice the weights that read it: no number in the bound changes."""
+    path = made("moving", tmp_path, tmp_path / "build")
+    start = forger.load(path, path.parent)
+    take = next(n for n in start.network["nodes"] if n["op"] == "Take")
+    reader = next(n for n in start.network["nodes"] if take["output"] in n["inputs"])
+
+    def change(f):
+        (value,) = [v for v in f.network["values"] if v["name"] == take["output"]]
+        value["scale"] = [str(2 * Fraction(s)) for s in value["scale"]]
+        f.arrays[f"{reader['name']}.weights"] = f.arrays[f"{reader['name']}.weights"] * 2
+
+    forged = forger.write(start, change, tmp_path / "forged", hashes=True)
+    answer = check_certificate(forged, forged.parent)
+    assert "another scale" in answer["reason"]
+
+
 def test_an_unchanged_copy_is_accepted(examples, tmp_path):
     """The forger's own writing is not what is rejected."""
     path = made("controller2", examples, tmp_path / "build")

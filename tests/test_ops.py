@@ -98,7 +98,8 @@ def ideal(case, x):
             [Fraction(int(q) - unit.zero) * unit.scale / sample.output.scale for q in v.ravel()]
             for v, unit in zip(x, sample.inputs, strict=True)
         ]
-        return [p + q for p, q in zip(*terms, strict=True)]
+        sign = case.sample.float_op.mb  # -1: a difference
+        return [p + sign * q for p, q in zip(*terms, strict=True)]
     if kind == "AveragePool":
         ratio = [scales[0] / (op.kernel[0] * op.kernel[1]) / sample.output.scale]
     else:  # weights: the multiplier's error is checked apart, in test_quantise

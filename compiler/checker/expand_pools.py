@@ -27,6 +27,7 @@ def _pool(p: Place) -> bool:
     need(min(*strides, *kernel, *dilations) > 0 <= min(pads), f"{p.name}: window")
     need(max(*kernel, *pads) <= 1 << 16, f"{p.name}: too large")
     if mode.startswith("SAME"):
+        need(tuple(dilations) == (1, 1), f"{p.name}: {mode} with dilations")
         pads = same_pads(p.first()[1:], kernel, strides, dilations, upper=mode == "SAME_UPPER")
     pads = (0, 0, 0, 0) if mode == "VALID" else tuple(pads)
     ends, found = list(pads), []

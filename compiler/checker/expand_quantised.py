@@ -42,6 +42,8 @@ def _integer_op(p: Place) -> bool:
         assert q is not None
         inputs.append(p.free("bias"))
         p.constants[inputs[-1]] = unit * q.astype(np.float64)  # both exact: rounded once
+    if p.op == "QGemm":
+        attributes["beta"] = attributes.get("alpha", 1.0)  # the bias is part of the sum that alpha scales
     if p.op == "QGemm" and (out >= len(p.inputs) or not p.inputs[out]):
         p.put(real_op, inputs, **attributes)
         return True

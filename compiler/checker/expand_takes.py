@@ -20,7 +20,7 @@ def _whole(p: Place) -> Lists:
 
 def grid(p: Place, lists: Lists) -> NDArray[np.int64]:
     """Flat positions of every combination; -1 where one of the lists says so."""
-    full, total = (1, *p.first()), np.zeros((), np.int64)
+    full, total = (1,) * (len(lists) - len(p.first())) + p.first(), np.zeros((), np.int64)
     need(np.prod([float(len(found)) for found in lists]) <= MAX_ELEMENTS, f"{p.name}: too large")
     for n, found in zip(full, lists, strict=True):
         at = np.array(found, np.int64)
@@ -118,7 +118,7 @@ def _expand(p: Place) -> bool:
     target = p.ints("shape", 1) or []
     full = [1, *p.first()]
     rank = max(len(target), len(full))
-    need(rank == len(full), f"{p.name}: more axes than {full}")
+    full = [1] * (rank - len(full)) + full
     target = [1] * (rank - len(target)) + target
     need(all(a == b or 1 in (a, b) for a, b in zip(target, full, strict=True)), f"{p.name}: {target}")
     p.take(grid(p, _stretched(p, [max(a, b) for a, b in zip(target, full, strict=True)])))

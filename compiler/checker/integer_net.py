@@ -15,6 +15,7 @@ from .layers import Layer, Meaning, Network, Shape, output_shape
 from .rounding import Ints, rounded
 
 FORMAT = "tinybound-network-1"
+KEEPS = ("Concat", "MaxPool", "Reshape", "Take", "Transpose")
 SUMS = ("Conv", "Dense", "Add", "Mul", "AveragePool")
 MODES = ("half-even", "tflite-single", "tflite-double")
 Span = tuple[Ints, Ints]
@@ -118,6 +119,9 @@ def _check_structure(net: Network) -> None:
     readers = Counter(name for layer in net.layers for name in layer.inputs)
     for layer in net.layers:
         need(set(layer.inputs) <= known, f"{layer.name}: reads what is not yet computed")
+        if layer.op in KEEPS:
+            kept = {(m.scales, m.zero) for m in (net.meanings[n] for n in (*layer.inputs, layer.output))}
+            need(len(kept) == 1, f"{layer.name}: moves integers to another scale or zero point")
         need(layer.output not in known and layer.output in net.shapes, f"{layer.name}: its output")
         known.add(layer.output)
         shape = output_shape(layer, [net.shapes[name] for name in layer.inputs])

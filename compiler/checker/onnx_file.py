@@ -23,6 +23,7 @@ from .files import Rejected, need
 from .functions import NAMES
 from .layers import Layer, Network, Shape, fresh, output_shape
 from .onnx_ops import Node, parse
+from .ranks import Batches
 from .stored import clipped, dequantised, quantised, span
 
 Array = NDArray[Any]
@@ -73,7 +74,9 @@ class Reader:
             need(entry.name not in self.alias, f"{entry.name}: two inputs of this name")
             self.alias[entry.name] = entry.name
             self.net.shapes[entry.name] = self._input(entry)
+        batches = Batches(entries)
         for proto in self.graph.node:
+            batches.take(proto, [i for i in proto.input if i in self.alias], self.constants)
             for out in proto.output:
                 twice = out in self.alias or out in self.constants
                 need(not (out and twice), f"{out}: computed twice")
@@ -95,6 +98,8 @@ class Reader:
         missing = [i for i in inputs if i and i not in self.alias and i not in self.constants]
         need(not missing, f"{name}: reads {missing[:1]}, which is not computed")
         live = [i for i in inputs if i in self.alias]
+        again = op in ("Cast", "QuantizeLinear") and inputs[0] in self.kinds
+        need(not again, f"{name}: {op} of integers")
         key = (proto.domain.removeprefix("ai.onnx"), op)
         expansion = _ALL.get(key) if live or key[0] else None
         if not own and any(i in self.sums for i in inputs):

@@ -131,10 +131,7 @@ def _fields(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
             b = np.broadcast_to(b, len(w)).copy()
             return "Dense", {"weights": np.ascontiguousarray(w), "bias": b}
         case "MaxPool" | "AveragePool":
-            need(
-                not get("ceil_mode", 0) and not get("storage_order", 0),
-                f"{where}: ceil_mode or storage_order",
-            )
+            need(not get("ceil_mode", 0), f"{where}: ceil_mode")  # storage_order speaks of indices only
             more = _window(node, first, tuple(get("kernel_shape", ())))
             if node.op == "MaxPool":
                 return "MaxPool", {"kernel": tuple(get("kernel_shape", ())), **more}
@@ -202,6 +199,7 @@ def _window(node: Node, first: Shape, kernel: Shape) -> dict[str, Any]:
     )
     need(sizes_fit and mode in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"), f"{node.name}: window")
     if mode.startswith("SAME"):
+        need(dilations == (1, 1), f"{node.name}: {mode} with dilations")
         pads = same_pads(first[1:], kernel, strides, dilations, upper=mode == "SAME_UPPER")
     elif mode == "VALID":
         pads = (0, 0, 0, 0)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ MOVES = (  # exact on any type; what Cast and QuantizeLinear round is rounded by
     *("Reshape", "Shape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
 )
 
+SHORT = 64  # elements of a constant that may be a shape
+
 
 def fold(
     proto: onnx.NodeProto,
@@ -46,13 +49,26 @@ def fold(
     if proto.op_type not in MOVES and any(array.dtype.kind == "f" for array in feeds.values()):
         # It would be computed in the file's float32, and the certificate speaks of real arithmetic.
         raise Unsupported(f"{proto.op_type} of real constants", "the result as one constant")
+    random = proto.op_type.startswith("Random") or proto.op_type in ("Bernoulli", "Multinomial")
+    if random or any(a.HasField("g") or a.graphs for a in proto.attribute):
+        raise Unsupported(f"a constant {proto.op_type}", "its result as a constant")
     if sum(array.size for array in feeds.values()) > MAX_ELEMENTS:
         raise Unsupported(f"a constant {proto.op_type} of more than {MAX_ELEMENTS} elements")
+    _check_size(proto, feeds, opset)
     try:
         results = _evaluator(proto, feeds, opset).run(None, feeds)
     except Exception as error:  # the evaluator raises whatever numpy or its own op raises
         raise Unsupported(f"constant {proto.op_type} that cannot be evaluated ({error})") from error
     return {name: np.asarray(array) for name, array in zip(proto.output, results, strict=True)}
+
+
+def _check_size(proto: onnx.NodeProto, feeds: Mapping[str, NDArray[Any]], opset: int) -> None:
+    """Unsupported where the result would be too large to compute, as far as ONNX infers its shape."""
+    short = [onnx.numpy_helper.from_array(a, name) for name, a in feeds.items() if a.size <= SHORT]
+    model = _model(proto, feeds, opset, short)
+    for out in onnx.shape_inference.infer_shapes(model, data_prop=True).graph.output:
+        if prod(d.dim_value for d in out.type.tensor_type.shape.dim) > MAX_ELEMENTS:
+            raise Unsupported(f"a constant {proto.op_type} of more than {MAX_ELEMENTS} elements")
 
 
 def _is_root(proto: onnx.NodeProto, feeds: Mapping[str, NDArray[Any]]) -> bool:
@@ -64,10 +80,14 @@ def _is_root(proto: onnx.NodeProto, feeds: Mapping[str, NDArray[Any]]) -> bool:
 
 
 def _evaluator(proto: onnx.NodeProto, feeds: Mapping[str, NDArray[Any]], opset: int) -> ReferenceEvaluator:
+    return ReferenceEvaluator(_model(proto, feeds, opset, []))
+
+
+def _model(
+    proto: onnx.NodeProto, feeds: Mapping[str, NDArray[Any]], opset: int, given: list[onnx.TensorProto]
+) -> onnx.ModelProto:
     kinds = {n: onnx.helper.np_dtype_to_tensor_dtype(a.dtype) for n, a in feeds.items()}
     inputs = [onnx.helper.make_tensor_value_info(n, kinds[n], a.shape) for n, a in feeds.items()]
     outputs = [onnx.helper.make_empty_tensor_value_info(n) for n in proto.output]
-    graph = onnx.helper.make_graph([proto], "constant", inputs, outputs)
-    return ReferenceEvaluator(
-        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
-    )
+    graph = onnx.helper.make_graph([proto], "constant", inputs, outputs, given)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])

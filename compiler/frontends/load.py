@@ -19,12 +19,14 @@ from ..ops import BY_ONNX, Add, ChannelAffine, Clip, Conv, Dense, Mul, Reshape, 
 from ..ops.base import MAX_ELEMENTS, OnnxNode, Op, Shape, Unsupported
 from ..ops.function import Function
 from ..passes.rewrite import fresh
-from .annotations import Annotations, Mark
+from .annotations import REMEDY, Annotations, Mark
 from .constants import fold
 from .expansions import EXPANSIONS, REMEDIES, Site, of_sum
 from .finish import Imported, Walked, finish
 from .model_file import initial_constants, input_specs, opset_of, read_model
+from .old_opsets import refuse_old
 from .qdq import Quantised
+from .unbatched import Unbatched
 
 OWN = "tinybound"  # domain of ops that only expansions write
 SUPPORTED = tuple(sorted({*(op for op in BY_ONNX if "." not in op), *(op for _, op in EXPANSIONS)}))
@@ -93,6 +95,8 @@ class _Walk:
         self.problems: list[Problem] = []
         self.lost: set[str] = set()  # outputs of unsupported nodes
         self.inputs = tuple(spec.name for spec in input_specs(model))
+        self.unbatched = Unbatched()
+        self.unbatched.of_inputs(model.graph)
         readers = Counter(
             [*(i for n in model.graph.node for i in n.input), *(e.name for e in model.graph.output)]
         )
@@ -110,6 +114,8 @@ class _Walk:
         if any(i in self.lost for i in proto.input):
             self.lost.update(proto.output)
         try:
+            refuse_old(proto, self.constants, self.opset)
+            self.unbatched.check(proto, self.alias, self.constants)
             self._take(proto, name)
         except Unsupported as problem:
             if not any(i in self.lost for i in proto.input):
@@ -172,6 +178,8 @@ class _Walk:
         """The nodes that stand for this one, or None when it stands for itself."""
         expansion = EXPANSIONS.get((proto.domain.removeprefix("ai.onnx"), proto.op_type))
         held = self.quantised
+        if proto.op_type in ("Cast", "QuantizeLinear") and proto.input[0] in held.marks:
+            raise Unsupported(f"{proto.op_type} of quantised integers", REMEDY)
         if not own and any(i in held.sums for i in proto.input):
             expansion = of_sum
         if expansion is None:

@@ -38,8 +38,8 @@ class ChannelAffine(Op):
 
     @classmethod
     def parse(cls, node: OnnxNode) -> ChannelAffine:
-        if node.get("training_mode", 0):
-            raise Unsupported("training_mode = 1", "an inference-mode export")
+        if node.get("training_mode", 0) or not node.get("spatial", 1):
+            raise Unsupported("training_mode = 1 or spatial = 0", "an inference-mode export")
         if any(constant is None for constant in node.constants[1:5]):
             raise Unsupported("parameters that are not constant", "an inference-mode export")
         gamma, beta, mean, variance = (exact(c) for c in node.constants[1:5] if c is not None)

@@ -39,7 +39,7 @@ class Reshape(Op):
         known = prod([n for n in rest if n != -1])
         if rest.count(-1) == 1 and known > 0:
             rest[rest.index(-1)] = count // known
-        if kept and kept[0] in {1, -1} and -1 not in rest and prod(rest) == count:
+        if rest and kept[0] in {1, -1} and -1 not in rest and prod(rest) == count:
             return cls(tuple(rest))
         raise Unsupported(
             f"target shape {sizes} for {count} elements", "a shape that keeps the batch axis first"

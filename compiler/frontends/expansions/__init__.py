@@ -50,6 +50,10 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     **QOPERATOR,
     **QONNX,
 }
-REMEDIES = QOPERATOR_REMEDIES | QONNX_REMEDIES  # ops that have no such form
+REMEDIES = {  # ops that have no such form
+    ("", "ArgMax"): "the model without it: the place of the largest output is a loop in your own code",
+    **QOPERATOR_REMEDIES,
+    **QONNX_REMEDIES,
+}
 
 __all__ = ["EXPANSIONS", "REMEDIES", "Site", "of_sum"]

@@ -49,6 +49,7 @@ def uneven_pool(site: Site) -> bool:
     size, mode = site.first[1:], site.get("auto_pad", "NOTSET")
     plain = {len(size), len(kernel), len(strides), len(dilations), len(pads) // 2} == {2}
     dilated = average and dilations != (1, 1)
+    dilated |= mode.startswith("SAME") and dilations != (1, 1)
     if not plain or dilated or min(*strides, *kernel, *dilations) < 1 or (ceil and mode != "NOTSET"):
         return False  # the op says what is wrong
     if mode.startswith("SAME"):

@@ -35,10 +35,11 @@ def gemm(site: Site) -> bool:
     """QGemm; without y_scale the result stays real."""
     axis = 0 if site.get("transB", 0) else 1
     inputs = [_real(site, 0, "a"), _real(site, 3, "b", axis=axis), *_bias(site, 6)]
+    attributes = {**site.attributes, "beta": site.get("alpha", 1.0)}  # the bias is in the sum
     if _name(site, 7):
-        _back(site, "Gemm", inputs, 7, **site.attributes)
+        _back(site, "Gemm", inputs, 7, **attributes)
     else:
-        site.put("Gemm", inputs, **site.attributes)
+        site.put("Gemm", inputs, **attributes)
     return True
 
 

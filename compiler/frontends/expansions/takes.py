@@ -61,12 +61,12 @@ def pad(site: Site) -> bool:
     for axis, begin, end in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
         at = _axis(axis, positions.ndim)
         around[at] = (max(begin, 0), max(end, 0))
-        cut[at] = slice(max(-begin, 0), positions.shape[at] - max(-end, 0))
+        cut[at] = slice(max(-begin, 0), positions.shape[at] + sum(around[at]) - max(-end, 0))
         if mode != "constant" and min(begin, end) < 0:
             raise Unsupported(f"negative pads {list(pads)} in mode {mode}", "a Slice")
     _affordable([n + sum(more) for n, more in zip(positions.shape, around, strict=True)])
     more: dict[str, Any] = {"constant_values": -1} if mode == "constant" else {}
-    site.take(np.pad(positions[tuple(cut)], around, mode, **more))
+    site.take(np.pad(positions, around, mode, **more)[tuple(cut)])
     return True
 
 
