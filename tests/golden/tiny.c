@@ -49,7 +49,7 @@ static const tb_window window0 = {
 static const int32_t multiplier0[] = { 1623294720, 1082196480 };
 static const uint8_t shift0[] = { 37, 38 };
 static const tb_scaling scaling0 = {
-  multiplier0, shift0, 1, -128, -128, 127, 0 };
+  multiplier0, shift0, 1, -128, -128, 127, 1 };
 
 int tiny_run(const tiny_input_t in0[3], tiny_output_t out0[2])
 {
