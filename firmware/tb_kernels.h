@@ -10,6 +10,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined __GNUC__ && defined __ARM_FEATURE_DSP && defined __ARM_FEATURE_UNALIGNED && defined __thumb2__
+#define TB_DSP 1                         /* two products per instruction, loads of words at any address */
+#endif
+
+#ifdef __GNUC__
+#define TB_WORDS __attribute__((aligned(4)))
+#else
+#define TB_WORDS
+#endif
+
 /* A sliding window over (height, width, channels); a dense layer is a 1 x 1 map with a 1 x 1 window. */
 typedef struct {
   int32_t height, width, depth;          /* input map; depth = channels per group */
@@ -22,7 +32,7 @@ typedef struct {
   int32_t first;                         /* offset of that tap in the input (may be negative) */
   int32_t stride_row, stride_column;     /* the same steps as offsets in the input */
   int32_t dilation_row, dilation_column;
-  int32_t row_bytes;                     /* stored bytes of one output's weights */
+  int32_t row_bytes;                     /* stored bytes of one output's weights, or of a pair's */
   int8_t pad;                            /* what padding reads: the zero point */
 } tb_window;
 
@@ -33,6 +43,7 @@ typedef struct {
   const uint8_t *shift;
   int32_t step;
   int32_t zero, lo, hi;
+  int32_t direct;                        /* shifts above 32 and no ties: the high word of a product decides */
 #ifdef TB_TFLITE
   int32_t roundings;                     /* 0: half to even */
 #endif

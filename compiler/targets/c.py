@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from ..graph import Graph
-from ..ops import Requantise
 from ..passes.run_time_bits import has_bits
 from .bounds import CertifiedError
 from .grouping import plan_memory
 from .layout import Memory
 from .names import identifier
+from .packing import high_words, pack
 from .plan import ROUNDINGS, Step, make_plan
 from .render import render
 from .row_calls import row_calls
 from .rows import Group
 
-KERNELS = "tb_kernels.h"
+HEADERS = ("tb_kernels.h", "tb_int8.h", "tb_dsp.h", "tb_dsp_pairs.h")
 
 
 def window(step: Step) -> dict[str, Any]:
@@ -54,17 +54,22 @@ def window(step: Step) -> dict[str, Any]:
         "stride_column": strides[1] * channels,
         "dilation_row": dilations[0] * row,
         "dilation_column": dilations[1] * channels,
-        "row_bytes": step.view["stored"].shape[1] if "stored" in step.view else 0,
+        "row_bytes": pack(step).row_bytes if "stored" in step.view else 0,
         "pad": int(getattr(op, "zero", 0)),
     }
 
 
-def scaling(requantise: Requantise) -> dict[str, Any]:
+def scaling(step: Step) -> dict[str, Any]:
     """Fields of a tb_scaling; `multiplier` is empty when it is 1 everywhere."""
+    requantise = step.requantise
+    assert requantise is not None
     ones = bool((requantise.multiplier == 1).all())
+    high = high_words(step)
+    multiplier, shift = high or (requantise.multiplier, requantise.shift)
     return {
-        "multiplier": [] if ones else requantise.multiplier,
-        "shift": requantise.shift,
+        "multiplier": [] if ones else multiplier,
+        "shift": shift,
+        "direct": int(high is not None),
         "step": int(len(requantise.shift) > 1),
         "zero": requantise.zero,
         "lo": requantise.lo,
@@ -90,6 +95,7 @@ def generate_c(
     where = {n: f"in{i}" for i, n in enumerate(graph.inputs)}
     where.update({n: f"out{i}" for i, n in enumerate(plan.outputs)})
     where.update({n: f"(arena + {at})" for n, at in memory.offsets.items()})
+    packed = [pack(step) for step in plan.steps if "stored" in step.view]
     names = {
         "name": name,
         "graph": graph,
@@ -103,6 +109,11 @@ def generate_c(
         "is_group": lambda block: isinstance(block, Group),
         "rows": None,
         "scaling": scaling,
+        "pack": pack,
+        "room": {
+            f"TB_{what.upper()}": max((getattr(each, what) for each in packed), default=0)
+            for what in ("columns", "taps", "channels")
+        },
         "certified": certified,
         "shifts_only": all((s.requantise.multiplier == 1).all() for s in plan.steps if s.requantise),
         "tflite": any(s.requantise.mode != "half-even" for s in plan.steps if s.requantise),
@@ -116,7 +127,7 @@ def generate_c(
         f"{name}.h": render("network.h.j2", **names),
         f"{name}.c": render("network.c.j2", **names),
         f"{name}_float.h": render("network_float.h.j2", **names),
-        KERNELS: (files("tinybound.firmware") / KERNELS).read_text(encoding="utf-8"),
+        **{file: (files("tinybound.firmware") / file).read_text(encoding="utf-8") for file in HEADERS},
     }
 
 

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels for int8 layers against the golden model: shapes that do not fit their blocks, weights and inputs
+at the ends of their range, inputs that drive a sum as far as it goes, every way to requantise."""
+
+import numpy as np
+import pytest
+import samples
+
+from tinybound.graph import Graph, Node, Quant, Value
+from tinybound.ops import Conv, Dense, Requantise
+from tinybound.simulate.boards import BOARDS
+from tinybound.simulate.emulated import Emulated
+from tinybound.simulate.host import Host
+from tinybound.targets.c import generate_c
+from tinybound.targets.packing import pack
+from tinybound.targets.plan import make_plan
+
+SLOW = [pytest.param(Emulated(BOARDS[core]), marks=pytest.mark.slow, id=core)
+        for core in ("cortex-m7", "cortex-m33", "cortex-m0plus", "cortex-m3", "rv32imc")]  # fmt: skip
+M4 = Emulated(BOARDS["cortex-m4"])
+MACHINES = [pytest.param(Host(sanitize=True), id="host"), pytest.param(M4, id="cortex-m4"), *SLOW]
+
+# input channels, outputs, height, width, kernel, strides, dilations, pads, groups
+SHAPES = [
+    (3, 5, 5, 5, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1),
+    (1, 1, 1, 1, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), 1),
+    (4, 2, 3, 3, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), 1),
+    (4, 3, 4, 3, (1, 1), (2, 2), (1, 1), (0, 0, 0, 0), 1),
+    (1, 4, 9, 6, (5, 4), (2, 2), (1, 1), (2, 1, 2, 1), 1),
+    (16, 4, 6, 6, (3, 3), (2, 2), (1, 1), (0, 0, 1, 1), 1),
+    (7, 6, 5, 4, (2, 3), (1, 2), (1, 1), (1, 0, 0, 2), 1),
+    (5, 3, 7, 7, (3, 3), (1, 1), (2, 2), (2, 2, 2, 2), 1),
+    (2, 2, 3, 4, (4, 4), (1, 1), (1, 1), (3, 3, 3, 3), 1),
+    (64, 3, 3, 3, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1),
+    (6, 6, 4, 5, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 6),
+    (8, 8, 5, 5, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 8),
+    (4, 4, 5, 5, (3, 3), (2, 2), (1, 1), (0, 0, 1, 1), 4),
+    (12, 12, 1, 1, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), 12),
+    (16, 16, 7, 3, (5, 2), (1, 1), (2, 1), (4, 1, 1, 0), 16),
+    (4, 8, 4, 4, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 4),
+    (6, 4, 4, 4, (2, 2), (1, 1), (1, 1), (0, 0, 0, 0), 2),
+]
+DENSE = [(1, 1), (2, 3), (17, 5), (64, 4), (66, 7), (640, 2)]
+WEIGHTS = ("random", "low", "high", "turns", "small", "wide")
+
+
+def integers(rng, kind, shape):
+    """int8 weights of a kind; `wide` are so many extremes that 256 sums of long windows leave 32 bits."""
+    made = {
+        "random": rng.integers(-128, 128, shape), "low": np.full(shape, -128), "high": np.full(shape, 127),
+        "turns": np.where(np.indices(shape).sum(axis=0) % 2, 127, -128), "small": rng.integers(-2, 3, shape),
+        "wide": rng.choice([-128, 127], shape),
+    }  # fmt: skip
+    return made[kind].astype(np.int64)
+
+
+def requantise(rng, reach, kind):
+    """Ratios that spread sums over the codes, or saturate most of them: odd, even and 1 as multipliers."""
+    size = 1 if kind % 2 else len(reach)
+    most = np.full(1, reach.max()) if size == 1 else reach
+    bits = np.maximum(np.ceil(np.log2(most)).astype(np.int64) - int(rng.integers(5, 9)), 0)
+    if kind % 5 == 0:  # ties
+        multiplier, shift = np.ones(size, dtype=np.int64), bits
+    elif kind % 5 == 1:  # 32 and an odd multiplier, as quantise/requantise.py likes it
+        multiplier, shift = (1 << np.maximum(32 - bits, 1)) // 2 * 2 - 1, np.full(size, 32)
+    else:
+        multiplier = rng.integers(1 << 30, 1 << 31, size) & -(1 << int(rng.integers(0, 12)))
+        shift = bits + 31
+    low, high, zero = [(-128, 127, -128), (-128, 127, 5), (-100, 90, -3), (7, 127, 7)][int(rng.integers(4))]
+    return Requantise(np.minimum(multiplier, (1 << 31) - 1), shift, 0, zero, low, high)
+
+
+def network(seed, weights):
+    """Every shape as a network of its own, all in one graph; channels last where the layers have several."""
+    rng, values, nodes = np.random.default_rng(seed), {}, []
+    ops = []
+    for c, o, h, w, kernel, strides, dilations, pads, groups in SHAPES:
+        matrix = integers(rng, weights, (o, c // groups, *kernel))
+        bias, zero = rng.integers(-3000, 3000, o), int(rng.integers(-128, 128))
+        ops.append((Conv(matrix, bias, (c, h, w), strides, dilations, pads, groups, zero), (c, h, w)))
+    for c, o in DENSE:
+        matrix, zero = integers(rng, weights, (o, c)), int(rng.integers(-128, 128))
+        ops.append((Dense(matrix, rng.integers(-3000, 3000, o), zero), (c,)))
+    for i, (op, shape) in enumerate(ops):
+        reach = np.abs(op.bias) + 128 * np.abs(op.weights).reshape(len(op.bias), -1).sum(axis=1)
+        out = op.shape(shape)
+        values |= {n: Value(n, s, Quant.of(1)) for n, s in ((f"x{i}", shape), (f"s{i}", out), (f"y{i}", out))}
+        nodes.append(Node(f"n{i}", op, (f"x{i}",), f"s{i}", code="int8"))
+        nodes.append(Node(f"r{i}", requantise(rng, reach, seed + i), (f"s{i}",), f"y{i}"))
+    count = range(len(ops))
+    return Graph(
+        "kernels", tuple(f"x{i}" for i in count), tuple(f"y{i}" for i in count), tuple(nodes), values
+    )
+
+
+def vectors(graph, seed):
+    """All codes at one end, by turns, random, and with the sign of a filter's weights."""
+    rng, found = np.random.default_rng(seed), {}
+    for node in graph.nodes[::2]:
+        (name,) = node.inputs
+        shape = graph.values[name].shape
+        turns = np.indices(shape).sum(axis=0) % 2
+        rows = [np.full(shape, -128), np.full(shape, 127), np.where(turns, 127, -128),
+                np.where(turns, -128, 127), *rng.integers(-128, 128, (3, *shape)),
+                *rng.choice([-128, 127], (2, *shape))]  # fmt: skip
+        filters = node.op.weights[:2] if len(shape) == 1 else node.op.weights[:2, :, :1, :1]
+        for worst in filters:  # as far up and down as a sum of these weights goes
+            sign = np.resize(worst > 0, shape[0]).reshape(-1, *[1] * (len(shape) - 1))
+            rows += [np.broadcast_to(np.where(sign, a, b), shape) for a, b in ((127, -128), (-128, 127))]
+        found[name] = np.stack((rows * 2)[:13]).astype(np.int64)
+    return found
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_shape(machine, weights, tmp_path):
+    graph = network(WEIGHTS.index(weights), weights)
+    x = vectors(graph, 1)
+
+    wrong, compared, first = samples.mismatches(graph, x, samples.OnMachine(machine)(graph, x, tmp_path)[8])
+
+    print(f"{compared} integers equal")
+    assert compared > 10_000
+    assert wrong == 0, first
+
+
+def test_the_kernels_that_are_tested():
+    """Every order of weights is among the layers, and both ways to requantise."""
+    kernels, direct = set(), set()
+    for seed, weights in enumerate(WEIGHTS):
+        graph = network(seed, weights)
+        kernels |= {pack(step).kernel for step in make_plan(graph).steps if "stored" in step.view}
+        text = generate_c(graph)["kernels.c"]
+        direct |= {
+            line.split(", ")[-1] for line in text.splitlines() if line.endswith(" };") and "shift" in line
+        }
+    assert kernels == {"int8", "pairs", "depthwise"}
+    assert {"0 };", "1 };"} <= direct
+
+
+PLANTS = {
+    "the second position reads the first": ("smlad %[a1], r5, r10", "smlad %[a1], r5, r9"),
+    "the low filter keeps its 128": ("*less1 = -128 * s1;", "*less1 = 0 * s1;"),
+    "the high filter is signed by the low one": ("(s1 - a1) >> 8", "s1 >> 8"),
+    "no rounding": ('"adc %0, %0, %4', '"add %0, %0, %4'),
+    "no lower bound": ("(row[i] < r->lo) ? r->lo : row[i]", "row[i]"),
+    "padding reads zero": ("w->pad, w->depth);", "0, w->depth);"),
+    "a line outside reads zero": ("w->pad, line);", "0, line);"),
+    "a depthwise tap reads its neighbour": ('TB_TAP("r5", "r8")', 'TB_TAP("r5", "r6")'),
+    "depthwise padding reads zero": ("pads[c] = w->pad;", "pads[c] = 0;"),
+    "an odd window loses its last": ("if (count > 1) {\n      word[1]", "if (count > 9) {\n      word[1]"),
+}
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_planted_bug_is_seen(plant, tmp_path):
+    old, new = PLANTS[plant]
+    graph = network(0, "random")
+    texts = generate_c(graph)
+    (file,) = [name for name, text in texts.items() if name.startswith("tb_dsp") and old in text]
+    x = vectors(graph, 1)
+
+    texts[file] = texts[file].replace(old, new)
+    got = samples.OnMachine(M4)(graph, x, tmp_path, texts=texts)
+
+    wrong, compared, first = samples.mismatches(graph, x, got[8])
+    print(f"{wrong} of {compared}: {first}")
+    assert wrong > 0
