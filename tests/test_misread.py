@@ -56,9 +56,9 @@ MISREAD = {  # shape, opset, network, message of the compiler; the checker rejec
         lambda n: n.put("MaxPool", "x", kernel_shape=[2, 1], dilations=[2, 2], auto_pad="SAME_UPPER"),
         "auto_pad 'SAME_UPPER' with dilations",
     ),
-    "dilated Conv": (
-        (1, 2, 8, 6), 13,
-        lambda n: n.put("Conv", "x", n.normal(2, 2, 3, 3), dilations=[2, 2], auto_pad="SAME_LOWER"),
+    "a dilated line": (
+        (1, 2, 8), 13,
+        lambda n: n.put("MaxPool", "x", kernel_shape=[3], dilations=[2], auto_pad="SAME_LOWER"),
         "auto_pad 'SAME_LOWER' with dilations",
     ),
     "random numbers": (

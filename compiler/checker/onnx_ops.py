@@ -199,7 +199,7 @@ def _window(node: Node, first: Shape, kernel: Shape) -> dict[str, Any]:
     )
     need(sizes_fit and mode in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"), f"{node.name}: window")
     if mode.startswith("SAME"):
-        need(dilations == (1, 1), f"{node.name}: {mode} with dilations")
+        need(node.op != "MaxPool" or dilations == (1, 1), f"{node.name}: {mode} with dilations")
         pads = same_pads(first[1:], kernel, strides, dilations, upper=mode == "SAME_UPPER")
     elif mode == "VALID":
         pads = (0, 0, 0, 0)

@@ -32,6 +32,10 @@ class MaxPool(Op):
         kernel = tuple(node.get("kernel_shape", ()))
         if node.get("ceil_mode", 0):
             raise Unsupported("ceil_mode = 1", "explicit pads")
+        mode = node.get("auto_pad", "NOTSET")
+        if mode.startswith("SAME") and max(node.get("dilations", (1,))) > 1:
+            # ONNX Runtime pads as if there were no dilations, the specification does not.
+            raise Unsupported(f"auto_pad {mode!r} with dilations", "explicit pads")
         op = cls(kernel=kernel, **parse_window(node, kernel))
         if (op._index() < 0).all(axis=1).any():
             raise Unsupported("a window that holds padding only", "smaller pads")

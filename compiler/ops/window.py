@@ -55,8 +55,6 @@ def parse_window(node: OnnxNode, kernel: tuple[int, ...]) -> dict[str, Any]:
         if len(extents) != 2 or min(extents) < 1:
             raise Unsupported(f"{what} {extents}", "two positive numbers")
     if mode in ("SAME_UPPER", "SAME_LOWER"):
-        if dilations != (1, 1):  # runtimes disagree: ONNX Runtime pads MaxPool as if there were none
-            raise Unsupported(f"auto_pad {mode!r} with dilations", "explicit pads")
         pads = same_pads(shape[1:], kernel, strides, dilations, upper=mode == "SAME_UPPER")
     elif mode == "VALID":
         pads = (0, 0, 0, 0)
