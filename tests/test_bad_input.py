@@ -249,9 +249,9 @@ def test_compile_needs_no_tool(command, tmp_path, monkeypatch):
     report = json.loads((build / "report.json").read_text())
     assert report["flash_bytes"] is None
     assert report["ram_bytes"] == 0
-    command.fails(
-        3, "flash_bytes is unknown", on=("compile", model, "-o", tmp_path / "B", *DOMAIN, "--max-flash", 9)
-    )
+    on = ("compile", model, "-o", tmp_path / "B", *DOMAIN, "--max-flash")
+    command.fails(3, "flash_bytes is unknown", on=(*on, 9999))
+    command.fails(1, "26 bytes of constants alone", on=(*on, 9))
     assert not (tmp_path / "B").exists()
 
 
