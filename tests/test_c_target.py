@@ -185,7 +185,7 @@ def test_names_from_the_model_stay_inside_comments(name, tmp_path):
 def test_any_file_name_compiles(name, tmp_path):
     graph = golden_graph()
     texts = generate_c(Graph(name, graph.inputs, graph.outputs, graph.nodes, graph.values))
-    assert len(texts) == 7
+    assert len(texts) == 8
     for file, text in texts.items():
         (tmp_path / file).write_text(text)
     source = next(f for f in texts if f.endswith(".c"))
@@ -265,8 +265,8 @@ PLANTS = {
     "the average forgets its zero point": ("tb_kernels.h", "in[tap + c] - w->pad", "in[tap + c]"),
     "one pool plane too few": ("tb_kernels.h", "p >= 8 - bits; p--", "p > 8 - bits; p--"),
     "pot4 sign": ("tb_kernels.h", "(code & 8u) ? -size", "(code & 8u) ? size"),
-    "addition loses a zero point": ("tb_kernels.h", "(b[i] - zb)", "(b[i] - zb + 1)"),
-    "softmax may reach 256": ("tb_kernels.h", "q = (q > 255u) ? 255u : q;", ""),
+    "addition loses a zero point": ("tb_elements.h", "(b[i] - zb)", "(b[i] - zb + 1)"),
+    "softmax may reach 256": ("tb_elements.h", "q = (q > 255u) ? 255u : q;", ""),
     "every channel takes the first multiplier": ("tb_kernels.h", "r->step ? channel : 0", "channel & 0"),
     "a bias is dropped": ("samples.c", "bias", None),
     "a weight changes": ("samples.c", "weights", None),
@@ -316,7 +316,7 @@ def test_a_planted_bug_is_seen(plant, sampled, tmp_path):
 
 def test_a_write_outside_a_buffer_is_seen(sampled, tmp_path):
     graph, x, texts = sampled
-    bad = planted(texts, "tb_kernels.h", "out[i] = entries[in[i] + 128];",
+    bad = planted(texts, "tb_elements.h", "out[i] = entries[in[i] + 128];",
                   "out[i] = entries[in[i] + 128]; volatile int32_t end = count; out[end] = 1;")  # fmt: skip
     for machine in (Host(), Host(sanitize=True)):
         with pytest.raises(Exception, match=r"outside the layer's output|overflow|out of bounds"):

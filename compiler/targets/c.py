@@ -20,7 +20,7 @@ from .render import render
 from .row_calls import row_calls
 from .rows import Group
 
-HEADERS = ("tb_kernels.h", "tb_int8.h", "tb_dsp.h", "tb_dsp_pairs.h")
+HEADERS = ("tb_kernels.h", "tb_elements.h", "tb_int8.h", "tb_dsp.h", "tb_dsp_pairs.h")
 
 
 def window(step: Step) -> dict[str, Any]:

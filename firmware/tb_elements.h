@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Kernels without windows: element by element, moves, softmax. Read by tb_kernels.h, whose types they use.
+ */
+#ifndef TB_ELEMENTS_H
+#define TB_ELEMENTS_H
+
+/* Element-wise kernels. `channels` is the innermost extent, `count` the number of elements. */
+static inline void tb_rescale(const int8_t *in, int8_t *out, int32_t count, int32_t channels, int32_t zero,
+                              const tb_scaling *r)
+{
+  int32_t c = 0;
+  for (int32_t i = 0; i < count; i++) {
+    out[i] = tb_requantise((int64_t)in[i] - zero, r, c);
+    c = (c + 1 == channels) ? 0 : c + 1;
+  }
+}
+
+static inline void tb_add(const int8_t *a, const int8_t *b, int8_t *out, int32_t count, int32_t ma,
+                          int32_t mb, int32_t za, int32_t zb, const tb_scaling *r)
+{
+  for (int32_t i = 0; i < count; i++) {
+    const int64_t acc = (int64_t)(a[i] - za) * ma + (int64_t)(b[i] - zb) * mb;
+    out[i] = tb_requantise(acc, r, 0);
+  }
+}
+
+static inline void tb_mul(const int8_t *a, const int8_t *b, int8_t *out, int32_t count, int32_t za, int32_t zb,
+                          const tb_scaling *r)
+{
+  for (int32_t i = 0; i < count; i++) {
+    out[i] = tb_requantise((int64_t)(a[i] - za) * (b[i] - zb), r, 0);
+  }
+}
+
+static inline void tb_table(const int8_t *in, int8_t *out, int32_t count, const int8_t *entries)
+{
+  for (int32_t i = 0; i < count; i++) {
+    out[i] = entries[in[i] + 128];
+  }
+}
+
+/* Positions in 16 bits, or in 32 for maps of more than 65,535 elements; the largest one reads `pad`. */
+#define TB_REORDER(bits)                                                                             \
+  static inline void tb_reorder##bits(const int8_t *in, int8_t *out, int32_t count,                  \
+                                      const uint##bits##_t *from, int8_t pad)                        \
+  {                                                                                                  \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      out[i] = (from[i] == UINT##bits##_MAX) ? pad : in[from[i]];                                    \
+    }                                                                                                \
+  }
+
+TB_REORDER(16)
+TB_REORDER(32)
+
+/* The same with positions rows[i] + columns[j] + lanes[k], where lanes follow the columns; -1 reads `pad`. */
+static inline void tb_take(const int8_t *in, int8_t *out, const int32_t *rows, const int32_t *columns,
+                           int32_t height, int32_t width, int32_t depth, int8_t pad)
+{
+  const int32_t *lanes = columns + width;
+  for (int32_t i = 0; i < height; i++) {
+    for (int32_t j = 0; j < width; j++) {
+      const int inside = (rows[i] >= 0) && (columns[j] >= 0);
+      const int32_t start = rows[i] + columns[j];
+      for (int32_t k = 0; k < depth; k++) {
+        *out++ = (inside && (lanes[k] >= 0)) ? in[start + lanes[k]] : pad;
+      }
+    }
+  }
+}
+
+/* One operand of a concatenation: `count` times `chunk` elements, the next ones `stride` further on. */
+static inline void tb_concat(const int8_t *in, int8_t *out, int32_t count, int32_t chunk, int32_t stride)
+{
+  for (int32_t i = 0; i < count; i++) {
+    for (int32_t k = 0; k < chunk; k++) {
+      out[k] = *in++;
+    }
+    out += stride;
+  }
+}
+
+/* p = min(rhe(256 * e / sum e), 255) - 128 with e = table[max - q]. */
+static inline void tb_softmax(const int8_t *in, int8_t *out, int32_t count, const uint16_t *table)
+{
+  int32_t top = INT8_MIN;
+  uint32_t sum = 0;
+  for (int32_t i = 0; i < count; i++) {
+    top = (in[i] > top) ? in[i] : top;
+  }
+  for (int32_t i = 0; i < count; i++) {
+    sum += table[top - in[i]];
+  }
+  for (int32_t i = 0; i < count; i++) {
+    const uint32_t scaled = (uint32_t)table[top - in[i]] << 8;
+    uint32_t q = scaled / sum;
+    const uint32_t rest = scaled - q * sum;
+    q += (rest > sum - rest) || ((rest == sum - rest) && (q & 1u));
+    q = (q > 255u) ? 255u : q;
+    out[i] = (int8_t)((int32_t)q - 128);
+  }
+}
+
+#endif
