@@ -289,7 +289,8 @@ class PadsWithZero(Exact):
 class HalfUp(Exact):
     """The golden model with the other tie rule."""
 
-    def requantise(self, x, m, s, zero_in, zero, lo, hi):
+    def requantise(self, x, m, s, zero_in, zero, lo, hi, mode):
+        assert mode == "half-even"
         each = (-1, *(1,) * (x.ndim - 1))
         m, s = m.reshape(each), s.reshape(each)
         half = np.where(s > 0, np.int64(1) << np.maximum(s - 1, 0), 0)

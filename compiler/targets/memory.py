@@ -41,9 +41,9 @@ def place(buffers: Sequence[Buffer], align: int = 4, *, search: bool = True) -> 
         sorted(buffers, key=lambda b: (-b.last, b.first, -b.size, b.name)),
     )
     best, order = min(((_lowest(order, align), order) for order in orders), key=lambda t: _end(buffers, t[0]))
-    least = max((_live(buffers, b.first) for b in buffers), default=0)
+    least = max((_live(buffers, b.first, align) for b in buffers), default=0)
     rng = Random(0)  # noqa: S311 -- no secret
-    for _ in range(SWAPS // (len(buffers) + 1) ** 2 if search else 0):
+    for _ in range(min(SWAPS // (len(buffers) + 1) ** 2, 100 * len(buffers) ** 2) if search else 0):
         if _end(buffers, best) <= least:
             break
         i, j = rng.randrange(len(order)), rng.randrange(len(order))
@@ -66,9 +66,11 @@ def occupied(buffers: Sequence[Buffer], offsets: dict[str, int], step: int) -> i
     return total
 
 
-def _live(buffers: Sequence[Buffer], step: int) -> int:
-    """Bytes that must be apart at a step: no arena can be smaller."""
-    return sum(b.size for b in buffers if b.first < step <= b.last or (b.first == step and not b.over))
+def _live(buffers: Sequence[Buffer], step: int, align: int) -> int:
+    """Bytes that must be apart at a step, all but the last one up to an aligned end: no arena is smaller."""
+    sizes = [b.size for b in buffers if b.first < step <= b.last or (b.first == step and not b.over)]
+    gaps = [-size % align for size in sizes]
+    return sum(sizes) + sum(gaps) - max(gaps, default=0)
 
 
 def _end(buffers: Sequence[Buffer], offsets: dict[str, int]) -> int:
@@ -98,8 +100,9 @@ def _barred(buffer: Buffer, other: Buffer, at: int) -> tuple[int, int]:
 
 def _lag(output: Buffer, source: Buffer) -> int | None:
     """The lag with which `output` may overlap `source`, which dies in the step that writes `output`."""
-    found = dict(output.over).get(source.name)
-    return found if source.last == output.first else None
+    if source.last != output.first:
+        return None
+    return next((lag for name, lag in output.over if name == source.name), None)
 
 
 def verify(buffers: Sequence[Buffer], offsets: dict[str, int]) -> None:
