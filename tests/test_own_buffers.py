@@ -16,7 +16,7 @@ from tinybound.simulate.machine import STRICT
 from tinybound.tools import run
 
 EXECUTORS = ["host", "host-sanitized", "cortex-m4", "rv32imc"]
-AD = Path("/work/shared/data/mlperf_tiny/kj_ad_qdq.onnx")
+AD = Path(__file__).resolve().parents[2] / "shared" / "data" / "mlperf_tiny" / "kj_ad_qdq.onnx"
 
 
 def both(path, folder, **options):

@@ -259,7 +259,7 @@ def test_a_build_by_rows_is_verified_and_counted(examples, tmp_path):
     assert report["ram_bytes"] == memory.arena
 
 
-TINY = Path("/work/shared/data/mlperf_tiny")
+TINY = Path(__file__).resolve().parents[2] / "shared" / "data" / "mlperf_tiny"
 GOALS = [("kws", "caller", 9846), ("kws", "arena", 9344), ("ic", "caller", 18954), ("ic", "arena", 15872)]
 
 
