@@ -8,9 +8,9 @@ from typing import Any
 
 from ..errors import CompileError, PromiseError, ToolMissing
 from ..graph import Graph
+from ..kernels.choose import kernel_plan
 from ..options import Options
 from ..targets.grouping import plan_memory
-from ..targets.plan import make_plan
 
 REMEDIES = {
     "--max-flash": "a smaller model or --weights pool64",
@@ -24,7 +24,7 @@ def budget_ahead(graph: Graph, options: Options) -> None:
         if limit is not None and options.target == "verilog":
             raise CompileError(flag, "no C in this build", "--target c or all")
     if options.max_ram is not None:
-        plan = make_plan(graph)
+        plan = kernel_plan(graph)
         outside = (*graph.inputs, *graph.outputs) if options.buffers == "caller" else ()
         least = plan_memory(plan, options.buffers).arena + sum(graph.values[name].size for name in outside)
         _hold("--max-ram", least, options.max_ram, " of arena, input and output, without the stack")
