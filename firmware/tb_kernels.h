@@ -85,13 +85,14 @@ static inline int64_t tb_half_even(int64_t v, uint8_t s)
 }
 
 #ifdef TB_TFLITE
-/* v / 2^s rounded half up; or twice, by 31 bits half up and by the rest half away from zero: one shift does
+/* v / 2^s rounded half up; or, of an average, half away from zero; or twice, by 31 bits half up and by the rest half away from zero: one shift does
  * it, because the first rounding moves the second one's tie by half of its unit, towards zero. */
 static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
 {
   const int64_t half = (int64_t)(((uint64_t)1 << s) >> 1);
   const int64_t carry = ((roundings == 2) && (s > 31u)) ? (int64_t)1 << 30 : 0;
-  const int64_t sum = v + half + ((v < -carry) ? -carry : carry);
+  const int64_t down = ((roundings == 3) && (v < 0) && (s != 0u)) ? 1 : 0;
+  const int64_t sum = v + half - down + ((v < -carry) ? -carry : carry);
   return (sum < 0) ? ~(~sum >> s) : (sum >> s);
 }
 #endif

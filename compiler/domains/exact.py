@@ -42,6 +42,8 @@ def rounded(product: NDArray[np.int64], shift: NDArray[np.int64], mode: str) -> 
     """product / 2^shift as a Requantise of this mode rounds it."""
     if mode == "half-even":
         return half_even_shift(product, shift)
+    if mode == "tflite-average":
+        return half_away_shift(product, shift)
     first = np.minimum(shift, 31) if mode == "tflite-double" else shift
     return half_away_shift(half_up_shift(product, first), shift - first)
 
@@ -91,8 +93,13 @@ class Exact:
         mode: str,
     ) -> Array:
         each = (-1, *(1,) * (x.ndim - 1))  # one multiplier per channel of axis 0
-        product = (x - zero_in) * m.reshape(each)
-        return np.clip(rounded(product, s.reshape(each), mode) + zero, lo, hi)
+        m, s = m.reshape(each), s.reshape(each)
+        if (
+            mode == "tflite-average"
+        ):  # of the stored integers: the sum of `taps` of them, zero points included
+            taps = -((-1 << s) // m)
+            return np.clip(rounded((x - zero_in + taps * zero) * m, s, mode), lo, hi)
+        return np.clip(rounded((x - zero_in) * m, s, mode) + zero, lo, hi)
 
     def max(self, x: Array, axis: int) -> Array:
         return np.asarray(x.max(axis=axis))

@@ -15,9 +15,10 @@ from ..graph import Graph, Node, Quant
 from ..ops import Add, AveragePool, Clip, Concat, Conv, Dense, Mul, Requantise, Softmax, Take
 from ..ops.base import IntegerWeights, Op, Scaled
 from ..ops.function import Function, Table
+from ..ops.requantise import AVERAGE
 from ..ops.softmax import exponentials
 from ..passes.derive_ranges import derive_ranges
-from .requantise import multiplier, tflite_multiplier
+from .requantise import average_multiplier, multiplier, tflite_multiplier
 from .room import make_room
 
 INT32 = (1 << 31) - 1
@@ -76,6 +77,8 @@ def lower(
             maker = graph.producer(node.inputs[0])
             other = maker is not None and maker.op.accumulates and not maker.op.weighted
             op = _requantise(node, source, zero_in, scales[node.output], "half-even" if other else mode)
+            if mode != "half-even" and maker is not None and isinstance(maker.op, AveragePool):
+                op = _average(op, maker.op, scales[maker.inputs[0]], scales[node.output])
             if node.inputs[0] in sums:
                 units[node.inputs[0]] = _unit(op, scales[node.output])
         elif isinstance(node.op, Softmax):
@@ -173,6 +176,15 @@ def _requantise(node: Node, source: _Sum, zero_in: int, target: Scaled, mode: st
         hi = min(hi, max(lo, round(Fraction(node.op.hi) / target.scale) + target.zero))
     m, s = (np.array(column, np.int64) for column in zip(*pairs, strict=True))
     return Requantise(m, s, zero_in, target.zero, lo, hi, mode)
+
+
+def _average(op: Requantise, pool: AveragePool, source: Scaled, target: Scaled) -> Requantise:
+    """The rule of TFLite's average pool; it knows no other scale behind it, and does not count padding."""
+    same = (source.scale, source.zero) == (target.scale, target.zero)
+    if not same or any(pool.pads):
+        return op
+    m, s = average_multiplier(pool.kernel[0] * pool.kernel[1])
+    return replace(op, multiplier=np.array([m], np.int64), shift=np.array([s], np.int64), mode=AVERAGE)
 
 
 def _unit(op: Op, target: Scaled) -> Quant:
