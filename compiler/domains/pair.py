@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CompileError
-from ..ops.requantise import AVERAGE, SLACK
 from .pair_box import Box
 from .pair_float import Floats, Ints, above, below, lattice, rounded, scaled
 from .pair_vertex import Envelope
 
 State = TypeVar("State")
+MEAN = Fraction(1, 1 << 22)  # steps
 Pad = tuple[float, float]  # range of y where a gather reads padding: 0, unless cleared bits move it
 
 
@@ -161,9 +161,12 @@ class Rounding:
 
 def farthest(mode: str, shift: int) -> Fraction:
     """How many steps rounding can move a result: half a one, and of two roundings the first moves it by half
-    of its own unit, 2^(31 - shift) steps, too. Both are attained together, so no less would do."""
+    of its own unit, 2^(31 - shift) steps, too. Both are attained together, so no less would do. Of an average
+    the factor is a little too large (ops/requantise.py)."""
+    if mode == "tflite-average":
+        return Fraction(1, 2) + MEAN
     first = Fraction(1, 1 << (shift - 30)) if mode == "tflite-double" and shift > 31 else 0
-    return Fraction(1, 2) + (SLACK if mode == AVERAGE else first)
+    return Fraction(1, 2) + first
 
 
 def cut(step: Step, box: Box) -> Envelope:
