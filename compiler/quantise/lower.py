@@ -32,23 +32,26 @@ class _Sum:
     reach: int
 
 
+def chosen(graph: Graph) -> dict[str, str]:
+    """Values whose quantisation must be chosen, and whose it is: of what is joined, the Concat's."""
+    joined = {i: node.output for node in graph.nodes if isinstance(node.op, Concat) for i in node.inputs}
+    found = {name: name for name in graph.inputs}
+    for node in graph.nodes:
+        if (node.op.activates or isinstance(node.op, Function)) and not isinstance(node.op, Softmax):
+            owner = node.output
+            while owner in joined:
+                owner = joined[owner]
+            found[node.output] = owner
+    return found
+
+
 def stored_scales(graph: Graph, wanted: Mapping[str, Scaled]) -> dict[str, Scaled]:
     """Quantisation of every stored value: as wanted, or passed on by ops that only move integers."""
-    scales: dict[str, Scaled] = {}
-    joined = {i: node.output for node in graph.nodes if isinstance(node.op, Concat) for i in node.inputs}
-    for name in graph.inputs:
-        scales[name] = wanted[name]
+    scales = {name: wanted[owner] for name, owner in chosen(graph).items()}
     for node in graph.nodes:
-        if node.op.accumulates:
-            continue
         if isinstance(node.op, Softmax):
             scales[node.output] = Softmax.out
-        elif node.op.activates or isinstance(node.op, Function):
-            name = node.output
-            while name in joined:
-                name = joined[name]
-            scales[node.output] = wanted[name]
-        else:
+        elif not node.op.accumulates and node.output not in scales:
             scales[node.output] = scales[node.inputs[0]]
     return scales
 
