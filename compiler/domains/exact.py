@@ -68,8 +68,12 @@ class Exact:
     def affine(self, x: Array, weights: Array, bias: Array, zero: int) -> Array:
         if x.dtype.kind != "i":
             return np.asarray(np.matmul(weights, x - zero) + bias[..., None])
-        # BLAS on doubles is exact here: accumulators fit in 32 bits, so every partial sum is below 2^53.
-        sums = np.matmul(weights.astype(np.float64), (x - zero).astype(np.float64))
+        # BLAS is exact here: no partial sum, in whatever order, exceeds the reach, and a float32 holds every
+        # integer up to 2^24. Doubles hold the others: accumulators fit in 32 bits.
+        terms = x - zero
+        reach = int(np.abs(weights).sum(axis=-1).max(initial=0)) * int(np.abs(terms).max(initial=0))
+        kind = np.float32 if reach <= 1 << 24 else np.float64
+        sums = np.matmul(weights.astype(kind), terms.astype(kind))
         return np.asarray(sums.astype(np.int64) + bias[..., None])
 
     def add(self, a: Array, b: Array, ma: int, mb: int, za: int, zb: int) -> Array:
