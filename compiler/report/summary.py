@@ -131,9 +131,9 @@ def keep_counts(new: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
 
 def budget(report: Mapping[str, Any], options: Options) -> None:
     """Raise PromiseError when the build needs more flash or RAM than allowed."""
-    for key, limit, flag in (
-        ("flash_bytes", options.max_flash, "--max-flash"),
-        ("ram_bytes", options.max_ram, "--max-ram"),
+    for key, limit, flag, remedy in (
+        ("flash_bytes", options.max_flash, "--max-flash", "a smaller model or --weights pool64"),
+        ("ram_bytes", options.max_ram, "--max-ram", "a smaller model"),  # pools need more RAM, not less
     ):
         if limit is None:
             continue
@@ -147,6 +147,4 @@ def budget(report: Mapping[str, Any], options: Options) -> None:
         if found is None:
             raise ToolMissing(flag, f"{key} is unknown: {report['note']}", "the core's compiler")
         if found > limit:
-            raise PromiseError(
-                flag, f"{found} bytes", f"at most {limit}", "a smaller model or --weights pool64"
-            )
+            raise PromiseError(flag, f"{found} bytes", f"at most {limit}", remedy)
