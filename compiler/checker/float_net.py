@@ -47,6 +47,8 @@ def _outputs(reader: Reader) -> tuple[Network, dict[str, Scaled]]:
     renamed: dict[str, str] = {}
     for name in net.outputs:
         value = alias[name]
+        if value == name and name in net.inputs:
+            continue  # an input that is an output as well
         if owner[value] != name or value not in computed:
             layer = Layer(
                 fresh(f"{name}.copy", {x.name for x in net.layers}), "Clip", (value,), name, dict(FREE)
