@@ -7,13 +7,12 @@ import pytest
 import samples
 
 from tinybound.graph import Graph, Node, Quant, Value
+from tinybound.kernels.choose import kernel_plan
 from tinybound.ops import Conv, Dense, Requantise
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.emulated import Emulated
 from tinybound.simulate.host import Host
 from tinybound.targets.c import generate_c
-from tinybound.targets.packing import pack
-from tinybound.targets.plan import make_plan
 
 SLOW = [pytest.param(Emulated(BOARDS[core]), marks=pytest.mark.slow, id=core)
         for core in ("cortex-m7", "cortex-m33", "cortex-m0plus", "cortex-m3", "rv32imc")]  # fmt: skip
@@ -129,7 +128,8 @@ def test_the_kernels_that_are_tested():
     kernels, direct = set(), set()
     for seed, weights in enumerate(WEIGHTS):
         graph = network(seed, weights)
-        kernels |= {pack(step).kernel for step in make_plan(graph).steps if "stored" in step.view}
+        plan = kernel_plan(graph)
+        kernels |= {plan.kernel(step).name for step in plan.steps if "stored" in step.view}
         text = generate_c(graph)["kernels.c"]
         direct |= {
             line.split(", ")[-1] for line in text.splitlines() if line.endswith(" };") and "shift" in line

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels of the C target, one file each. docs/adding-a-kernel.md shows how to add one."""
+
+from .base import Kernel, Packed
+from .depthwise import Depthwise
+from .pairs import Pairs
+from .plain import Plain, PlainPool, Unweighted
+
+# A step's kernels are those that take it; the first ones are tried first.
+KERNELS: tuple[Kernel, ...] = (
+    Pairs(),
+    Depthwise(),
+    Plain("int8"),
+    Plain("pot4"),
+    PlainPool("pool64"),
+    *map(
+        Unweighted,
+        ("add", "average_pool", "concat", "max_pool", "mul", "reorder", "requantise", "softmax", "table"),
+    ),
+)
+
+__all__ = ["KERNELS", "Kernel", "Packed"]
