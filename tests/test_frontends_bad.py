@@ -271,8 +271,8 @@ def test_the_type_of_an_input(tmp_path):
 
 UNSUPPORTED = """\
 FILE: 4 unsupported node(s): first: op Sin | pool: ceil_mode = 1 (try explicit pads) | odd: a product of \
-shapes (, 1) and (2, 3) (try factors that fit) | own: op com.acme.Magic (try an export in standard ONNX ops (QDQ form)); \
-expected supported ops only; try tinybound inspect; supported are """
+shapes (288, 1) and (2, 3) (try factors that fit) | own: op com.acme.Magic (try an export in standard \
+ONNX ops (QDQ form)); expected supported ops only; try tinybound inspect; supported are """
 
 
 def test_everything_unsupported_is_listed_at_once(tmp_path):
