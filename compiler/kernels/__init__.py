@@ -11,6 +11,7 @@ KERNELS: tuple[Kernel, ...] = (
     Pairs(),
     Depthwise(),
     Plain("int8"),
+    Plain("int4"),
     Plain("pot4"),
     PlainPool("pool64"),
     *map(
