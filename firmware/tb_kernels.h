@@ -158,6 +158,12 @@ static inline int32_t tb_term_int8(const uint8_t *row, int32_t k, int32_t x)
   return ((byte ^ 128) - 128) * x;
 }
 
+static inline int32_t tb_term_int4(const uint8_t *row, int32_t k, int32_t x)
+{
+  const int32_t nibble = (row[k >> 1] >> ((k & 1) << 2)) & 15;
+  return ((nibble ^ 8) - 8) * x;
+}
+
 static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
 {
   const uint32_t code = ((uint32_t)row[k >> 1] >> ((k & 1) << 2)) & 15u;
@@ -210,6 +216,7 @@ static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
   }
 
 TB_AFFINE(int8)
+TB_AFFINE(int4)
 TB_AFFINE(pot4)
 
 /* The eight bit planes of eight unsigned activations u = q + 128: bit i of planes[p] is bit p of u[i]. */
