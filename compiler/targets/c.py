@@ -70,7 +70,8 @@ def scaling(step: Step) -> dict[str, Any]:
     requantise = step.requantise
     assert requantise is not None
     ones = bool((requantise.multiplier == 1).all())
-    high = high_words(step)
+    assert ones or not step.node.op.wide  # 64 bits and a multiplier more would be too long
+    high = None if ones else high_words(step)
     multiplier, shift = high or (requantise.multiplier, requantise.shift)
     return {
         "multiplier": [] if ones else multiplier,
