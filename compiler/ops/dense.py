@@ -33,8 +33,6 @@ class Dense(Op):
             raise Unsupported("a second factor that is not constant", "weights as an initializer")
         if weights.ndim != 2:
             raise Unsupported(f"weights of shape {weights.shape}", "a matrix")
-        if node.get("transA", 0):
-            raise Unsupported("transA = 1", "a Gemm without transA")
         matrix = weights if node.get("transB", 0) else weights.T
         if node.shapes[0] != (matrix.shape[1],):
             raise Unsupported(
