@@ -3,6 +3,7 @@
 
 from .base import Kernel, Packed
 from .depthwise import Depthwise
+from .fours import Fours
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
 
@@ -10,6 +11,7 @@ from .plain import Plain, PlainPool, Unweighted
 KERNELS: tuple[Kernel, ...] = (
     Pairs(),
     Depthwise(),
+    Fours(),
     Plain("int8"),
     Plain("int4"),
     Plain("pot4"),
