@@ -18,7 +18,7 @@ from .ops.base import Scaled
 from .ops.requantise import MODES
 from .options import Options
 from .passes.match import match_reference
-from .quantise.calibrate import Ranges, calibrate, reachable, samples_of_box, widen
+from .quantise.calibrate import Ranges, calibrate, reachable, samples_of_box, widen, with_pads
 from .quantise.lower import lower
 from .quantise.scales import activation
 from .quantise.weights import choose_weights
@@ -130,9 +130,9 @@ def _ranges(
     graph = imported.graph
     if options.data_free:
         whole = box or _default_domain(imported, graph, samples)
-        return reachable(graph, whole.lower, whole.upper)
+        return with_pads(graph, reachable(graph, whole.lower, whole.upper))
     limits = None if box is None else reachable(graph, box.lower, box.upper)
-    return widen(calibrate(graph, samples), limits)
+    return with_pads(graph, widen(calibrate(graph, samples), limits))
 
 
 def _default_domain(imported: Imported, graph: Graph, samples: dict[str, NDArray[np.float64]]) -> Box:

@@ -161,7 +161,7 @@ def concat(op: Any, *xs: Any) -> Any:
 def take(op: Any, x: Any) -> Any:
     """x at the flat positions; the zero point at -1."""
     flat = x.ravel().tolist()
-    taken = [op.zero if at < 0 else flat[at] for at in op.positions.ravel().tolist()]
+    taken = [int(op.pad) if at < 0 else flat[at] for at in op.positions.ravel().tolist()]
     return np.array(taken).reshape(op.positions.shape)
 
 

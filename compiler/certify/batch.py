@@ -16,7 +16,7 @@ from ..graph import Graph
 class Batch(Exact):
     """Words on (N, *shape) arrays."""
 
-    def gather(self, x: Array, index: NDArray[np.int64], pad: int) -> Array:
+    def gather(self, x: Array, index: NDArray[np.int64], pad: float) -> Array:
         flat = x.reshape(len(x), -1)
         return np.where(index >= 0, flat[:, np.maximum(index, 0)], np.asarray(pad, x.dtype))
 

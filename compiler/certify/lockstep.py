@@ -17,6 +17,7 @@ import numpy as np
 from ..domains.exact import run
 from ..domains.interval import Interval
 from ..domains.pair import Affine, Entry, PairDomain, Product, Rounding, Step, Sum, Units
+from ..domains.pair_box import Pad
 from ..domains.pair_float import above, below
 from ..domains.pair_table import Pointwise
 from ..errors import CompileError
@@ -262,11 +263,10 @@ def _compute(step: Step, domain: PairDomain[State], xs: list[State], units: list
             raise CompileError(step.node, f"the word {step.word}", "a word with a pair rule")
 
 
-def _pad(step: Step) -> tuple[float, float]:
-    """What padding means on the integer side, S * (pad - z), outward; the float side pads with 0."""
-    if step.real[1] != 0:
-        raise CompileError(step.node, f"float padding {step.real[1]}", "0")
+def _pad(step: Step) -> Pad:
+    """What padding means: x as the float network pads, y = S * (pad - z), outward."""
     if (np.asarray(step.integer[0]) >= 0).all():
-        return 0.0, 0.0
-    value = step.units.scale * (step.integer[1] - step.units.zero)
-    return below(value), above(value)
+        return Pad()
+    y = step.units.scale * (step.integer[1] - step.units.zero)
+    d = y - Fraction(step.real[1])
+    return Pad(float(step.real[1]), (below(y), above(y)), (below(d), above(d)))

@@ -37,7 +37,7 @@ class Recorder:
     def __init__(self) -> None:
         self.words: list[Word] = []
 
-    def gather(self, x: Ref, index: NDArray[np.int64], pad: int) -> Ref:
+    def gather(self, x: Ref, index: NDArray[np.int64], pad: float) -> Ref:
         return self._put("gather", (x,), (index, pad), index.shape)
 
     def reshape(self, x: Ref, shape: tuple[int, ...]) -> Ref:

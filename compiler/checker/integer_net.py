@@ -43,7 +43,7 @@ _FIELDS: dict[str, tuple[dict[str, tuple[int, int]], dict[str, int | None], set[
     ),
     "Reshape": ({}, {"target": None}, set()),
     "Concat": ({"axis": (0, 8)}, {}, set()),
-    "Take": ({"zero": _BYTE}, {"size": None}, {"positions"}),
+    "Take": ({"pad": _BYTE}, {"size": None}, {"positions"}),
     "Transpose": ({}, {"size": None, "perm": None}, set()),
     "Table": ({"first": (-128, -128)}, {}, {"entries"}),
     "Softmax": ({}, {}, {"table"}),
@@ -149,7 +149,7 @@ def _check_numbers(net: Network, layer: Layer) -> None:
     elif layer.op == "Concat":
         same = all((m.scales, m.zero) == (out.scales, out.zero) for m in ins)
         need(same, f"{name}: inputs of other scales or zero points")
-    elif layer.op in (*SUMS, "Take"):
+    elif layer.op in SUMS:
         need(f["zero"] == ins[0].zero, f"{name}: zero point")
     if layer.op in SUMS:
         need(out.zero == 0, f"{name}: a sum with a zero point")
@@ -259,7 +259,7 @@ def _span(layer: Layer, xs: list[Span], shape: Shape) -> Span:
         return a.max(axis=1).reshape(shape), b.max(axis=1).reshape(shape)
     if layer.op == "Take":
         at = f["positions"]
-        a, b = (np.where(at < 0, f["zero"], end.ravel()[at]) for end in (low, high))
+        a, b = (np.where(at < 0, f["pad"], end.ravel()[at]) for end in (low, high))
         return a, b
     if layer.op == "Reshape":
         return low.reshape(shape), high.reshape(shape)

@@ -164,7 +164,8 @@ def _moves(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
         case "tinybound.Take":
             at = node.constants[1]
             need(at is not None, f"{where}: no positions")
-            return "Take", {"positions": at}
+            pad = node.constants[2] if len(node.constants) > 2 else None
+            return "Take", {"positions": at, "pad": 0.0 if pad is None else float(pad)}
         case "HardSigmoid":
             return "HardSigmoid", {"alpha": float(get("alpha", 0.2)), "beta": float(get("beta", 0.5))}
         case "LeakyRelu":

@@ -49,7 +49,7 @@ def rounded(product: NDArray[np.int64], shift: NDArray[np.int64], mode: str) -> 
 class Exact:
     """Each word on numbers; the same code serves integers and floats, dtype decides."""
 
-    def gather(self, x: Array, index: NDArray[np.int64], pad: int) -> Array:
+    def gather(self, x: Array, index: NDArray[np.int64], pad: float) -> Array:
         flat = x.reshape(-1)
         return np.where(index >= 0, flat[np.maximum(index, 0)], np.asarray(pad, x.dtype))
 

@@ -21,7 +21,7 @@ _EXACT = Exact()
 class Interval:
     """Each word on boxes of numbers."""
 
-    def gather(self, x: Box, index: NDArray[np.int64], pad: int) -> Box:
+    def gather(self, x: Box, index: NDArray[np.int64], pad: float) -> Box:
         return _EXACT.gather(x[0], index, pad), _EXACT.gather(x[1], index, pad)
 
     def reshape(self, x: Box, shape: tuple[int, ...]) -> Box:

@@ -195,7 +195,7 @@ class _Walk:
             self.constants,
             self.opset,
             self.names,
-            held.scales,
+            held.marks,
             held.sums,
             self.unbatched,
         )

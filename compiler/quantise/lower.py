@@ -80,7 +80,7 @@ def lower(
         elif isinstance(node.op, Function):
             op = _table(node.op, scales[node.inputs[0]], scales[node.output])
         elif isinstance(node.op, Take):
-            op = replace(node.op, zero=scales[node.inputs[0]].zero)
+            op = replace(node.op, pad=_pad(node.name, node.op.pad, scales[node.inputs[0]]))
         else:
             op = node.op
         code = weights[node.name].code if node.name in weights else ""
@@ -88,6 +88,18 @@ def lower(
     bare = Graph(graph.name, graph.inputs, graph.outputs, tuple(nodes), graph.values)
     spans = {name: (scales[name].lo, scales[name].hi) for name in graph.inputs}
     return derive_ranges(bare, spans, units)
+
+
+def _pad(where: str, pad: float, scale: Scaled) -> int:
+    """The nearest integer to what a Take pads with; rounding may lead one step out of the range."""
+    q = round(Fraction(pad) / scale.scale) + scale.zero
+    if not scale.lo - 1 <= q <= scale.hi + 1:
+        low, high = (float(scale.scale * (end - scale.zero)) for end in (scale.lo, scale.hi))
+        raise CompileError(
+            where, f"a Pad with {pad:.6g}", f"{low:.6g} to {high:.6g}, what its input's scale can hold",
+            "a quantised model whose Pad has equal scales around it",
+        )  # fmt: skip
+    return min(max(q, scale.lo), scale.hi)
 
 
 def _accumulate(

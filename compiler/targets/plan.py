@@ -152,7 +152,7 @@ class _Planner:
             if moved is None:
                 self.alias[node.output] = self.alias.get(node.inputs[0], node.inputs[0])
             else:
-                pad = op.zero if isinstance(op, Take) else 0
+                pad = int(op.pad) if isinstance(op, Take) else 0
                 self.move(node, node.output, moved, pad)
         elif isinstance(op, Concat):
             self.add(node, node.output, {**shapes(graph, node), **_chunks(graph, node, op.axis)})
