@@ -80,23 +80,37 @@ static inline void tb_concat(const int8_t *in, int8_t *out, int32_t count, int32
 }
 
 /* p = min(rhe(256 * e / sum e), 255) - 128 with e = table[max - q]. */
-static inline void tb_softmax(const int8_t *in, int8_t *out, int32_t count, const uint16_t *table)
+static inline void tb_softmax(const int8_t *in, int8_t *out, int32_t rows, int32_t count, const uint16_t *table)
 {
-  int32_t top = INT8_MIN;
-  uint32_t sum = 0;
-  for (int32_t i = 0; i < count; i++) {
-    top = (in[i] > top) ? in[i] : top;
+  for (int32_t row = 0; row < rows; row++, in += count, out += count) {
+    int32_t top = INT8_MIN;
+    uint32_t sum = 0;
+    for (int32_t i = 0; i < count; i++) {
+      top = (in[i] > top) ? in[i] : top;
+    }
+    for (int32_t i = 0; i < count; i++) {
+      sum += table[top - in[i]];
+    }
+    for (int32_t i = 0; i < count; i++) {
+      const uint32_t scaled = (uint32_t)table[top - in[i]] << 8;
+      uint32_t q = scaled / sum;
+      const uint32_t rest = scaled - q * sum;
+      q += (rest > sum - rest) || ((rest == sum - rest) && (q & 1u));
+      q = (q > 255u) ? 255u : q;
+      out[i] = (int8_t)((int32_t)q - 128);
+    }
   }
-  for (int32_t i = 0; i < count; i++) {
-    sum += table[top - in[i]];
-  }
-  for (int32_t i = 0; i < count; i++) {
-    const uint32_t scaled = (uint32_t)table[top - in[i]] << 8;
-    uint32_t q = scaled / sum;
-    const uint32_t rest = scaled - q * sum;
-    q += (rest > sum - rest) || ((rest == sum - rest) && (q & 1u));
-    q = (q > 255u) ? 255u : q;
-    out[i] = (int8_t)((int32_t)q - 128);
+}
+
+/* Place of the largest of `count` elements, for each row; of equal ones the first, or the last if `last`. */
+static inline void tb_argmax(const int8_t *in, int8_t *out, int32_t rows, int32_t count, int32_t last, int32_t offset)
+{
+  for (int32_t row = 0; row < rows; row++, in += count) {
+    int32_t best = 0;
+    for (int32_t i = 1; i < count; i++) {
+      best = ((in[i] > in[best]) || (last && (in[i] == in[best]))) ? i : best;
+    }
+    out[row] = (int8_t)(best + offset);
   }
 }
 

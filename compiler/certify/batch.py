@@ -29,6 +29,10 @@ class Batch(Exact):
     def max(self, x: Array, axis: int) -> Array:
         return np.asarray(x.max(axis=axis + 1))
 
+    def argmax(self, x: Array, last: int, offset: int) -> Array:
+        rows = super().argmax(x, last, offset)
+        return rows if x.ndim > 2 else rows.reshape(len(x), 1)
+
     def requantise(self, x: Array, *how: Any) -> Array:
         swapped = np.moveaxis(x, 0, -1)  # channels first, as the golden model wants them
         return np.moveaxis(super().requantise(swapped, *how), -1, 0)

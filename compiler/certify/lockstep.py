@@ -22,6 +22,7 @@ from ..domains.pair_float import above, below
 from ..domains.pair_table import Pointwise
 from ..errors import CompileError
 from ..graph import Graph, Node, Value
+from ..ops.final import final
 from .record import Word, record
 
 State = TypeVar("State")
@@ -38,7 +39,7 @@ class Lockstep:
 
 
 def lockstep(real: Graph, whole: Graph) -> Lockstep:
-    """Pair the words of both networks. Stops before a Softmax: the certificate bounds the logits."""
+    """Pair the words of both networks. Stops before a final op: the certificate bounds what it reads."""
     if real.inputs != whole.inputs:
         raise CompileError(whole.name, f"inputs {whole.inputs}", f"those of the float network, {real.inputs}")
     steps: list[Step] = []
@@ -52,7 +53,7 @@ def lockstep(real: Graph, whole: Graph) -> Lockstep:
     for node in whole.nodes:
         twin = _twin(real, node, partner)
         partner[node.output] = twin.output
-        if type(node.op).__name__ == "Softmax":
+        if final(whole, node.output) is not None:
             continue
         places[node.output] = _pair(
             steps, places, real, whole, node, twin, units_of(whole.values[node.output], spans)

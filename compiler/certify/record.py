@@ -78,6 +78,9 @@ class Recorder:
     def softmax(self, x: Ref, table: NDArray[np.int64]) -> Ref:
         return self._put("softmax", (x,), (table,), x.shape)
 
+    def argmax(self, x: Ref, last: int, offset: int) -> Ref:
+        return self._put("argmax", (x,), (last, offset), x.shape[:-1] or (1,))
+
     def _put(self, name: str, reads: tuple[Ref, ...], args: tuple[Any, ...], shape: tuple[int, ...]) -> Ref:
         self.words.append(Word(name, tuple(ref.position for ref in reads), args, tuple(shape)))
         return Ref(len(self.words) - 1, tuple(shape))

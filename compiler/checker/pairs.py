@@ -13,7 +13,7 @@ import numpy as np
 from .files import need
 from .forms import Pad
 from .functions import NAMES, Function, function
-from .layers import Layer, Meaning, Network
+from .layers import Layer, Meaning, Network, final
 from .rounding import Floats, Ints
 
 GEOMETRY = ("size", "kernel", "strides", "dilations", "pads", "groups", "target", "perm", "axis")
@@ -97,7 +97,7 @@ class Step:
 
 
 def pair(real: Network, whole: Network) -> list[Step]:
-    """Steps in topological order, up to a final Softmax. Rejected when the structures differ."""
+    """Steps in topological order, up to a final layer. Rejected when the structures differ."""
     need(len(real.inputs) == len(whole.inputs), "other inputs than the float network")
     need(len(real.outputs) == len(whole.outputs), "other outputs than the float network")
     need(
@@ -119,7 +119,8 @@ def pair(real: Network, whole: Network) -> list[Step]:
         same = np.array_equal(q.fields.get("positions", ()), f.fields.get("positions", ()))
         need(same, f"{q.name}: other positions than the float network's")
         twin[q.output] = f.output
-        if q.op != "Softmax":
+        need(q.fields.get("last", 0) == f.fields.get("last", 0), f"{q.name}: another of equal elements")
+        if final(whole, q.output) is None:
             steps.append(Step(q, _data(q, f, whole), whole.shapes[q.output]))
     for name, other in zip(whole.outputs, real.outputs, strict=True):
         need(twin[name] == other, f"{name}: not the float network's output {other}")
@@ -150,6 +151,8 @@ def _data(q: Layer, f: Layer, net: Network) -> Any:
     if q.op == "Concat":
         return q.fields["axis"]
     if q.op == "Take":
+        nearest = round(Fraction(f.fields["pad"]) / ins[0].scales[0]) + ins[0].zero
+        need(q.fields["pad"] == min(max(nearest, -128), 127), f"{q.name}: not the integer for what is padded")
         y = ins[0].scales[0] * (q.fields["pad"] - ins[0].zero)
         return q.fields["positions"], Pad.of(f.fields["pad"], y)
     if q.op == "Transpose":

@@ -196,13 +196,14 @@ def _chunks(graph: Graph, node: Node, axis: int) -> dict[str, Any]:
 
 
 def shapes(graph: Graph, node: Node) -> dict[str, Any]:
-    """Input and output shapes as (C, H, W); vectors count as channels."""
+    """Input and output shapes as (C, H, W), vectors as channels; how long a row of the input is."""
 
     def three(name: str) -> tuple[int, int, int]:
         shape = graph.values[name].shape
         return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (int(np.prod(shape)), 1, 1)
 
-    return {"input": three(node.inputs[0]), "output": three(node.output)}
+    row = graph.values[node.inputs[0]].shape[-1]
+    return {"input": three(node.inputs[0]), "output": three(node.output), "row": row}
 
 
 def _weights(node: Node, order: dict[str, Order], pool: Pool64 | None) -> dict[str, Any]:

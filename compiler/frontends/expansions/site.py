@@ -35,6 +35,7 @@ class Site:
     marks: Mapping[str, Mark] = field(default_factory=dict)  # quantised integer tensors
     sums: dict[str, Fraction] = field(default_factory=dict)  # see integer_sums.py
     bare: set[str] = field(default_factory=set)  # tensors without batch axis, see ../unbatched.py
+    indices: set[str] = field(default_factory=set)  # what an ArgMax returns
     parts: list[onnx.NodeProto] = field(default_factory=list)
 
     @property
