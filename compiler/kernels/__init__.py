@@ -18,7 +18,7 @@ KERNELS: tuple[Kernel, ...] = (
     PlainPool("pool64"),
     *map(
         Unweighted,
-        ("add", "average_pool", "concat", "max_pool", "mul", "reorder", "requantise", "softmax", "table"),
+        ("add", "arg_max", "average_pool", "concat", "max_pool", "mul", "reorder", "requantise", "softmax", "table"),
     ),
 )
 
