@@ -27,8 +27,8 @@ class Fours(Kernel):
         return one_group and _sums_fit(step.view["rows"])
 
     def pack(self, step: Step) -> Packed:
-        """COLUMNS: activations that a DSP core widens at a time, the window of one position or of two. WINDOW:
-        those of one, which other cores widen."""
+        """COLUMNS: activations that a DSP core widens at a time, the window of one position or of two.
+        WINDOW: those of one, which other cores widen."""
         view = step.view
         halves = _halves(view["rows"])
         taps, positions = halves.shape[1], int(np.prod(view["output"][1:]))
