@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels of the C target, one file each. docs/adding-a-kernel.md shows how to add one."""
 
+from .baked import Baked
 from .base import Kernel, Packed
 from .depthwise import Depthwise
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
+from .ring import Ring
 
 # A step's kernels are those that take it; the first ones are tried first.
 KERNELS: tuple[Kernel, ...] = (
@@ -12,6 +14,8 @@ KERNELS: tuple[Kernel, ...] = (
     Depthwise(),
     Plain("int8"),
     Plain("pot4"),
+    Ring(),
+    Baked(),
     PlainPool("pool64"),
     *map(
         Unweighted,
