@@ -4,6 +4,7 @@
 from .baked import Baked
 from .base import Kernel, Packed
 from .depthwise import Depthwise
+from .fours import Fours
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
 from .ring import Ring
@@ -12,7 +13,9 @@ from .ring import Ring
 KERNELS: tuple[Kernel, ...] = (
     Pairs(),
     Depthwise(),
+    Fours(),
     Plain("int8"),
+    Plain("int4"),
     Plain("pot4"),
     Ring(),
     Baked(),
