@@ -14,9 +14,19 @@ typedef struct {
   const uint8_t *piece[TB_PIECES];
 } tb_pieces;
 
-#ifdef TB_THUMB2
-/* Functions of assembly alone: eight sums, three addresses and a counter leave no register to a compiler.
- * r0: address of a vector's products, r2: the same at the second output, r1: indices, lr: counts vectors.
+/* Functions of assembly alone: eight sums, three addresses and a counter leave no register to a compiler. */
+#define TB_SUMS_NAMED(name, code)                                                                    \
+  static __attribute__((naked, noinline, unused)) const uint8_t *name(                               \
+    const tb_pieces *p __attribute__((unused)), const uint8_t *index __attribute__((unused)),        \
+    int32_t fours __attribute__((unused)), int32_t *sums __attribute__((unused)))                    \
+  {                                                                                                  \
+    __asm__(TB_SUMS_BEGIN code TB_SUMS_END);                                                         \
+  }
+
+#if defined TB_THUMB1
+#include "tb_pool_thumb1.h"
+#elif defined TB_THUMB2
+/* r0: address of a vector's products, r2: the same at the second output, r1: indices, lr: counts vectors.
  * On the stack: the piece after this one, end of the pieces, `second`, `length`, first piece, `shift`, fours, sums. */
 #define TB_SUMS_BEGIN                                                                                \
   "push {r2-r11, lr}\n\t"                                                                            \
@@ -71,28 +81,23 @@ typedef struct {
 #define TB_FILTERS_ONE(load, at)                                                                     \
   TB_TAKE_ONE(load, at, "r4") TB_TAKE_ONE(load, at, "r5")                                            \
   TB_TAKE_ONE(load, at, "r6") TB_TAKE_ONE(load, at, "r7")
+#define TB_SUMS_NARROW "#256"
+#define TB_SUMS_WIDE "#512"
 #define TB_NONE(x) "mov " x ", #0\n\t"
 #define TB_SHIFT(x) "lsl " x ", " x ", r3\n\t"
 
-#define TB_SUMS_NAMED(name, code)                                                                    \
-  static __attribute__((naked, noinline, unused)) const uint8_t *name(                               \
-    const tb_pieces *p __attribute__((unused)), const uint8_t *index __attribute__((unused)),        \
-    int32_t fours __attribute__((unused)), int32_t *sums __attribute__((unused)))                    \
-  {                                                                                                  \
-    __asm__(TB_SUMS_BEGIN code TB_SUMS_END);                                                         \
-  }
-#define TB_SUMS_TWO(name, entry, scale, load, at, next)                                              \
+#define TB_SUMS_TWO(name, entry, scale, load, at, width)                                              \
   TB_SUMS_NAMED(name, TB_NONE("r4") TB_NONE("r5") TB_NONE("r6") TB_NONE("r7")                        \
                 TB_NONE("r8") TB_NONE("r9") TB_NONE("r10") TB_NONE("r11")                            \
                 TB_SUMS_PIECE(TB_FILTERS_TWO(load, at) TB_FILTERS_TWO(load, at)                      \
-                              "add r0, r0, " next "\n\tadd r2, r2, " next "\n\t", TB_FILTERS_TWO(load, at)) \
+                              "add r0, r0, " TB_SUMS_##width "\n\tadd r2, r2, " TB_SUMS_##width "\n\t", TB_FILTERS_TWO(load, at)) \
                 TB_SHIFT("r4") TB_SHIFT("r5") TB_SHIFT("r6") TB_SHIFT("r7")                          \
                 TB_SHIFT("r8") TB_SHIFT("r9") TB_SHIFT("r10") TB_SHIFT("r11")                        \
                 "stm r0!, {r4-r11}\n\t")
-#define TB_SUMS_ONE(name, entry, scale, load, at, next)                                              \
+#define TB_SUMS_ONE(name, entry, scale, load, at, width)                                              \
   TB_SUMS_NAMED(name, TB_NONE("r4") TB_NONE("r5") TB_NONE("r6") TB_NONE("r7")                        \
                 TB_SUMS_PIECE(TB_FILTERS_ONE(load, at) TB_FILTERS_ONE(load, at)                      \
-                              "add r0, r0, " next "\n\t", TB_FILTERS_ONE(load, at))                  \
+                              "add r0, r0, " TB_SUMS_##width "\n\t", TB_FILTERS_ONE(load, at))                  \
                 TB_SHIFT("r4") TB_SHIFT("r5") TB_SHIFT("r6") TB_SHIFT("r7")                          \
                 "stm r0!, {r4-r7}\n\t")
 
@@ -103,7 +108,7 @@ typedef struct {
   x += TB_PRODUCT(entry, d, scale);                                                                  \
   y += TB_PRODUCT(entry, e, scale);                                                                  \
   index++;
-#define TB_SUMS_TWO(name, entry, scale, load, at, next)                                              \
+#define TB_SUMS_TWO(name, entry, scale, load, at, width)                                              \
   static TB_APART const uint8_t *name(const tb_pieces *p, const uint8_t *index, int32_t fours, int32_t *sums) \
   {                                                                                                  \
     for (int32_t i = 0; i < 2 * fours; i++) {                                                        \
@@ -127,7 +132,7 @@ typedef struct {
     }                                                                                                \
     return index;                                                                                    \
   }
-#define TB_SUMS_ONE(name, entry, scale, load, at, next)                                              \
+#define TB_SUMS_ONE(name, entry, scale, load, at, width)                                              \
   static TB_APART const uint8_t *name(const tb_pieces *p, const uint8_t *index, int32_t fours, int32_t *sums) \
   {                                                                                                  \
     for (const int32_t *end = sums + 4 * fours; sums < end; sums += 4) {                             \
@@ -151,10 +156,10 @@ typedef struct {
   }
 #endif
 
-TB_SUMS_TWO(tb_sums_two, tb_lane, 1u, "ldrh", "", "#256")
-TB_SUMS_ONE(tb_sums_one, tb_lane, 1u, "ldrh", "", "#256")
-TB_SUMS_TWO(tb_sums_two_wide, uint32_t, 2u, "ldr", ", lsl #1", "#512")
-TB_SUMS_ONE(tb_sums_one_wide, uint32_t, 2u, "ldr", ", lsl #1", "#512")
+TB_SUMS_TWO(tb_sums_two, tb_lane, 1u, "ldrh", "", NARROW)
+TB_SUMS_ONE(tb_sums_one, tb_lane, 1u, "ldrh", "", NARROW)
+TB_SUMS_TWO(tb_sums_two_wide, uint32_t, 2u, "ldr", ", lsl #1", WIDE)
+TB_SUMS_ONE(tb_sums_one_wide, uint32_t, 2u, "ldr", ", lsl #1", WIDE)
 
 static inline const uint8_t *tb_sums(const tb_pieces *p, const uint8_t *index, int32_t fours, int32_t *sums,
                                      int two, int wide)

@@ -24,7 +24,7 @@ SLOW = [pytest.param(Emulated(BOARDS[core]), marks=pytest.mark.slow, id=core)
         for core in ("cortex-m7", "cortex-m33", "cortex-m3", "rv32imc")]  # fmt: skip
 M0 = Emulated(BOARDS["cortex-m0plus"])
 MACHINES = [pytest.param(Host(sanitize=True), id="host"), pytest.param(M4, id="cortex-m4"),
-            pytest.param(M0, id="cortex-m0plus"), *SLOW]  # fmt: skip
+            pytest.param(M0, id="cortex-m0plus", marks=pytest.mark.slow), *SLOW]  # fmt: skip
 BITS = tuple(range(2, 9))
 KERNELS = ("ring", "baked", "pool64")
 
@@ -44,6 +44,10 @@ SHAPES = [
 ]
 DENSE = [(8, 1), (24, 5), (136, 34)]
 POOLS = ("random", "low", "high", "turns", "edges", "narrow", "middle")
+
+
+def slow(kind):
+    return pytest.param(kind, marks=pytest.mark.slow)
 
 
 def make_pool(rng, kind):
@@ -115,7 +119,7 @@ def at_bits(graph, bits):
     return Graph(graph.name, graph.inputs, graph.outputs, tuple(nodes), graph.values)
 
 
-@pytest.mark.parametrize("kind", POOLS)
+@pytest.mark.parametrize("kind", [kind if kind == "middle" else slow(kind) for kind in POOLS])
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_shape_at_every_number_of_bits(machine, kind, tmp_path):
     graph = network(POOLS.index(kind), kind)

@@ -13,7 +13,7 @@ MOST = 16_384  # indices of a layer: each takes 6 bytes of code
 
 
 class Baked(Ring):
-    """The ring, and a function of the layer's own for bits whose products fit 16 bits (firmware/tb_pool.h)."""
+    """The ring, and code of the layer's own for bits whose products fit 16 bits (firmware/tb_pool.h)."""
 
     name = "baked"
     template = "_baked.c.j2"
@@ -25,7 +25,7 @@ class Baked(Ring):
         return max(super().sums(step), len(step.view["stored"]))
 
     def blocks(self, step: Step) -> Iterator[tuple[int, list[tuple[int, list[list[int]]]]]]:
-        """(first filter, pieces as (number, offsets)): offsets[v][f], vector v of the piece, filter f of the block."""
+        """(first filter, pieces as (number, offsets)): offsets[v][f] of a piece's vector v for filter f."""
         stored, length = step.view["stored"], geometry(step)["length"]
         for first in range(0, len(stored), FILTERS):
             rows = stored[first : first + FILTERS]

@@ -30,7 +30,7 @@ class Ring(Kernel):
         return one_group and int(np.abs(view["bias"]).max() + 256 * reach(step)) < LARGEST
 
     def pack(self, step: Step) -> Packed:
-        """PIECES: of a window, runs of vectors side by side in the ring. SUMS: that wait for requantisation."""
+        """PIECES: runs of a window's vectors side by side in the ring. SUMS: that wait for requantisation."""
         stored, shape = step.view["stored"], geometry(step)
         filled = np.pad(stored, ((0, -len(stored) % 4), (0, 0)))
         odd = np.arange(stored.shape[1]) % shape["length"] % 2
