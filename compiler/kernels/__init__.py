@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels of the C target, one file each. docs/adding-a-kernel.md shows how to add one."""
 
+from .baked import Baked
 from .base import Kernel, Packed
 from .depthwise import Depthwise
 from .fours import Fours
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
+from .ring import Ring
 
 # A step's kernels are those that take it; the first ones are tried first.
 KERNELS: tuple[Kernel, ...] = (
@@ -15,6 +17,8 @@ KERNELS: tuple[Kernel, ...] = (
     Plain("int8"),
     Plain("int4"),
     Plain("pot4"),
+    Ring(),
+    Baked(),
     PlainPool("pool64"),
     *map(
         Unweighted,
