@@ -5,6 +5,7 @@ from .base import Kernel, Packed
 from .depthwise import Depthwise
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
+from .straight import Straight
 
 # A step's kernels are those that take it; the first ones are tried first.
 KERNELS: tuple[Kernel, ...] = (
@@ -12,6 +13,7 @@ KERNELS: tuple[Kernel, ...] = (
     Depthwise(),
     Plain("int8"),
     Plain("pot4"),
+    Straight(),
     PlainPool("pool64"),
     *map(
         Unweighted,
