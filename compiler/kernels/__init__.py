@@ -3,6 +3,7 @@
 
 from .base import Kernel, Packed
 from .depthwise import Depthwise
+from .fours import Fours
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
 from .straight import Straight
@@ -11,7 +12,9 @@ from .straight import Straight
 KERNELS: tuple[Kernel, ...] = (
     Pairs(),
     Depthwise(),
+    Fours(),
     Plain("int8"),
+    Plain("int4"),
     Plain("pot4"),
     Straight(),
     PlainPool("pool64"),
