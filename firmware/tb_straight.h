@@ -21,14 +21,7 @@
 #ifndef TB_STRAIGHT_H
 #define TB_STRAIGHT_H
 
-#if defined __GNUC__ && defined __thumb2__ && defined __OPTIMIZE__
-#define TB_SHIFTED_ADDS 1
-#endif
-
 #include "tb_walk.h"
-#ifdef TB_DSP
-#include "tb_dsp.h"
-#endif
 
 #ifdef TB_SHIFTED_ADDS
 /* A function's whole body is one statement of assembly: registers stay where they are. */
@@ -168,28 +161,5 @@ typedef struct {
     (void)v0, (void)v1, (void)v2, (void)v3;                                                          \
   }
 #endif
-
-/* q = clip(round(...)) of `count` sums from `channel` on, of two positions by turns or of one (`second` NULL). */
-static inline void tb_straight_finish(uint32_t *sums, int32_t gap, int8_t *out, int8_t *second, const int32_t *bias,
-                                      const tb_scaling *r, int32_t channel, int32_t count)
-{
-#ifdef TB_DSP
-  if (!second && (gap > 1)) {
-    for (int32_t i = 0; i < count; i++) {
-      sums[i] = sums[i << 1];
-    }
-  }
-  tb_finish((const int32_t *)sums, out, second, bias + channel, r, channel, count);
-#else
-  for (int32_t i = 0; i < count; i++) {
-    const uint32_t b = (uint32_t)bias[channel + i];
-    out[i] = tb_requantise((int32_t)(sums[0] + b), r, channel + i);
-    if (second) {
-      second[i] = tb_requantise((int32_t)(sums[1] + b), r, channel + i);
-    }
-    sums += gap;
-  }
-#endif
-}
 
 #endif

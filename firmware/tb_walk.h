@@ -1,8 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Windows as words for tb_straight.h: a number per tap and position, or x0 + (x1 << 16) of two positions.
+ * Around straight-line code (tb_straight.h, tb_buckets.h): windows as words, a number per tap or x0 + (x1 << 16) for
+ * two positions, and outputs from sums.
  */
 #ifndef TB_WALK_H
 #define TB_WALK_H
+
+#ifdef TB_DSP
+#include "tb_dsp.h"
+#endif
+
+#if defined __GNUC__ && defined __thumb2__ && defined __OPTIMIZE__
+#define TB_SHIFTED_ADDS 1                /* assembly of Thumb-2 */
+#elif defined __GNUC__ && defined __thumb__ && !defined __thumb2__ && defined __OPTIMIZE__
+#define TB_ONE_BY_ONE 1                  /* of Thumb-1 */
+#endif
 
 #ifdef __GNUC__
 #define TB_APART __attribute__((noinline, unused))
@@ -75,6 +86,22 @@ static TB_WITHIN void tb_walk_on(tb_walk *walk, const tb_window *w)
                    "stm %0!, {r4, r5, r6, r8}"                                                       \
                    : "+r"(to), "+r"(a), "+r"(b) : : "r4", "r5", "r6", "r8", "r9", "r10", "memory");
 
+/* Two words where loads of signed bytes take an index: i goes on by 2. */
+#define TB_JOIN_TWO                                                                                  \
+  __asm__ volatile(".syntax unified\n\t"                                                             \
+                   "ldrsb r4, [%1, %3]\n\t"                                                          \
+                   "ldrsb r5, [%2, %3]\n\t"                                                          \
+                   "adds %3, %3, #1\n\t"                                                             \
+                   "lsls r5, r5, #16\n\t"                                                            \
+                   "adds r4, r4, r5\n\t"                                                             \
+                   "ldrsb r5, [%1, %3]\n\t"                                                          \
+                   "ldrsb r6, [%2, %3]\n\t"                                                          \
+                   "adds %3, %3, #1\n\t"                                                             \
+                   "lsls r6, r6, #16\n\t"                                                            \
+                   "adds r5, r5, r6\n\t"                                                             \
+                   "stm %0!, {r4, r5}"                                                               \
+                   : "+l"(to), "+l"(a), "+l"(b), "+l"(i) : : "r4", "r5", "r6", "cc", "memory");
+
 static TB_WITHIN void tb_join(uint32_t *to, const int8_t *a, const int8_t *b, int32_t count)
 {
 #ifdef TB_SHIFTED_ADDS
@@ -84,9 +111,16 @@ static TB_WITHIN void tb_join(uint32_t *to, const int8_t *a, const int8_t *b, in
   for (; count >= 4; count -= 4) {
     TB_JOIN_FOUR
   }
+#elif defined TB_ONE_BY_ONE
+  int32_t i = 0;
+  for (; count >= 4; count -= 4) {
+    TB_JOIN_TWO TB_JOIN_TWO
+  }
+  a += i;
+  b += i;
 #endif
-  for (int32_t i = 0; i < count; i++) {
-    to[i] = (uint32_t)(int32_t)a[i] + ((uint32_t)(int32_t)b[i] << 16);
+  for (int32_t k = 0; k < count; k++) {
+    to[k] = (uint32_t)(int32_t)a[k] + ((uint32_t)(int32_t)b[k] << 16);
   }
 }
 
@@ -205,6 +239,29 @@ static TB_WITHIN void tb_only_one(const tb_walk *walk, const tb_window *w, uint3
     y += w->dilation_height;
     line += w->dilation_row;
   }
+}
+
+/* q = clip(round(...)) of `count` sums from `channel` on, of two positions by turns or of one (`second` NULL). */
+static TB_APART void tb_finish_words(uint32_t *sums, int32_t gap, int8_t *out, int8_t *second, const int32_t *bias,
+                                     const tb_scaling *r, int32_t channel, int32_t count)
+{
+#ifdef TB_DSP
+  if (!second && (gap > 1)) {
+    for (int32_t i = 0; i < count; i++) {
+      sums[i] = sums[i << 1];
+    }
+  }
+  tb_finish((const int32_t *)sums, out, second, bias + channel, r, channel, count);
+#else
+  for (int32_t i = 0; i < count; i++) {
+    const uint32_t b = (uint32_t)bias[channel + i];
+    out[i] = tb_requantise((int32_t)(sums[0] + b), r, channel + i);
+    if (second) {
+      second[i] = tb_requantise((int32_t)(sums[1] + b), r, channel + i);
+    }
+    sums += gap;
+  }
+#endif
 }
 
 #endif

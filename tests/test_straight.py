@@ -8,7 +8,7 @@ import samples
 from test_kernels import DENSE, SHAPES, requantise
 
 from tinybound.graph import Graph, Node, Quant, Value
-from tinybound.kernels import straight, straight_code
+from tinybound.kernels import buckets, buckets_code, straight, straight_code
 from tinybound.kernels.choose import kernel_plan
 from tinybound.ops import Conv, Dense
 from tinybound.simulate.boards import BOARDS
@@ -16,10 +16,13 @@ from tinybound.simulate.emulated import Emulated
 from tinybound.simulate.host import Host
 from tinybound.targets.c import generate_c
 
-SLOW = [pytest.param(Emulated(BOARDS[core]), marks=pytest.mark.slow, id=core)
-        for core in ("cortex-m7", "cortex-m33", "cortex-m0plus", "cortex-m3", "rv32imc")]  # fmt: skip
 HOST = Host(sanitize=True)
-MACHINES = [pytest.param(HOST, id="host"), pytest.param(Emulated(BOARDS["cortex-m4"]), id="cortex-m4"), *SLOW]
+FIRST = {"straight": "cortex-m4", "buckets": "cortex-m0plus"}  # the core that each kernel is written for
+WHERE = [
+    pytest.param(kernel, machine, id=f"{kernel}-{machine.name}",
+                 marks=() if machine is HOST or FIRST[kernel] == machine.name else pytest.mark.slow)
+    for kernel in FIRST for machine in (HOST, *map(Emulated, BOARDS.values()))
+]  # fmt: skip
 
 ONE_GROUP = [shape for shape in SHAPES if shape[-1] == 1 and shape[0] < 64] + [
     (8, 5, 3, 9, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1),  # pairs that go on within a row, and an odd end
@@ -92,18 +95,18 @@ def vectors(graph, seed):
     return found
 
 
-def differing(graph, machine, folder):
-    plan = kernel_plan(graph, ("straight",))
-    assert {plan.kernel(step).name for step in plan.steps if "stored" in step.view} == {"straight"}
+def differing(graph, machine, folder, kernel):
+    plan = kernel_plan(graph, (kernel,))
+    assert {plan.kernel(step).name for step in plan.steps if "stored" in step.view} == {kernel}
     x = vectors(graph, 1)
     got = samples.OnMachine(machine)(graph, x, folder, texts=generate_c(graph, plan=plan))[8]
     return samples.mismatches(graph, x, got)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("machine", MACHINES)
-def test_every_shape(machine, kind, tmp_path):
-    wrong, compared, first = differing(network(WEIGHTS.index(kind), kind), machine, tmp_path)
+@pytest.mark.parametrize("kernel, machine", WHERE)
+def test_every_shape(kernel, machine, kind, tmp_path):
+    wrong, compared, first = differing(network(WEIGHTS.index(kind), kind), machine, tmp_path, kernel)
 
     print(f"{compared} integers equal")
     assert compared > 10_000
@@ -111,12 +114,14 @@ def test_every_shape(machine, kind, tmp_path):
 
 
 @pytest.mark.parametrize("limit", [33_000, 36_000, 65_535])
-def test_a_lane_that_is_too_full_is_seen(limit, monkeypatch, tmp_path):
+@pytest.mark.parametrize("kernel", FIRST)
+def test_a_lane_that_is_too_full_is_seen(kernel, limit, monkeypatch, tmp_path):
     monkeypatch.setattr(straight_code, "LARGEST", limit)
-    caches = straight._code.cache_clear, kernel_plan.cache_clear
+    monkeypatch.setattr(buckets_code, "MOST", limit // 128)
+    caches = straight._code.cache_clear, buckets._code.cache_clear, kernel_plan.cache_clear
     for clear in caches:
         clear()
-    wrong, compared, first = differing(network(1, "top"), Host(), tmp_path)
+    wrong, compared, first = differing(network(1, "low"), Host(), tmp_path, kernel)
     for clear in caches:
         clear()
     print(f"{wrong} of {compared}: {first}")

@@ -2,6 +2,7 @@
 """Kernels of the C target, one file each. docs/adding-a-kernel.md shows how to add one."""
 
 from .base import Kernel, Packed
+from .buckets import Buckets
 from .depthwise import Depthwise
 from .fours import Fours
 from .pairs import Pairs
@@ -17,6 +18,7 @@ KERNELS: tuple[Kernel, ...] = (
     Plain("int4"),
     Plain("pot4"),
     Straight(),
+    Buckets(),
     PlainPool("pool64"),
     *map(
         Unweighted,

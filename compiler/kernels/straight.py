@@ -72,18 +72,19 @@ def _code(step: Step) -> Code:
         words=taps + -taps % 4,
         padded=taps % 4 > 0,
         block=min(AT_ONCE, outputs + -outputs % width),
-        span=_span(step),
+        span=span(step),
         groups=groups,
         starts=[start for group in groups for start in group.starts] or [0] * outputs,
     )
 
 
-def _span(step: Step) -> dict[str, int]:
+def span(step: Step, *, keeps: bool = True) -> dict[str, int]:
+    """Fields of a tb_span; keeps: the words of a window are still there for the next one."""
     op: Any = step.node.op
     depth = step.view["input"][0]
     kernel, dilations = getattr(op, "kernel", (1, 1)), getattr(op, "dilations", (1, 1))
     near = getattr(op, "strides", (1, 1))[1] == dilations[1] == 1
-    shared = max(kernel[1] - 2, 0) if near else 0
+    shared = max(kernel[1] - 2, 0) if near and keeps else 0
     return {
         "line": kernel[1] * depth,
         "two": 2 * depth,
@@ -94,6 +95,16 @@ def _span(step: Step) -> dict[str, int]:
     }
 
 
+def fits(step: Step) -> bool:
+    """Whether a layer's code stays within bounds, and its sums within 32 bits with all that starts add."""
+    op: Any = step.node.op
+    if step.view.get("code") != "pot4" or getattr(op, "groups", 1) != 1:
+        return False
+    rows = step.view["rows"]
+    reach = np.abs(step.view["bias"]) + 3 * 128 * np.abs(rows).sum(axis=1)
+    return bool(np.count_nonzero(rows) <= MOST_WEIGHTS and reach.max() < 1 << 30)
+
+
 class Straight(Kernel):
     """One addition per weight that is not 0; two positions at a time (firmware/tb_straight.h)."""
 
@@ -102,12 +113,7 @@ class Straight(Kernel):
     template = "_straight.c.j2"
 
     def takes(self, step: Step) -> bool:
-        op: Any = step.node.op
-        if step.view.get("code") != "pot4" or getattr(op, "groups", 1) != 1:
-            return False
-        rows = step.view["rows"]
-        reach = np.abs(step.view["bias"]) + 3 * 128 * np.abs(rows).sum(axis=1)
-        return bool(np.count_nonzero(rows) <= MOST_WEIGHTS and reach.max() < 1 << 31)
+        return fits(step)
 
     def code(self, step: Step) -> Code:
         """The layer's code."""
