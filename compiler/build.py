@@ -24,20 +24,21 @@ from .certify.certificate import Certificate, certify
 from .errors import CompileError, PromiseError
 from .frontends import load_onnx
 from .graph import Graph
+from .kernels.choose import kernel_plan
 from .network_file import dump_json, from_json
 from .options import Options
 from .passes.match import match_reference
 from .passes.run_time_bits import has_bits, with_bits
 from .pipeline import build_networks
 from .quantise.calibrate import samples_of_box
+from .report.budgets import budget, budget_ahead
 from .report.html import render_report
-from .report.summary import budget, keep_counts, summarise
+from .report.summary import keep_counts, summarise
 from .simulate.compare import Comparison, compare
 from .simulate.executors import ALL, Artefact, against_golden, folder_of, machine_of, outputs_of
 from .simulate.golden import Ints, dequantise, golden, quantise
 from .simulate.verify import Verdict, bound_seen
 from .targets.grouping import plan_memory
-from .targets.plan import make_plan
 
 DOMAIN_SAMPLES = 128
 
@@ -47,6 +48,7 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
     options = options or Options()
     check_target(Path(output))
     networks = build_networks(Path(model), options)
+    budget_ahead(networks.integer_graph, options)
     certificate = None
     if options.domain is not None or options.max_error is not None:
         certificate = _certified(networks.float_graph, networks.integer_graph, networks.domain, options.seed)
@@ -116,7 +118,8 @@ class Build:
     @property
     def sequence(self) -> tuple[int, ...]:
         """Index of the layer behind each kernel call of the generated C, in the order of execution."""
-        return plan_memory(make_plan(self.graph), self.manifest["options"].get("buffers", "caller")).sequence
+        buffers = self.manifest["options"].get("buffers", "caller")
+        return plan_memory(kernel_plan(self.graph), buffers).sequence
 
     @property
     def certificate(self) -> dict[str, Any] | None:

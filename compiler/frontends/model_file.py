@@ -49,6 +49,7 @@ def read_model(path: Path) -> onnx.ModelProto:
         )
     _import_domains(model)
     try:
+        _stay_inside(model, path)
         onnx.load_external_data_for_model(model, str(path.resolve().parent))
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, FileNotFoundError, OSError) as error:
@@ -72,6 +73,21 @@ def _import_domains(model: onnx.ModelProto) -> None:
     known = {entry.domain for entry in model.opset_import}
     for domain in sorted({node.domain for node in model.graph.node} & set(DOMAINS) - known):
         model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
+
+
+def _stay_inside(model: onnx.ModelProto, path: Path) -> None:
+    """CompileError for weights that a symbolic link takes from another folder: onnx would follow it."""
+    folder = path.resolve().parent
+    stored = [a.t for node in model.graph.node for a in node.attribute if a.HasField("t")]
+    for tensor in [*model.graph.initializer, *stored]:
+        for entry in tensor.external_data:
+            if entry.key == "location" and not (folder / entry.value).resolve().is_relative_to(folder):
+                raise CompileError(
+                    str(path),
+                    f"invalid ONNX ({tensor.name} in {entry.value!r}, outside the folder of the model)",
+                    "weights in files beside the model",
+                    "a copy of that file there",
+                )
 
 
 def self_contained(path: Path) -> bytes:

@@ -64,7 +64,7 @@ class Dense(Op):
     @classmethod
     def samples(cls) -> Iterator[Sample]:
         rng = np.random.default_rng(2)
-        for code, inputs in (("int8", 7), ("pot4", 9), ("pool64", 24)):
+        for code, inputs in (("int8", 7), ("int4", 11), ("pot4", 9), ("pool64", 24)):
             op = cls(rng.normal(0, 0.3, (5, inputs)), rng.normal(0, 0.3, 5))
             unit, out = Scaled(Fraction(1, 64), -7, -128, 127), Scaled(Fraction(3, 128), 9, -128, 127)
             yield Sample(op, ((inputs,),), (unit,), out, code)

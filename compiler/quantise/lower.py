@@ -47,7 +47,10 @@ def stored_scales(graph: Graph, wanted: Mapping[str, Scaled]) -> dict[str, Scale
             offset = offset_of(graph.values[node.inputs[0]].shape[-1])
             scales[node.output] = Scaled(Fraction(1), offset, -128, 127)
         elif node.op.activates or isinstance(node.op, Function):
-            scales[node.output] = wanted[joined.get(node.output, node.output)]
+            name = node.output
+            while name in joined:
+                name = joined[name]
+            scales[node.output] = wanted[name]
         else:
             scales[node.output] = scales[node.inputs[0]]
     return scales

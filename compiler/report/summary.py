@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..certify.certificate import Certificate
-from ..errors import CompileError, PromiseError, ToolMissing
+from ..errors import CompileError, ToolMissing
 from ..graph import Graph
-from ..options import Options
+from ..kernels.choose import kernel_plan
+from ..kernels.kernel_plan import KernelPlan
 from ..simulate.boards import BOARDS
 from ..simulate.footprint import footprint
 from ..targets.c import generate_c
@@ -19,7 +20,7 @@ from ..targets.constants import weight_bytes
 from ..targets.grouping import plan_memory
 from ..targets.layout import Memory
 from ..targets.names import identifier
-from ..targets.plan import Plan, Step, make_plan
+from ..targets.plan import Step
 
 UNKNOWN: dict[str, Any] = {"flash_bytes": None, "code_bytes": None, "stack_bytes": None}
 
@@ -45,6 +46,7 @@ def summarise(
         "instructions": {},
         **sizes,
     }
+    report["ram_with_stack_bytes"] = with_stack(report)
     if certificate is not None:
         report["certificate"] = {"outputs": certificate.outputs_json(), "largest": certificate.largest}
     return report
@@ -68,12 +70,18 @@ def _sizes(graph: Graph, sources: Mapping[str, bytes], core: str) -> dict[str, A
     }
 
 
+def with_stack(report: Mapping[str, Any]) -> int | None:
+    """Bytes of arena, input, output and stack: all that a network takes. None: no compiler of the core."""
+    stack: int | None = report["stack_bytes"]
+    return None if stack is None else int(report["ram_total_bytes"]) + stack
+
+
 def planned(graph: Graph, text: str, buffers: str = "caller") -> dict[str, Any]:
     """What needs no compiler: RAM, constant data and MACs, of the network and per layer.
 
     text: the generated NAME.c, whose constants are counted.
     """
-    plan = make_plan(graph)
+    plan = kernel_plan(graph)
     memory = plan_memory(plan, buffers)
     stored, weights = weight_bytes(text)
     layers = [_layer(plan, memory, step, stored.get(step.index, 0)) for step in plan.steps]
@@ -96,7 +104,7 @@ def planned(graph: Graph, text: str, buffers: str = "caller") -> dict[str, Any]:
     }
 
 
-def _layer(plan: Plan, memory: Memory, step: Step, stored: int) -> dict[str, Any]:
+def _layer(plan: KernelPlan, memory: Memory, step: Step, stored: int) -> dict[str, Any]:
     """One layer. ram_bytes: what the arena holds while it runs; buffer_bytes: less where rows suffice."""
     op: Any = step.node.op
     weighted = op.weighted and "stored" in step.view
@@ -104,7 +112,7 @@ def _layer(plan: Plan, memory: Memory, step: Step, stored: int) -> dict[str, Any
         "index": step.index,
         "name": step.node.name,
         "op": type(op).__name__,
-        "kernel": step.kind,
+        "kernel": plan.kernel(step).name,
         "code": step.view.get("code", ""),
         "macs": op.macs() if weighted else 0,
         "parameters": int(op.weights.size + op.bias.size) if weighted else 0,
@@ -125,26 +133,3 @@ def keep_counts(new: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
         for layer in new["layers"]
     ]
     return {**new, "instructions": old["instructions"], "layers": layers}
-
-
-def budget(report: Mapping[str, Any], options: Options) -> None:
-    """Raise PromiseError when the build needs more flash or RAM than allowed."""
-    for key, limit, flag in (
-        ("flash_bytes", options.max_flash, "--max-flash"),
-        ("ram_bytes", options.max_ram, "--max-ram"),
-    ):
-        if limit is None:
-            continue
-        found, least = report[key], report["weight_bytes"] if key == "flash_bytes" else 0
-        if options.target == "verilog":
-            raise CompileError(flag, "no C in this build", "--target c or all")
-        if found is None and least > limit:
-            raise PromiseError(
-                flag, f"{least} bytes of constants alone", f"at most {limit}", "a smaller model"
-            )
-        if found is None:
-            raise ToolMissing(flag, f"{key} is unknown: {report['note']}", "the core's compiler")
-        if found > limit:
-            raise PromiseError(
-                flag, f"{found} bytes", f"at most {limit}", "a smaller model or --weights pool64"
-            )

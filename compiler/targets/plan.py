@@ -214,7 +214,11 @@ def _weights(node: Node, order: dict[str, Order], pool: Pool64 | None) -> dict[s
     encoding: Encoding = encoding_of(node.code, pool)
     offset = node.op.zero + (128 if node.code == "pool64" else 0)  # pools run on u = q + 128
     bias: NDArray[np.int64] = node.op.bias - offset * rows.sum(axis=1)
-    return {"code": node.code, "stored": encoding.encode(rows), "rows": rows, "bias": bias}
+    stored = encoding.encode(rows)
+    view: dict[str, Any] = {"code": node.code, "stored": stored, "rows": rows, "bias": bias}
+    if isinstance(encoding, Pool64):
+        view |= {"pool": encoding.vectors, "less": encoding.raised()[stored].sum(axis=1)}
+    return view
 
 
 def exposed(plan: Plan) -> Iterator[tuple[int, str, Order]]:
