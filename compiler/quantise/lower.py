@@ -218,7 +218,7 @@ def _unit(op: Op, target: Scaled) -> Quant:
 
 
 def _table(fn: Function, source: Scaled, target: Scaled) -> Table:
-    """entries[q + 128] = the function of the real value of q, rounded half to even and saturated."""
+    """entries[q + 128] = the function of the real value of q, rounded as it says and saturated."""
     reals = np.array([float(source.scale * (q - source.zero)) for q in range(-128, 128)])
-    units = [round(Fraction(float(y)) / target.scale) + target.zero for y in fn(reals)]
+    units = [fn.entry(Fraction(float(y)) / target.scale, target.zero) for y in fn(reals)]
     return Table(np.clip(np.array(units), target.lo, target.hi).astype(np.int64))
