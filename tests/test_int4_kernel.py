@@ -60,7 +60,7 @@ PLANTS = {
     "too long a part of a window": (M4, DSP, "TB_FOURS_TAPS 480", "TB_FOURS_TAPS 640"),
     "a run that may leave a half word": (HOST, OTHERS, "TB_RUN_WORDS 16", "TB_RUN_WORDS 18"),
     "a nibble without sign": (HOST, "tb_kernels.h", "(nibble ^ 8) - 8", "nibble"),
-    "the carry stays": (HOST, OTHERS, "(int32_t)(sum - low)", "(int32_t)sum"),
+    "the carry stays": (HOST, OTHERS, "(int32_t)(sum - low)", "(int32_t)(sum - (low & 0u))"),
 }
 SLOW = {
     "the second position reads the first": (M4, DSP, '("r11", "r12", "lr")', '("r11", "r12", "r12")'),
