@@ -66,7 +66,7 @@ SLOW = {
     "the second position reads the first": (M4, DSP, '("r11", "r12", "lr")', '("r11", "r12", "r12")'),
     "the second part is forgotten": (M4, DSP, "sums[i] += more[i]", "sums[i] += 0 * more[i]"),
     "a filter's next bit": (M4, DSP, "#0x000f000f", "#0x001f001f"),
-    "four taps behind the blocks are lost": (M4, DSP, "positions * taps;", "positions * (taps & -block);"),
+    "four taps behind the blocks are lost": (M4, DSP, "positions * here;", "positions * (here & -16);"),
     "an odd window loses its last": (HOST, OTHERS, "(count > 0) {\n    const", "(count > 9) {\n    const"),
     "padding is the last element": (HOST, OTHERS, "from ? from[1] : pad", "from ? from[1] : 0"),
     "Thumb-1 reads a neighbour": (M0, OTHERS, '"lsrs r5, r3, #8', '"lsrs r5, r3, #4'),
