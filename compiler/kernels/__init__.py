@@ -3,11 +3,13 @@
 
 from .baked import Baked
 from .base import Kernel, Packed
+from .buckets import Buckets
 from .depthwise import Depthwise
 from .fours import Fours
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
 from .ring import Ring
+from .straight import Straight
 
 # A step's kernels are those that take it; the first ones are tried first.
 KERNELS: tuple[Kernel, ...] = (
@@ -17,12 +19,25 @@ KERNELS: tuple[Kernel, ...] = (
     Plain("int8"),
     Plain("int4"),
     Plain("pot4"),
+    PlainPool("pool64"),
     Ring(),
     Baked(),
-    PlainPool("pool64"),
+    Straight(),
+    Buckets(),
     *map(
         Unweighted,
-        ("add", "average_pool", "concat", "max_pool", "mul", "reorder", "requantise", "softmax", "table"),
+        (
+            "add",
+            "arg_max",
+            "average_pool",
+            "concat",
+            "max_pool",
+            "mul",
+            "reorder",
+            "requantise",
+            "softmax",
+            "table",
+        ),
     ),
 )
 
