@@ -2,6 +2,7 @@
 """Kernels of the C target, one file each. docs/adding-a-kernel.md shows how to add one."""
 
 from .base import Kernel, Packed
+from .book import Book
 from .buckets import Buckets
 from .depthwise import Depthwise
 from .fours import Fours
@@ -17,6 +18,7 @@ KERNELS: tuple[Kernel, ...] = (
     Plain("int8"),
     Plain("int4"),
     Plain("pot4"),
+    Book(),
     Straight(),
     Buckets(),
     PlainPool("pool64"),
