@@ -84,7 +84,7 @@ def test_nothing_worth_its_price_is_missed(stride_at, monkeypatch):
     monkeypatch.setattr(placing, "SWAPS", 4000)
     plan = deep(4, stride_at)
     for where in ("caller", "arena"):
-        search = grouping._Search(plan, where)
+        search = grouping._Search(plan, where, {})
         best = min(search.cost(cut, final=True)[0] for cut in cuts([*search.groups]))
         found = search.cost(tuple((g.first, g.last) for g in search.best()), final=True)[0]
         print(f"{where}: {found} bytes, the best of all cuts {best}")
