@@ -19,7 +19,7 @@ from .ops.base import Scaled
 from .ops.requantise import MODES
 from .options import Options
 from .passes.match import match_reference
-from .quantise.calibrate import Ranges, calibrate, reachable, samples_of_box, widen
+from .quantise.calibrate import Ranges, calibrate, reachable, samples_of_box, widen, with_pads
 from .quantise.inner import exact_scales, summed
 from .quantise.lower import chosen, lower
 from .quantise.scales import activation
@@ -137,14 +137,15 @@ def _ranges(
     graph = imported.graph
     if options.data_free:
         whole = box or _default_domain(imported, graph, samples)
-        return reachable(graph, whole.lower, whole.upper)
+        return with_pads(graph, reachable(graph, whole.lower, whole.upper))
     if imported.quantised:
         whole = box or _default_domain(imported, graph, samples)
         limits = reachable(graph, whole.lower, whole.upper, imported.activations)
         sums = summed(graph)
         wide = widen(calibrate(graph, samples), limits) if sums & {*missing} else {}
-        return {**limits, **{name: ends for name, ends in wide.items() if name in sums}}
-    return widen(calibrate(graph, samples), None if box is None else reachable(graph, box.lower, box.upper))
+        return with_pads(graph, {**limits, **{name: ends for name, ends in wide.items() if name in sums}})
+    reached = None if box is None else reachable(graph, box.lower, box.upper)
+    return with_pads(graph, widen(calibrate(graph, samples), reached))
 
 
 def _default_domain(imported: Imported, graph: Graph, samples: dict[str, NDArray[np.float64]]) -> Box:

@@ -73,48 +73,84 @@ static inline void tb_slide(int8_t *rows, int32_t bytes, int32_t row)
   }
 }
 
-/* Round half to even of v / 2^s, 0 <= s <= 62. */
+/* What follows shifts negative numbers to the right, and takes no branch on data: the same instructions every time. */
+typedef char tb_shifts_keep_the_sign[((-1 >> 1) == -1) ? 1 : -1];
+
+/* The larger and the smaller of two numbers less than 2^31 apart. */
+static inline int32_t tb_max(int32_t a, int32_t b)
+{
+  const int32_t more = a - b;
+  return b + (more & ~(more >> 31));
+}
+
+static inline int32_t tb_min(int32_t a, int32_t b)
+{
+  const int32_t more = a - b;
+  return b + (more & (more >> 31));
+}
+
+/* Round half to even of v / 2^s, 0 <= s <= 62, |v| < 2^62. */
 static inline int64_t tb_half_even(int64_t v, uint8_t s)
 {
-  const uint64_t one = (uint64_t)1 << s;
-  const uint64_t rest = (uint64_t)v & (one - 1u);
-  const int64_t floor = (v < 0) ? ~(~v >> s) : (v >> s);
-  const uint64_t twice = rest << 1;
-  const int64_t up = (twice > one) || ((twice == one) && ((floor & 1) != 0) && (s != 0u));
-  return floor + up;
+  const int64_t half = ((int64_t)1 << s) >> 1, some = (s != 0u);
+  return (v + half - some + ((v >> s) & some)) >> s;
 }
 
 #ifdef TB_TFLITE
-/* v / 2^s rounded half up; or, of an average, half away from zero; or twice, by 31 bits half up and by the rest half away from zero: one shift does
- * it, because the first rounding moves the second one's tie by half of its unit, towards zero. */
+/* v / 2^s rounded half up; or, of an average, half away from zero; or twice, by 31 bits half up and by the rest
+ * half away from zero: one shift does it, because the first rounding moves the second one's tie by half of its
+ * unit, towards zero. */
 static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
 {
-  const int64_t half = (int64_t)(((uint64_t)1 << s) >> 1);
+  const int64_t half = ((int64_t)1 << s) >> 1;
   const int64_t carry = ((roundings == 2) && (s > 31u)) ? (int64_t)1 << 30 : 0;
-  const int64_t down = ((roundings == 3) && (v < 0) && (s != 0u)) ? 1 : 0;
-  const int64_t sum = v + half - down + ((v < -carry) ? -carry : carry);
-  return (sum < 0) ? ~(~sum >> s) : (sum >> s);
+  const int64_t down = ((roundings == 3) && (s != 0u)) ? (v >> 63) : 0;
+  const int64_t sign = (v + carry) >> 63;
+  return (v + half + down + ((carry ^ sign) - sign)) >> s;
 }
 #endif
 
-static inline int8_t tb_requantise(int64_t acc, const tb_scaling *r, int32_t channel)
+static inline int64_t tb_product(int32_t a, int32_t b)
+{
+#if defined __ARM_ARCH_6M__ || defined __ARM_ARCH_8M_BASE__ /* the library's 64-bit product branches on carries */
+  const int32_t a0 = a & 0xffff, a1 = a >> 16, b0 = b & 0xffff, b1 = b >> 16;
+  const int32_t mid = a1 * b0 + (int32_t)(((uint32_t)a0 * (uint32_t)b0) >> 16);
+  const int32_t high = a1 * b1 + (mid >> 16) + ((a0 * b1 + (mid & 0xffff)) >> 16);
+  return (int64_t)high * ((int64_t)1 << 32) + (uint32_t)a * (uint32_t)b;
+#else
+  return (int64_t)a * b;
+#endif
+}
+
+/* The output for v = acc * m, |v| < 2^62. */
+static inline int8_t tb_round(int64_t v, const tb_scaling *r, int32_t at)
+{
+#ifdef TB_TFLITE
+  const int64_t rounded = r->roundings ? tb_tflite(v, r->shift[at], r->roundings)
+                                       : tb_half_even(v, r->shift[at]);
+#else
+  const int64_t rounded = tb_half_even(v, r->shift[at]);
+#endif
+  int64_t more = rounded + (r->zero - r->lo);
+  more &= ~(more >> 63);
+  int64_t less = (r->hi - r->lo) - more;
+  less &= ~(less >> 63);
+  return (int8_t)(r->hi - (int32_t)less);
+}
+
+static inline int8_t tb_requantise(int32_t acc, const tb_scaling *r, int32_t channel)
 {
   const int32_t at = r->step ? channel : 0;
 #ifdef TB_SHIFTS_ONLY /* every multiplier of the network is 1: not even code for a multiplication is left */
-  const int64_t product = acc;
+  return tb_round(acc, r, at);
 #else
-  const int64_t product = r->multiplier ? acc * r->multiplier[at] : acc;
+  if (r->direct) { /* no sum is a tie: half to even is half up, and the low word decides nothing */
+    const int32_t high = (int32_t)(tb_product(acc, r->multiplier[at]) >> 32);
+    const int32_t q = ((high >> (r->shift[at] - 33)) + 1) >> 1;
+    return (int8_t)tb_min(tb_max(q + r->zero, r->lo), r->hi);
+  }
+  return tb_round(r->multiplier ? tb_product(acc, r->multiplier[at]) : acc, r, at);
 #endif
-#ifdef TB_TFLITE
-  const int64_t rounded = r->roundings ? tb_tflite(product, r->shift[at], r->roundings)
-                                       : tb_half_even(product, r->shift[at]);
-#else
-  const int64_t rounded = tb_half_even(product, r->shift[at]);
-#endif
-  int64_t q = rounded + r->zero;
-  q = (q < r->lo) ? r->lo : q;
-  q = (q > r->hi) ? r->hi : q;
-  return (int8_t)q;
 }
 
 /* One weight times one activation, by weight code. */
@@ -122,6 +158,12 @@ static inline int32_t tb_term_int8(const uint8_t *row, int32_t k, int32_t x)
 {
   const int32_t byte = row[k];
   return ((byte ^ 128) - 128) * x;
+}
+
+static inline int32_t tb_term_int4(const uint8_t *row, int32_t k, int32_t x)
+{
+  const int32_t nibble = (row[k >> 1] >> ((k & 1) << 2)) & 15;
+  return ((nibble ^ 8) - 8) * x;
 }
 
 static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
@@ -176,6 +218,7 @@ static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
   }
 
 TB_AFFINE(int8)
+TB_AFFINE(int4)
 TB_AFFINE(pot4)
 
 /* The eight bit planes of eight unsigned activations u = q + 128: bit i of planes[p] is bit p of u[i]. */
@@ -192,10 +235,12 @@ static inline void tb_planes(const int8_t *in, int8_t pad, uint8_t *planes)
   }
 }
 
-/* Weight pool: table[byte][index] << plane, from the top plane down to plane 8 - bits. */
+/* Weight pool: table[byte][index] << plane, from the top plane down to plane 8 - bits. `less`: how much the vectors
+ * of a filter are raised in the table, in all. */
 static inline void tb_affine_pool64(const int8_t *in, int8_t *out, const tb_window *w,
                                     const uint8_t *indices, const int32_t *bias, const tb_scaling *r,
-                                    const int16_t *table, uint8_t *planes, int32_t bits)
+                                    const int32_t *less, const uint16_t *table, uint8_t *planes,
+                                    int32_t bits)
 {
   int32_t y0 = w->top, line = w->first;
   for (int32_t oy = 0; oy < w->out_height; oy++) {
@@ -219,16 +264,16 @@ static inline void tb_affine_pool64(const int8_t *in, int8_t *out, const tb_wind
       }
       const uint8_t *index = indices;
       for (int32_t o = 0; o < w->outputs; o++) {
-        int32_t acc = bias[o];
+        uint32_t acc = (uint32_t)bias[o] - ((uint32_t)less[o] << 8) + ((uint32_t)less[o] << (8 - bits));
         const uint8_t *plane = planes;
         for (int32_t g = 0; g < w->row_bytes; g++) {
-          const int16_t *column = table + *index++;
+          const uint16_t *column = table + *index++;
           for (int32_t p = 7; p >= 8 - bits; p--) {
-            acc += (int32_t)((uint32_t)(int32_t)column[(int32_t)plane[p] << 6] << p);
+            acc += (uint32_t)column[(int32_t)plane[p] << 6] << p;
           }
           plane += 8;
         }
-        *out++ = tb_requantise(acc, r, o);
+        *out++ = tb_requantise((int32_t)acc, r, o);
       }
       x0 += w->stride_width;
       corner += w->stride_column;
@@ -276,21 +321,19 @@ static inline void tb_max_pool(const int8_t *in, int8_t *out, const tb_window *w
     for (int32_t ox = 0; ox < w->out_width; ox++) {
       for (int32_t c = 0; c < w->depth; c++) {
         int32_t y = y0, tap_row = corner;
-        int8_t best = INT8_MIN;
+        int32_t best = INT8_MIN;
         for (int32_t ky = 0; ky < w->kernel_height; ky++) {
           int32_t x = x0, tap = tap_row;
           for (int32_t kx = 0; kx < w->kernel_width; kx++) {
             const int inside = (y >= 0) && (y < w->height) && (x >= 0) && (x < w->width);
-            if (inside && in[tap + c] > best) {
-              best = in[tap + c];
-            }
+            best = inside ? tb_max(in[tap + c], best) : best;
             x += w->dilation_width;
             tap += w->dilation_column;
           }
           y += w->dilation_height;
           tap_row += w->dilation_row;
         }
-        *out++ = best;
+        *out++ = (int8_t)best;
       }
       x0 += w->stride_width;
       corner += w->stride_column;

@@ -58,7 +58,8 @@ def test_missing_external_data(tmp_path):
     assert "try the file of external weights beside the model" in text
 
 
-def test_external_data_outside_the_folder(tmp_path):
+@pytest.mark.parametrize("linked", [False, True], ids=["path", "link"])
+def test_external_data_outside_the_folder(linked, tmp_path):
     net = Net(*VECTOR)
     model = net.model(net.put("Gemm", "x", net.normal(10, 7)))
     inner = tmp_path / "inner"
@@ -69,9 +70,11 @@ def test_external_data_outside_the_folder(tmp_path):
     model = onnx.load(str(inner / "net.onnx"), load_external_data=False)
     for entry in model.graph.initializer[0].external_data:
         if entry.key == "location":
-            entry.value = "../secret"
+            entry.value = "link" if linked else "../secret"
+    (inner / "link").symlink_to(tmp_path / "secret")
     onnx.save(model, str(inner / "net.onnx"))
-    refused(inner / "net.onnx", r"net\.onnx: invalid ONNX")
+    text = refused(inner / "net.onnx", r"net\.onnx: invalid ONNX")
+    assert "outside the folder of the model" in text
 
 
 # -- weights ----------------------------------------------------------------------------------------
@@ -270,9 +273,9 @@ def test_the_type_of_an_input(tmp_path):
 # -- everything at once -----------------------------------------------------------------------------
 
 UNSUPPORTED = """\
-FILE: 4 unsupported node(s): first: op Sin | pool: ceil_mode = 1 (try explicit pads) | odd: transA = 1 \
-(try a Gemm without transA) | own: op com.acme.Magic (try an export in standard ONNX ops (QDQ form)); \
-expected supported ops only; try tinybound inspect; supported are """
+FILE: 4 unsupported node(s): first: op Sin | pool: ceil_mode = 1 (try explicit pads) | odd: a product of \
+shapes (288, 1) and (2, 3) (try factors that fit) | own: op com.acme.Magic (try an export in standard \
+ONNX ops (QDQ form)); expected supported ops only; try tinybound inspect; supported are """
 
 
 def test_everything_unsupported_is_listed_at_once(tmp_path):
@@ -282,7 +285,7 @@ def test_everything_unsupported_is_listed_at_once(tmp_path):
     net.put("Relu", a, name="innocent")
     b = net.put("MaxPool", "x", name="pool", kernel_shape=[2, 2], ceil_mode=1, auto_pad="VALID")
     c = net.put("Flatten", "x")
-    d = net.put("Gemm", c, net.normal(1, 3), name="odd", transA=1)
+    d = net.put("Gemm", c, net.normal(2, 3), name="odd", transA=1)
     e = net.put("Add", a, b, name="also innocent")
     model = net.model(d, e)
     model.graph.node.append(helper.make_node("Magic", ["x"], ["own"], "own", domain="com.acme"))

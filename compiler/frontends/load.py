@@ -95,7 +95,7 @@ class _Walk:
         self.problems: list[Problem] = []
         self.lost: set[str] = set()  # outputs of unsupported nodes
         self.inputs = tuple(spec.name for spec in input_specs(model))
-        self.unbatched = Unbatched()
+        self.unbatched, self.indices = Unbatched(), set[str]()
         self.unbatched.of_inputs(model.graph)
         readers = Counter(
             [*(i for n in model.graph.node for i in n.input), *(e.name for e in model.graph.output)]
@@ -172,6 +172,8 @@ class _Walk:
             return False
         if source in self.views:
             self.views[out] = self.views[source]
+        if source in self.unbatched:
+            self.unbatched.add(out)
         return True
 
     def _expand(self, proto: onnx.NodeProto, name: str, own: bool) -> list[onnx.NodeProto] | None:
@@ -193,8 +195,11 @@ class _Walk:
             self.constants,
             self.opset,
             self.names,
-            held.scales,
+            held.marks,
             held.sums,
+            self.unbatched,
+            {t: held.activations[v] for t, v in self.alias.items() if v in held.activations},
+            self.indices,
         )
         return site.parts if expansion(site) else None
 

@@ -1,21 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels of the C target, one file each. docs/adding-a-kernel.md shows how to add one."""
 
+from .baked import Baked
 from .base import Kernel, Packed
+from .book import Book
+from .buckets import Buckets
 from .depthwise import Depthwise
+from .fours import Fours
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
+from .ring import Ring
+from .straight import Straight
 
 # A step's kernels are those that take it; the first ones are tried first.
 KERNELS: tuple[Kernel, ...] = (
     Pairs(),
     Depthwise(),
+    Fours(),
     Plain("int8"),
+    Plain("int4"),
     Plain("pot4"),
+    Book(),
     PlainPool("pool64"),
+    Ring(),
+    Baked(),
+    Straight(),
+    Buckets(),
     *map(
         Unweighted,
-        ("add", "average_pool", "concat", "max_pool", "mul", "reorder", "requantise", "softmax", "table"),
+        (
+            "add",
+            "arg_max",
+            "average_pool",
+            "concat",
+            "max_pool",
+            "mul",
+            "reorder",
+            "requantise",
+            "softmax",
+            "table",
+        ),
     ),
 )
 

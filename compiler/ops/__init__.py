@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from .add import Add
+from .argmax import ArgMax
 from .average_pool import AveragePool
 from .base import Op
 from .channel_affine import ChannelAffine
@@ -25,9 +26,11 @@ from .softmax import Softmax
 from .take import Take
 from .tanh import Tanh
 from .transpose import Transpose
+from .trunc import Trunc
 
 OPS: tuple[type[Op], ...] = (
     Add,
+    ArgMax,
     AveragePool,
     ChannelAffine,
     Clip,
@@ -48,6 +51,7 @@ OPS: tuple[type[Op], ...] = (
     Take,
     Tanh,
     Transpose,
+    Trunc,
 )
 BY_NAME = {op.__name__: op for op in OPS}
 BY_ONNX = {name: op for op in OPS for name in op.onnx}
@@ -57,6 +61,7 @@ __all__ = [
     "BY_ONNX",
     "OPS",
     "Add",
+    "ArgMax",
     "AveragePool",
     "ChannelAffine",
     "Clip",
@@ -78,4 +83,5 @@ __all__ = [
     "Take",
     "Tanh",
     "Transpose",
+    "Trunc",
 ]

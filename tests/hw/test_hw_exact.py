@@ -10,7 +10,13 @@ import pytest
 from hw_build import Bench, Job, Result, build, mutant, once
 from hw_samples import FRAMES, Sample
 from hw_samples_layers import affine_samples, maxpool_samples, pool_samples, residual_sample
-from hw_samples_streams import add_samples, plain_samples, requantise_samples, softmax_samples
+from hw_samples_streams import (
+    add_samples,
+    argmax_samples,
+    plain_samples,
+    requantise_samples,
+    softmax_samples,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +29,7 @@ SAMPLES = [
     *add_samples(),
     *plain_samples(),
     *softmax_samples(),
+    *argmax_samples(),
 ]
 FAMILIES = sorted({s.family for s in SAMPLES})
 
@@ -60,6 +67,13 @@ MUTANTS = {
     ),
     "padding is zero": ("tb_window.v", "{LANES{PAD[7:0]}}", "{LANES{8'h00}}", affine_samples, "int8-plain"),
     "bias kept": ("tb_affine.v", "(first ? bias : acc)", "acc", affine_samples, "int8-single"),
+    "nibbles without sign": (
+        "tb_product_int4.v",
+        "wire signed [3:0] weight = code",
+        "wire signed [4:0] weight = {1'b0, code}",
+        affine_samples,
+        "int4-dense",
+    ),
     "minus lost": (
         "tb_product_pot4.v",
         "code[3] ? -shifted",
@@ -83,6 +97,7 @@ MUTANTS = {
         "two",
     ),
     "division cut": ("tb_softmax.v", "quotient + {23'd0, up}", "quotient", softmax_samples, "softmax-10"),
+    "the first of equals": ("tb_argmax.v", "value == top", "1'b0", argmax_samples, "argmax-10-1"),
     "zero point of b": ("tb_add.v", "(b - ZB) * MB", "b * MB", add_samples, "scaled"),
 }
 
@@ -145,7 +160,7 @@ def test_block_equals_model(bench: Bench, family: str) -> None:
 
 def test_clocks_of_a_frame(bench: Bench) -> None:
     """The laws in the headers of tb_affine, tb_pool64 and tb_maxpool, which the cost model builds on."""
-    for sample in (s for s in SAMPLES if s.family in ("int8", "pot4", "ones", "pool64", "maxpool")):
+    for sample in (s for s in SAMPLES if s.family in ("int8", "int4", "pot4", "ones", "pool64", "maxpool")):
         g = {k: int(v) for k, v in re.findall(r"\.([A-Z]+)\((\d+)\)", sample.body)}
         taps = g["OH"] * g["OW"] * g["KH"] * g["KW"] * g["C"] * g.get("O", g["C"]) // g.get("GROUPS", g["C"])
         bits = 6

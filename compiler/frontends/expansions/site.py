@@ -13,8 +13,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from ...ops.base import Shape, Unsupported
+from ...ops.base import Scaled, Shape, Unsupported
 from ...passes.rewrite import fresh
+from ..annotations import Mark
 
 
 @dataclass
@@ -31,8 +32,11 @@ class Site:
     constants: dict[str, NDArray[Any]]
     opset: int
     names: set[str]
-    scales: Mapping[str, Fraction] = field(default_factory=dict)  # of quantised integer tensors
+    marks: Mapping[str, Mark] = field(default_factory=dict)  # quantised integer tensors
     sums: dict[str, Fraction] = field(default_factory=dict)  # see integer_sums.py
+    bare: set[str] = field(default_factory=set)  # tensors without batch axis, see ../unbatched.py
+    stored: Mapping[str, Scaled] = field(default_factory=dict)  # how the values of tensors are quantised
+    indices: set[str] = field(default_factory=set)  # what an ArgMax returns
     parts: list[onnx.NodeProto] = field(default_factory=list)
 
     @property
@@ -46,6 +50,10 @@ class Site:
         if self.inputs[0] not in self.shapes:
             raise Unsupported(f"{self.proto.op_type} of a constant first input")
         return self.shapes[self.inputs[0]]
+
+    def full(self, name: str) -> Shape:
+        """Shape that the file gives a computed tensor, its batch axis included."""
+        return self.shapes[name] if name in self.bare else (1, *self.shapes[name])
 
     def get(self, name: str, default: Any) -> Any:
         """Attribute or its default."""
@@ -90,26 +98,38 @@ class Site:
         target = self.constant(f"{suffix or 'target'}.shape", (1, *shape))
         return self.put("Reshape", [source, target], suffix, result, name)
 
+    def places(self, name: str) -> NDArray[np.int64]:
+        """Flat positions of the elements of any computed tensor, batch axis not counted."""
+        return np.arange(prod(self.shapes[name])).reshape(self.shapes[name])
+
     def positions(self) -> NDArray[np.int64]:
         """Flat positions of the first input's elements, batch axis included."""
         return np.arange(prod(self.first)).reshape(1, *self.first)
 
-    def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0) -> str:
-        """Elements of the first input at flat positions (batch axis included), the real 0 at -1."""
+    def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0, pad: float = 0.0) -> str:
+        """Elements of the first input at flat positions (batch axis included), the real `pad` at -1."""
         if positions.ndim < 1 or positions.shape[0] != 1 or not positions.size:
             raise Unsupported(
                 f"{self.proto.op_type} to shape {positions.shape}", "a result that keeps a batch of one"
             )
         if np.array_equal(positions.ravel(), np.arange(prod(self.first))):
             return self.reshape(self.inputs[0], positions.shape[1:], suffix, result)
-        return self.moved(self.inputs[0], positions[0], suffix, result)
+        return self.moved(self.inputs[0], positions[0], suffix, result, pad=pad)
 
     def moved(
-        self, source: str, positions: NDArray[np.int64], suffix: str = "", result: int = 0, name: str = ""
+        self,
+        source: str,
+        positions: NDArray[np.int64],
+        suffix: str = "",
+        result: int = 0,
+        name: str = "",
+        pad: float = 0.0,
     ) -> str:
         """Elements of any tensor at flat positions, batch axis not counted."""
-        at = self.constant(f"{suffix or result or 'positions'}.at", positions)
-        return self.put("Take", [source, at], suffix, result, name, domain="tinybound")
+        inputs = [source, self.constant(f"{suffix or result or 'positions'}.at", positions)]
+        if pad:
+            inputs.append(self.constant("pad", pad, np.float64))
+        return self.put("Take", inputs, suffix, result, name, domain="tinybound")
 
     def _fresh(self, suffix: str) -> str:
         name = fresh(f"{self.proto.output[0]}.{suffix}", self.names)
