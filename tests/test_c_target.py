@@ -73,9 +73,9 @@ def small(name="tiny", code="int8", two=False):
     )  # fmt: skip
 
 
-def write(graph, folder):
+def write(graph, folder, plan=None):
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in generate_c(graph).items():
+    for name, text in generate_c(graph, plan=plan).items():
         (folder / name).write_text(text)
     return folder
 
@@ -121,9 +121,9 @@ def symbols(path, nm):
     return [line.split()[-1] for line in found.splitlines() if line.strip()]
 
 
-def multiplications(graph, folder, march):
+def multiplications(graph, folder, march, plan=None):
     """(library calls to multiply, mul instructions) in the object for a RISC-V without or with M."""
-    write(graph, folder)
+    write(graph, folder, plan)
     compiler = [*RISCV[:2], "--specs=picolibc.specs", f"-march={march}"]
     run([*compiler, *STRICT, "-O2", "-c", folder / "tiny.c", "-o", folder / "t.o"])
     calls = [s for s in symbols(folder / "t.o", "riscv64-unknown-elf-nm") if "mul" in s]
