@@ -20,6 +20,15 @@
 #define TB_WORDS
 #endif
 
+#ifdef TB_DSP                            /* functions that are all assembly, by the calling convention alone */
+#ifdef __clang__
+#define TB_ASSEMBLY __attribute__((naked, noinline, unused))
+#else
+#define TB_ASSEMBLY __attribute__((naked, noipa, unused))
+#endif
+#define TB_UNUSED __attribute__((unused))
+#endif
+
 /* A sliding window over (height, width, channels); a dense layer is a 1 x 1 map with a 1 x 1 window. */
 typedef struct {
   int32_t height, width, depth;          /* input map; depth = channels per group */
@@ -37,13 +46,14 @@ typedef struct {
 } tb_window;
 
 /* q = clip(round(acc * m / 2^s) + zero, lo, hi); multiplier NULL means m = 1; step 1: per channel, 0: one.
+ * direct: m per channel, one s from 33 to 46, and no sum is a tie: half up is as good.
  * TB_TFLITE: the network has layers that round as TFLite does, once or twice; the others half to even. */
 typedef struct {
   const int32_t *multiplier;
   const uint8_t *shift;
   int32_t step;
   int32_t zero, lo, hi;
-  int32_t direct;                        /* shifts above 32 and no ties: the high word of a product decides */
+  int32_t direct;
 #ifdef TB_TFLITE
   int32_t roundings;                     /* 0: half to even */
 #endif
@@ -96,9 +106,38 @@ static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
 }
 #endif
 
+/* The upper 32 bits of a product, the second factor from 0 on. */
+static inline int32_t tb_high(int32_t a, int32_t b)
+{
+#if defined __ARM_ARCH && !defined __ARM_FEATURE_SIMD32 && (__ARM_ARCH_ISA_THUMB == 1) /* no long multiplication */
+  const uint32_t low = (uint32_t)a & 0xffffu, b_low = (uint32_t)b & 0xffffu;
+  const int32_t b_high = b >> 16, high = a >> 16;
+  const int32_t middle = high * (int32_t)b_low + (int32_t)((low * b_low) >> 16);
+  const uint32_t other = low * (uint32_t)b_high;
+  const uint32_t carry = (((uint32_t)middle & 0xffffu) + (other & 0xffffu)) >> 16;
+  return high * b_high + (middle >> 16) + (int32_t)(other >> 16) + (int32_t)carry;
+#else
+  return (int32_t)(((int64_t)a * b) >> 32);
+#endif
+}
+
+/* lo to hi, without a branch: the number of instructions is the same for all numbers. */
+static inline int32_t tb_clamp(int32_t q, int32_t lo, int32_t hi)
+{
+  const int32_t above = q - lo, kept = lo + (above & ~(above >> 31)), below = hi - kept;
+  return hi - (below & ~(below >> 31));
+}
+
 static inline int8_t tb_requantise(int64_t acc, const tb_scaling *r, int32_t channel)
 {
   const int32_t at = r->step ? channel : 0;
+#ifndef TB_SHIFTS_ONLY
+  if (r->direct) {
+    const int32_t bits = *r->shift - 32;
+    return (int8_t)tb_clamp(((tb_high((int32_t)acc, r->multiplier[at]) + (1 << (bits - 1))) >> bits) + r->zero,
+                            r->lo, r->hi);
+  }
+#endif
 #ifdef TB_SHIFTS_ONLY /* every multiplier of the network is 1: not even code for a multiplication is left */
   const int64_t product = acc;
 #else

@@ -14,13 +14,13 @@ from .bounds import CertifiedError
 from .grouping import plan_memory
 from .layout import Memory
 from .names import identifier
-from .packing import high_words, pack
+from .packing import pack, ratios
 from .plan import ROUNDINGS, Step, make_plan
 from .render import render
 from .row_calls import row_calls
 from .rows import Group
 
-HEADERS = ("tb_kernels.h", "tb_elements.h", "tb_int8.h", "tb_dsp.h", "tb_dsp_pairs.h")
+HEADERS = ("tb_kernels.h", "tb_elements.h", "tb_int8.h", "tb_dsp.h", "tb_wide.h", "tb_dsp_pairs.h")
 
 
 def window(step: Step) -> dict[str, Any]:
@@ -64,17 +64,20 @@ def scaling(step: Step) -> dict[str, Any]:
     requantise = step.requantise
     assert requantise is not None
     ones = bool((requantise.multiplier == 1).all())
-    high = high_words(step)
-    multiplier, shift = high or (requantise.multiplier, requantise.shift)
+    found = ratios(step)
+    multiplier, shift = requantise.multiplier, requantise.shift
+    if found is not None:
+        multiplier = found.multiplier[: len(found.multiplier) * (pack(step).kernel != "wide")]
+        shift = np.array([found.shift])
     return {
         "multiplier": [] if ones else multiplier,
         "shift": shift,
-        "direct": int(high is not None),
-        "step": int(len(requantise.shift) > 1),
+        "direct": int(found is not None),
+        "step": int(len(multiplier) > 1),
         "zero": requantise.zero,
         "lo": requantise.lo,
         "hi": requantise.hi,
-        "roundings": ROUNDINGS[requantise.mode],
+        "roundings": 0 if found is not None else ROUNDINGS[requantise.mode],
     }
 
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..ops import Conv
+from .one_shift import OneShift, one_shift
 from .plan import Step
 
 LARGEST = 1 << 16  # sum of |b| of a filter: 256 times 128 times it stays below 2^31
@@ -26,12 +28,13 @@ class Packed:
     """
 
     kernel: str
-    weights: NDArray[np.uint8]
+    weights: NDArray[Any]
     bias: NDArray[np.int64]
     row_bytes: int
     columns: int = 0
     taps: int = 0
     channels: int = 0
+    inner: str = ""
 
 
 def pack(step: Step) -> Packed:
@@ -48,6 +51,13 @@ def pack(step: Step) -> Packed:
             return Packed("pairs", stored, bias, 2 * taps, taps * min(positions, 2))
     if view["code"] == "int8" and _depthwise(op) and len(view["rows"]) % 4 == 0:
         channels, taps = view["rows"].shape
+        found = ratios(step)
+        if found is not None and taps < 200:
+            r = step.requantise
+            assert r is not None
+            clamped = int((r.lo, r.hi) != (-128, 127))
+            inner = f"{taps}, {found.shift - 32}, {clamped}"
+            return Packed("wide", _records(step, found), view["bias"], 0, 0, taps, channels, inner)
         fours = view["stored"].reshape(-1, 4, taps).transpose(0, 2, 1)
         return Packed("depthwise", fours, view["bias"], 4 * taps, taps=taps, channels=channels)
     return Packed(view["code"], view["stored"], view["bias"], view["stored"].shape[1])
@@ -65,23 +75,28 @@ def _pairs(rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
     return 256 * b + a + 128 if np.abs(b).sum(axis=1).max() < LARGEST else None
 
 
-def high_words(step: Step) -> tuple[list[int], list[int]] | None:
-    """The layer's ratios with shifts above 32, when none of its sums is a tie.
-
-    v = sum * m is a tie only if 2^(shift - 1) divides it, so 2^(shift - 1) without the twos in m divides the
-    sum: no sum but 0 is that large. Then the upper 32 bits of v and one bit of rounding decide.
-    """
+@lru_cache(maxsize=64)
+def ratios(step: Step) -> OneShift | None:
+    """One shift and multipliers per channel that requantise this layer's sums as its own do; None: none found."""
     r, view = step.requantise, step.view
-    if r is None or "rows" not in view or r.mode == "tflite-double":
+    if r is None or "rows" not in view or (r.multiplier == 1).all():
         return None
-    reach = np.abs(view["bias"]) + 128 * np.abs(view["rows"]).sum(axis=1)
-    found = []
-    for m, s, most in np.broadcast(r.multiplier, r.shift, reach):
-        m, s = int(m), int(s)
-        more = max(33 - s, 0)
-        if (1 << max(s - 1, 0)) // (m & -m) <= most or m << more >= 1 << 31:
-            return None
-        found.append((m << more, s + more))
-    if len(r.shift) == 1:
-        found = found[:1]
-    return [m for m, _ in found], [s for _, s in found]
+    rows = view["rows"]
+    low = view["bias"] + np.minimum(127 * rows, -128 * rows).sum(axis=1)
+    high = view["bias"] + np.maximum(127 * rows, -128 * rows).sum(axis=1)
+    return one_shift(r, low, high)
+
+
+def _records(step: Step, found: OneShift) -> NDArray[np.int32]:
+    """The records of firmware/tb_wide.h, a row for every four channels."""
+    fours = step.view["rows"].reshape(-1, 4, step.view["rows"].shape[1])
+    pairs, alone = fours[:, :, : fours.shape[2] // 2 * 2], fours[:, :, fours.shape[2] // 2 * 2 :]
+    words = [(pairs[:, :, 1::2] << 16) + (pairs[:, :, 0::2] & 0xFFFF)]
+    count = len(fours)
+    parts = [
+        step.view["bias"].reshape(count, 4),
+        words[0].transpose(0, 2, 1).reshape(count, -1),
+        ((alone[:, 2:] << 16) + (alone[:, :2] & 0xFFFF)).reshape(count, -1),
+        found.multiplier.reshape(count, 4),
+    ]
+    return np.concatenate(parts, axis=1).astype(np.int32)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One shift for all channels of a layer, with other multipliers that give the same integers.
+
+A requantisation is a staircase over the sums that a layer can have: what it is, is where its steps lie. Any
+multiplier and shift with the same steps, rounding half up, may stand for it. Then the shift and the rounding bit
+are one constant of the layer, and on cores with the DSP extension SMMLA, ASRS and SSAT are all that remains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ops import Requantise
+
+Integers = NDArray[np.int64]
+
+MOST = 53  # (2 n - 1) 2^(shift - 1) must fit 64 bits for every output n
+HIGHEST = 14  # bits of a rounded fraction: 2^(8 + 14) times an output still fits 32 bits
+
+
+@dataclass(frozen=True)
+class OneShift:
+    """clip(floor(sum * multiplier[c] / 2^shift + 1/2) + zero, lo, hi), for every sum in range; no sum is a tie."""
+
+    multiplier: Integers
+    shift: int
+
+
+def one_shift(r: Requantise, low: Integers, high: Integers) -> OneShift | None:
+    """For sums from low[c] to high[c] (C,); None when no multipliers below 2^31 with a shift above 32 do it.
+
+    r.zero_in is not applied: sums are what the ratio multiplies.
+    """
+    m, s = np.broadcast_arrays(r.multiplier, r.shift, low)[:2]
+    if s.max() > MOST:
+        return None
+    n = np.arange(r.lo + 1, r.hi + 1)[:, None] - r.zero
+    begin = -(-_least_product(n, s, r.mode) // m)  # the first sum that reaches output n, per channel
+    ratio = (m / 2.0**s).max()
+    for shift in range(min(32 + HIGHEST, 62 - int(np.frexp(ratio)[1])), 32, -1):
+        found = _multipliers(n, begin, low, high, np.round(m * 2.0 ** (shift - s)).astype(np.int64), shift)
+        if found is not None:
+            return OneShift(found, shift)
+    return None
+
+
+def _least_product(n: Integers, s: Integers, mode: str) -> Integers:
+    """The smallest sum * multiplier that rounds to n or more (all integers; s per channel)."""
+    half = ((2 * n - 1) << s) >> 1  # floor; exact but for s = 0, where n is reached by n itself
+    if mode == "half-even":
+        return np.where(s == 0, n, half + (n & 1))
+    if mode == "tflite-double":  # first to 2^31, half up; then the rest, halves away from 0
+        t = np.maximum(s - 31, 0)
+        first = (((2 * n - 1) << t) >> 1) + (n < 1)
+        twice = (first << 31) - (1 << 30)
+        return np.where(s > 31, twice, np.where(s == 0, n, half))
+    return np.where(s == 0, n, half)
+
+
+def _multipliers(
+    n: Integers, begin: Integers, low: Integers, high: Integers, near: Integers, shift: int
+) -> Integers | None:
+    """Per channel the multiplier with the most twos whose steps begin where they should."""
+    half = (2 * n - 1) << (shift - 1)
+    least, most = np.ones_like(low), np.full_like(low, (1 << 31) - 1)
+    # sum * multiplier > half at the first sum of a step, < half at the sum before: as far as there are such sums.
+    for sums, here, up in (
+        (np.maximum(begin, low), begin <= high, True),
+        (np.minimum(begin - 1, high), begin > low, False),
+    ):
+        size = np.maximum(np.abs(sums), 1)
+        towards = np.where(sums < 0, -half, half)
+        above = (sums > 0) == up  # the multiplier must lie above towards / size, else below it
+        least = np.maximum(least, np.where(here & above & (sums != 0), towards // size + 1, 1).max(axis=0))
+        bound = np.where(here & ~above & (sums != 0), -(-towards // size) - 1, (1 << 31) - 1)
+        most = np.minimum(most, bound.min(axis=0))
+        if (here & (sums == 0) & ((half > 0) == up)).any():
+            return None
+    if (least > most).any():
+        return None
+    best = np.clip(near, least, most)
+    for twos in range(1, 31):
+        even = -(-least >> twos) << twos
+        best = np.where(even <= most, even, best)
+    return best
