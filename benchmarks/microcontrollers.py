@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinybound.kernels.choose import kernel_plan
 from tinybound.options import Options
 from tinybound.pipeline import build_networks
 from tinybound.simulate.boards import BOARDS
@@ -19,7 +20,6 @@ from tinybound.targets.c import generate_c
 from tinybound.targets.grouping import plan_memory
 from tinybound.targets.layout import lay_out
 from tinybound.targets.names import identifier
-from tinybound.targets.plan import make_plan
 
 
 def multiplies(step):
@@ -51,7 +51,7 @@ def main():
     print("| network | core | MACs | instructions | per MAC |\n" + "|---" * 5 + "|")
     for path in options.models:
         graph = build_networks(path, Options(domain=options.domain), 1).integer_graph
-        plan = make_plan(graph)
+        plan = kernel_plan(graph)
         memory = lay_out(plan, ()) if options.layers else plan_memory(plan)
         macs = sum(map(multiplies, plan.steps))
         for core in options.core:

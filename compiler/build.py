@@ -24,6 +24,7 @@ from .certify.certificate import Certificate, certify
 from .errors import CompileError, PromiseError
 from .frontends import load_onnx
 from .graph import Graph
+from .kernels.choose import kernel_plan
 from .network_file import dump_json, from_json
 from .options import Options
 from .passes.match import match_reference
@@ -37,7 +38,6 @@ from .simulate.executors import ALL, Artefact, against_golden, folder_of, machin
 from .simulate.golden import Ints, dequantise, golden, quantise
 from .simulate.verify import Verdict, bound_seen
 from .targets.grouping import plan_memory
-from .targets.plan import make_plan
 
 DOMAIN_SAMPLES = 128
 
@@ -116,7 +116,8 @@ class Build:
     @property
     def sequence(self) -> tuple[int, ...]:
         """Index of the layer behind each kernel call of the generated C, in the order of execution."""
-        return plan_memory(make_plan(self.graph), self.manifest["options"].get("buffers", "caller")).sequence
+        buffers = self.manifest["options"].get("buffers", "caller")
+        return plan_memory(kernel_plan(self.graph), buffers).sequence
 
     @property
     def certificate(self) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from .errors import CompileError, ToolMissing
 from .frontends import Imported, load_onnx
+from .kernels.choose import kernel_plan
 from .options import Options
 from .pipeline import build_networks
 from .report.summary import planned
@@ -18,7 +19,6 @@ from .simulate.footprint import footprint
 from .targets.c import generate_c
 from .targets.grouping import plan_memory
 from .targets.names import identifier
-from .targets.plan import make_plan
 
 DEFAULT_BOX = "-1,1"  # of a model without scales: sizes do not depend on it, only requantisations do
 SAMPLES = 2
@@ -78,7 +78,7 @@ def _plan(path: Path, imported: Imported) -> dict[str, Any]:
     return {
         "estimated": not known,
         **planned(graph, texts[f"{name}.c"]),
-        "ram_buffers_arena_bytes": plan_memory(make_plan(graph), "arena").arena,
+        "ram_buffers_arena_bytes": plan_memory(kernel_plan(graph), "arena").arena,
         "boards": _boards(texts, name),
     }
 

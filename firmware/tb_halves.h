@@ -1,301 +1,89 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Layers in pairs of filters on cores with the DSP extension, requantised where they are summed.
+ * Layers in pairs of filters, requantised where they are summed, in two forms: plain C, and assembly for cores with
+ * the DSP extension.
  *
- * A half word of weights is 256 b + a for two filters a and b, so that one SXTB16 unpacks four weights: over the taps
- * of a window, S sums half words times activations, A the same for their signed low bytes, and 256 B is S - A. The
- * compiler made sure that half words and 256 B fit, found one shift for the layer (r->direct) and filled up taps to
- * a multiple of four. Windows become columns of 16-bit numbers first: by fours, of one position, or of two by turns.
- * Where the channels are a multiple of four, the first and third of four taps share a word, and the others: that is
- * how SXTB16 leaves them.
+ * A half word of weights is 256 b + a + 128 for two filters a and b, so that one UXTB16 unpacks four weights: over
+ * the taps of a window, S sums half words times activations, L the same for their low bytes, X the activations. Then
+ * A = L - 128 X, and 256 B = S - L. The compiler made sure that 256 B fits 32 bits, found one shift for the layer
+ * (r->direct) and filled up taps to a multiple of four. Windows become columns first, so that padding costs nothing
+ * in the sums. Where the channels are a multiple of four, the first and third of four taps share a word, and the
+ * others: so SXTB16 leaves activations.
  */
 #ifndef TB_HALVES_H
 #define TB_HALVES_H
 
-#if defined TB_HALF_COLUMNS && defined TB_DSP
-/* Four numbers as they lie after unpacking, or in their order, to [to]; `step` bytes to the next four. */
-#define TB_FOUR_TURNED(step)                                                                          \
-  "ldr r4, [%1], #4\n\t"                                                                              \
-  "sxtb16 r5, r4, ror #8\n\t"                                                                         \
-  "sxtb16 r4, r4\n\t"                                                                                 \
-  "strd r4, r5, [%0], #" step "\n\t"
-#define TB_FOUR_STRAIGHT(step)                                                                        \
-  "ldr r4, [%1], #4\n\t"                                                                              \
-  "sxtb16 r5, r4\n\t"                                                                                 \
-  "sxtb16 r4, r4, ror #8\n\t"                                                                         \
-  "pkhbt r6, r5, r4, lsl #16\n\t"                                                                     \
-  "pkhtb r4, r4, r5, asr #16\n\t"                                                                     \
-  "strd r6, r4, [%0], #" step "\n\t"
-#define TB_UNPACK(code) __asm__ volatile(code : "+r"(to), "+r"(from) : : "r4", "r5", "r6", "memory")
+#ifdef TB_HALF_COLUMNS
+#ifdef TB_DSP
+typedef int16_t tb_column;
+#include "tb_dsp_halves.h"
+#else
+typedef int8_t tb_column;
 
-/* `count` activations from number `k` on; `gap` half words from four numbers to the next four. */
-static inline void tb_halves_line(int16_t *column, int32_t k, int32_t gap, const int8_t *from, int32_t count,
-                                  int32_t turned)
+static inline int32_t tb_halves_line(int8_t *column, int32_t k, int32_t gap, const int8_t *from, int32_t count,
+                                     int32_t turned)
 {
-  int16_t *to = column + (k >> 2) * gap;
+  int8_t *to = column + k;
+  int32_t sum = 0;
+  (void)gap; /* one position: four numbers follow the four before */
   if (turned) {
-    if (gap == 8) {
-      for (; count >= 16; count -= 16) {
-        TB_UNPACK(TB_FOUR_TURNED("16") TB_FOUR_TURNED("16") TB_FOUR_TURNED("16") TB_FOUR_TURNED("16"));
-      }
-      for (; count > 0; count -= 4) {
-        TB_UNPACK(TB_FOUR_TURNED("16"));
-      }
-    } else {
-      for (; count >= 16; count -= 16) {
-        TB_UNPACK(TB_FOUR_TURNED("8") TB_FOUR_TURNED("8") TB_FOUR_TURNED("8") TB_FOUR_TURNED("8"));
-      }
-      for (; count > 0; count -= 4) {
-        TB_UNPACK(TB_FOUR_TURNED("8"));
-      }
-    }
-    return;
-  }
-  int32_t at = k & 3;
-  if (at > 0) {
-    for (; (at < 4) && (count > 0); count--) {
-      to[at++] = *from++;
-    }
-    to += gap;
-  }
-  if (gap == 8) {
-    for (; count >= 4; count -= 4) {
-      TB_UNPACK(TB_FOUR_STRAIGHT("16"));
+    for (; count > 0; count -= 4) {
+      const int8_t a = from[0], b = from[1], c = from[2], d = from[3];
+      sum += a + b + c + d;
+      to[0] = a;
+      to[1] = c;
+      to[2] = b;
+      to[3] = d;
+      to += 4;
+      from += 4;
     }
   } else {
-    for (; count >= 4; count -= 4) {
-      TB_UNPACK(TB_FOUR_STRAIGHT("8"));
+    for (; count > 0; count--) {
+      sum += *from;
+      *to++ = *from++;
     }
   }
-  for (at = 0; at < count; at++) {
-    to[at] = *from++;
-  }
+  return sum;
 }
 
-static inline void tb_halves_pad(int16_t *column, int32_t k, int32_t gap, int8_t pad, int32_t count)
-{
-  for (; count > 0; count--) {
-    column[(k >> 2) * gap + (k & 3)] = pad;
-    k++;
-  }
-}
+#include "tb_halves_window.h"
 
-/* The window of one output position, read before any of its outputs is written. */
-static inline void tb_halves_window(int16_t *column, int32_t gap, const int8_t *in, const tb_window *w,
-                                    int32_t y, int32_t x0, int32_t corner)
+/* A and B of one pair of filters, from their biases on; `less` is -128 times the sum of the activations. */
+static inline void tb_halves_sums(const int16_t *weight, const int8_t *x, int32_t taps, int32_t less, int32_t *a,
+                                  int32_t *b)
 {
-  const int32_t line = w->kernel_width * w->depth, turned = (w->depth & 3) == 0;
-  const int32_t last = x0 + (w->kernel_width - 1) * w->dilation_width;
-  const int whole = (x0 >= 0) && (last < w->width) && (w->dilation_width == 1);
-  int32_t k = 0;
-  for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-    if ((y < 0) || (y >= w->height)) {
-      tb_halves_pad(column, k, gap, w->pad, line);
-    } else if (whole) {
-      tb_halves_line(column, k, gap, in + corner, line, turned);
-    } else {
-      int32_t x = x0, tap = corner, at = k;
-      for (int32_t kx = 0; kx < w->kernel_width; kx++) {
-        if ((x >= 0) && (x < w->width)) {
-          tb_halves_line(column, at, gap, in + tap, w->depth, turned);
-        } else {
-          tb_halves_pad(column, at, gap, w->pad, w->depth);
-        }
-        at += w->depth;
-        x += w->dilation_width;
-        tap += w->dilation_column;
-      }
+  uint32_t low = (uint32_t)(*a + less), sum = low + ((uint32_t)*b << 8);
+  for (const int8_t *end = x + taps; x < end; x += 4) {
+#pragma GCC unroll 4
+    for (int32_t i = 0; i < 4; i++) {
+      const int32_t half = *weight++, value = x[i];
+      sum += (uint32_t)(half * value);
+      low += (uint32_t)((uint8_t)half * value);
     }
-    k += line;
-    y += w->dilation_height;
-    corner += w->dilation_row;
   }
+  *a = (int32_t)low;
+  *b = (int32_t)(sum - low) >> 8;
 }
 
-/* What the functions below keep in their frame. The taps come in blocks of eight times four: `blocks` of them, of
- * the first of which the code of the first `skip` bytes is left out. `multipliers`: bytes from bias to multiplier.
- * `next`: of two positions, from an output to that of the second; of one, bytes of a row of weights. */
-typedef struct {
-  int32_t blocks, skip;
-  const int32_t *end;
-  int32_t multipliers, round, bits;
-  int8_t *out;
-  int32_t next;
-} tb_halves;
-
-/* Two filters at two positions, four taps: S in r2 and r3, A in r10 and r11. */
-#define TB_HALVES_TWO                                                                                 \
-  "ldmia.w r0!, {r4, r5}\n\t"                                                                         \
-  "ldmia.w r1!, {r6, r7, r8, r9}\n\t"                                                                 \
-  "smlad r2, r4, r6, r2\n\t"                                                                          \
-  "smlad r3, r4, r8, r3\n\t"                                                                          \
-  "sxtb16 r4, r4\n\t"                                                                                 \
-  "smlad r2, r5, r7, r2\n\t"                                                                          \
-  "smlad r3, r5, r9, r3\n\t"                                                                          \
-  "sxtb16 r5, r5\n\t"                                                                                 \
-  "smlad r10, r4, r6, r10\n\t"                                                                        \
-  "smlad r11, r4, r8, r11\n\t"                                                                        \
-  "smlad r10, r5, r7, r10\n\t"                                                                        \
-  "smlad r11, r5, r9, r11\n\t"
-
-static TB_ASSEMBLY void tb_halves_two(TB_UNUSED const uint8_t *weights, TB_UNUSED const int16_t *columns,
-                                      TB_UNUSED const int32_t *bias, TB_UNUSED const tb_halves *h)
-{
-  __asm__("push {r4-r11, lr}\n\t"
-          "ldm r3, {r4-r11}\n\t"
-          "push {r4-r11}\n\t"
-          "push {r1}\n\t" /* sp: columns, blocks, skip, end, multipliers, round, bits, out, next */
-          "mov lr, r2\n"
-          "1:\n\t"
-          "ldm lr!, {r4, r5}\n\t"
-          "ldrd r1, r12, [sp]\n\t"
-          "ldr r6, [sp, #8]\n\t"
-          "mov r10, r4\n\t"
-          "mov r11, r4\n\t"
-          "add r2, r4, r5, lsl #8\n\t"
-          "mov r3, r2\n\t"
-          "add pc, r6\n\t" /* to `skip` bytes behind the next instruction */
-          "nop\n"
-          "2:\n\t"
-          ".rept 8\n\t" TB_HALVES_TWO
-          ".endr\n\t"
-          "subs r12, r12, #1\n\t"
-          "bne 2b\n\t"
-          "ldr r6, [sp, #16]\n\t"
-          "subs r2, r2, r10\n\t"
-          "subs r3, r3, r11\n\t"
-          "add r6, lr\n\t"
-          "ldrd r4, r5, [r6, #-8]\n\t"
-          "ldrd r6, r7, [sp, #20]\n\t"
-          "ldrd r8, r9, [sp, #28]\n\t"
-          "smmla r10, r10, r4, r6\n\t"
-          "smmla r11, r11, r4, r6\n\t"
-          "lsls r6, r6, #8\n\t"
-          "smmla r2, r2, r5, r6\n\t"
-          "smmla r3, r3, r5, r6\n\t"
-          "asr r10, r10, r7\n\t"
-          "asr r11, r11, r7\n\t"
-          "asr r2, r2, r7\n\t"
-          "asr r3, r3, r7\n\t"
-          "ssat r10, #8, r10\n\t"
-          "ssat r11, #8, r11\n\t"
-          "ssat r2, #8, r2, asr #8\n\t"
-          "ssat r3, #8, r3, asr #8\n\t"
-          "strb r11, [r8, r9]\n\t"
-          "strb r10, [r8], #1\n\t"
-          "strb r3, [r8, r9]\n\t"
-          "strb r2, [r8], #1\n\t"
-          "str r8, [sp, #28]\n\t"
-          "ldr r6, [sp, #12]\n\t"
-          "cmp lr, r6\n\t"
-          "bne 1b\n\t"
-          "add sp, sp, #36\n\t"
-          "pop {r4-r11, pc}");
-}
-
-/* Four filters at one position, four taps: S in r8 and r10, A in r9 and r11. */
-#define TB_HALVES_FOUR                                                                                \
-  "ldmia.w r2!, {r3, r12}\n\t"                                                                        \
-  "ldmia.w r0!, {r4, r5}\n\t"                                                                         \
-  "ldmia.w r1!, {r6, r7}\n\t"                                                                         \
-  "smlad r8, r4, r3, r8\n\t"                                                                          \
-  "smlad r10, r6, r3, r10\n\t"                                                                        \
-  "sxtb16 r4, r4\n\t"                                                                                 \
-  "sxtb16 r6, r6\n\t"                                                                                 \
-  "smlad r8, r5, r12, r8\n\t"                                                                         \
-  "smlad r10, r7, r12, r10\n\t"                                                                       \
-  "sxtb16 r5, r5\n\t"                                                                                 \
-  "sxtb16 r7, r7\n\t"                                                                                 \
-  "smlad r9, r4, r3, r9\n\t"                                                                          \
-  "smlad r11, r6, r3, r11\n\t"                                                                        \
-  "smlad r9, r5, r12, r9\n\t"                                                                         \
-  "smlad r11, r7, r12, r11\n\t"
-
-static TB_ASSEMBLY void tb_halves_one(TB_UNUSED const uint8_t *weights, TB_UNUSED const int16_t *columns,
-                                      TB_UNUSED const int32_t *bias, TB_UNUSED const tb_halves *h)
-{
-  __asm__("push {r4-r11, lr}\n\t"
-          "ldm r3, {r4-r11}\n\t"
-          "push {r4-r11}\n\t"
-          "push {r1, r2}\n\t" /* sp: columns, bias, blocks, skip, end, multipliers, round, bits, out, next */
-          "1:\n\t"
-          "ldrd r2, r3, [sp]\n\t"
-          "ldm r3!, {r4-r7}\n\t"
-          "str r3, [sp, #4]\n\t"
-          "ldr r1, [sp, #36]\n\t"
-          "add r8, r4, r5, lsl #8\n\t"
-          "mov r9, r4\n\t"
-          "add r10, r6, r7, lsl #8\n\t"
-          "mov r11, r6\n\t"
-          "add r1, r0\n\t"
-          "ldrd lr, r12, [sp, #8]\n\t"
-          "add pc, r12\n\t" /* to `skip` bytes behind the next instruction */
-          "nop\n"
-          "2:\n\t"
-          ".rept 8\n\t" TB_HALVES_FOUR
-          ".endr\n\t"
-          "subs lr, lr, #1\n\t"
-          "bne 2b\n\t"
-          "mov r0, r1\n\t"
-          "subs r8, r8, r9\n\t"
-          "subs r10, r10, r11\n\t"
-          "ldr r1, [sp, #4]\n\t"
-          "ldrd r2, r3, [sp, #20]\n\t"
-          "add r2, r1\n\t"
-          "ldmdb r2, {r4-r7}\n\t"
-          "lsl lr, r3, #8\n\t"
-          "smmla r9, r9, r4, r3\n\t"
-          "smmla r8, r8, r5, lr\n\t"
-          "smmla r11, r11, r6, r3\n\t"
-          "smmla r10, r10, r7, lr\n\t"
-          "ldrd r3, r12, [sp, #28]\n\t"
-          "asr r9, r9, r3\n\t"
-          "asr r8, r8, r3\n\t"
-          "asr r11, r11, r3\n\t"
-          "asr r10, r10, r3\n\t"
-          "ssat r9, #8, r9\n\t"
-          "ssat r8, #8, r8, asr #8\n\t"
-          "ssat r11, #8, r11\n\t"
-          "ssat r10, #8, r10, asr #8\n\t"
-          "bfi r9, r8, #8, #8\n\t"
-          "bfi r11, r10, #8, #8\n\t"
-          "pkhbt r9, r9, r11, lsl #16\n\t"
-          "str r9, [r12], #4\n\t"
-          "str r12, [sp, #32]\n\t"
-          "ldr r12, [sp, #16]\n\t"
-          "cmp r1, r12\n\t"
-          "bne 1b\n\t"
-          "add sp, sp, #40\n\t"
-          "pop {r4-r11, pc}");
-}
-
-static inline void tb_affine_halves(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *weights,
+static inline void tb_affine_halves(const int8_t *in, int8_t *out, const tb_window *w, const int16_t *weights,
                                     const int32_t *bias, const tb_scaling *r)
 {
-  int16_t columns[TB_HALF_COLUMNS] __attribute__((aligned(4)));
-  const int32_t fours = w->row_bytes >> 3, blocks = (fours + 7) >> 3, skipped = 8 * blocks - fours;
-  const int32_t bits = *r->shift - 32, round = (int32_t)((uint32_t)r->zero << bits) + (1 << (bits - 1));
-  const int32_t multipliers = (int32_t)((uintptr_t)r->multiplier - (uintptr_t)bias);
-  tb_halves two = { blocks, 48 * skipped, bias + w->outputs, multipliers, round, bits, out, w->outputs };
-  int32_t y0 = w->top, line = w->first, waiting = 0, left = w->out_height * w->out_width;
-  for (int32_t i = 0; i < TB_HALF_COLUMNS; i++) {
-    columns[i] = 0; /* taps that fill up a window: weights of 0, but never memory that nobody wrote */
+  int8_t column[TB_HALF_COLUMNS];
+  const int32_t taps = w->row_bytes >> 1;
+  int32_t y0 = w->top, line = w->first;
+  for (int32_t k = w->kernel_height * w->kernel_width * w->depth; k < taps; k++) {
+    column[k] = 0; /* taps that fill up the window */
   }
   for (int32_t oy = 0; oy < w->out_height; oy++) {
     int32_t x0 = w->left, corner = line;
     for (int32_t ox = 0; ox < w->out_width; ox++) {
-      left--;
-      if (waiting) {
-        tb_halves_window(columns + 4, 8, in, w, y0, x0, corner);
-        tb_halves_two(weights, columns, bias, &two);
-        two.out += 2 * w->outputs;
-        waiting = 0;
-      } else if (left > 0) {
-        tb_halves_window(columns, 8, in, w, y0, x0, corner);
-        waiting = 1;
-      } else {
-        const tb_halves one = { blocks, 60 * skipped, two.end, multipliers, round, bits, two.out, w->row_bytes };
-        tb_halves_window(columns, 4, in, w, y0, x0, corner);
-        tb_halves_one(weights, columns, bias, &one);
+      const int16_t *weight = weights;
+      const int32_t less = -128 * tb_halves_window(column, 4, in, w, y0, x0, corner);
+      for (int32_t o = 0; o < w->outputs; o += 2) {
+        int32_t a = bias[o], b = bias[o + 1];
+        tb_halves_sums(weight, column, taps, less, &a, &b);
+        *out++ = tb_direct(a, r, o);
+        *out++ = tb_direct(b, r, o + 1);
+        weight += taps;
       }
       x0 += w->stride_width;
       corner += w->stride_column;
@@ -304,6 +92,7 @@ static inline void tb_affine_halves(const int8_t *in, int8_t *out, const tb_wind
     line += w->stride_row;
   }
 }
+#endif
 #endif
 
 #endif

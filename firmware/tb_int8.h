@@ -91,6 +91,4 @@ static inline void tb_affine_depthwise(const int8_t *in, int8_t *out, const tb_w
 #include "tb_dsp.h"
 #endif
 
-#include "tb_wide.h"
-
 #endif

@@ -128,14 +128,19 @@ static inline int32_t tb_clamp(int32_t q, int32_t lo, int32_t hi)
   return hi - (below & ~(below >> 31));
 }
 
+/* When r->direct. */
+static inline int8_t tb_direct(int32_t acc, const tb_scaling *r, int32_t channel)
+{
+  const int32_t bits = *r->shift - 32, high = tb_high(acc, r->multiplier[channel]);
+  return (int8_t)tb_clamp(((high + (1 << (bits - 1))) >> bits) + r->zero, r->lo, r->hi);
+}
+
 static inline int8_t tb_requantise(int64_t acc, const tb_scaling *r, int32_t channel)
 {
   const int32_t at = r->step ? channel : 0;
 #ifndef TB_SHIFTS_ONLY
   if (r->direct) {
-    const int32_t bits = *r->shift - 32;
-    return (int8_t)tb_clamp(((tb_high((int32_t)acc, r->multiplier[at]) + (1 << (bits - 1))) >> bits) + r->zero,
-                            r->lo, r->hi);
+    return tb_direct((int32_t)acc, r, at);
   }
 #endif
 #ifdef TB_SHIFTS_ONLY /* every multiplier of the network is 1: not even code for a multiplication is left */

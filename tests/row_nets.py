@@ -8,12 +8,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tinybound.graph import Graph, Node, Value
+from tinybound.kernels.choose import kernel_plan
 from tinybound.ops import Add, AveragePool, Clip, Conv, Dense, MaxPool, Mul, Reshape
 from tinybound.ops.base import Scaled
 from tinybound.passes.activations import add_activations
 from tinybound.quantise.lower import lower
 from tinybound.quantise.weights import choose_weights
-from tinybound.targets.plan import make_plan
 from tinybound.targets.rows import Group, can_run_by_rows
 
 STORED = Scaled(Fraction(1, 24), -5, -128, 127)
@@ -112,7 +112,7 @@ def random_net(seed):
 
 def random_groups(graph, rng):
     """The plan, and groups of it that do not overlap, as long and as many as chance wants."""
-    plan = make_plan(graph)
+    plan = kernel_plan(graph)
     groups, at = [], 0
     while at < len(plan.steps):
         end = at

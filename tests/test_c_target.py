@@ -13,6 +13,7 @@ import samples
 
 from tinybound.errors import CompileError
 from tinybound.graph import Graph, Node, Value
+from tinybound.kernels.choose import kernel_plan
 from tinybound.ops import Add, AveragePool, Clip, Conv, Dense, MaxPool, Reshape, Transpose
 from tinybound.ops.base import Scaled
 from tinybound.quantise.lower import lower
@@ -21,7 +22,6 @@ from tinybound.simulate.host import Host
 from tinybound.simulate.machine import STRICT
 from tinybound.targets.c import generate_c
 from tinybound.targets.grouping import plan_memory
-from tinybound.targets.plan import make_plan
 from tinybound.tools import run
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -193,7 +193,7 @@ def test_any_file_name_compiles(name, tmp_path):
 
 
 def test_a_network_whose_values_are_its_ports_needs_no_arena():
-    assert plan_memory(make_plan(golden_graph())).arena == 0
+    assert plan_memory(kernel_plan(golden_graph())).arena == 0
 
 
 # -- odd networks -----------------------------------------------------------------------------------

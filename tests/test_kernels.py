@@ -7,13 +7,12 @@ import pytest
 import samples
 
 from tinybound.graph import Graph, Node, Quant, Value
+from tinybound.kernels.choose import kernel_plan
 from tinybound.ops import Conv, Dense, Requantise
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.emulated import Emulated
 from tinybound.simulate.host import Host
 from tinybound.targets.c import generate_c
-from tinybound.targets.packing import pack
-from tinybound.targets.plan import make_plan
 
 SLOW = [pytest.param(Emulated(BOARDS[core]), marks=pytest.mark.slow, id=core)
         for core in ("cortex-m7", "cortex-m33", "cortex-m0plus", "cortex-m3", "rv32imc")]  # fmt: skip
@@ -39,8 +38,12 @@ SHAPES = [
     (16, 16, 7, 3, (5, 2), (1, 1), (2, 1), (4, 1, 1, 0), 16),
     (4, 8, 4, 4, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 4),
     (6, 4, 4, 4, (2, 2), (1, 1), (1, 1), (0, 0, 0, 0), 2),
+    (8, 12, 3, 5, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1),
+    (3, 8, 5, 6, (3, 3), (2, 1), (1, 1), (0, 1, 1, 1), 1),
+    (20, 4, 2, 2, (2, 1), (1, 1), (1, 1), (1, 0, 0, 0), 1),
+    (8, 8, 2, 9, (3, 4), (1, 2), (1, 1), (1, 0, 1, 0), 8),
 ]
-DENSE = [(1, 1), (2, 3), (17, 5), (64, 4), (66, 7), (640, 2)]
+DENSE = [(1, 1), (2, 3), (17, 8), (64, 4), (66, 7), (35, 12), (640, 4)]
 WEIGHTS = ("random", "low", "high", "turns", "small", "wide")
 
 
@@ -66,7 +69,8 @@ def requantise(rng, reach, kind):
     else:
         multiplier = rng.integers(1 << 30, 1 << 31, size) & -(1 << int(rng.integers(0, 12)))
         shift = bits + 31
-    low, high, zero = [(-128, 127, -128), (-128, 127, 5), (-100, 90, -3), (7, 127, 7)][int(rng.integers(4))]
+    whole = [(-128, 127, zero) for zero in (-128, 5, 90)]
+    low, high, zero = [*whole, (-100, 90, -3), (7, 127, 7)][int(rng.integers(5))]
     return Requantise(np.minimum(multiplier, (1 << 31) - 1), shift, 0, zero, low, high)
 
 
@@ -129,12 +133,13 @@ def test_the_kernels_that_are_tested():
     kernels, direct = set(), set()
     for seed, weights in enumerate(WEIGHTS):
         graph = network(seed, weights)
-        kernels |= {pack(step).kernel for step in make_plan(graph).steps if "stored" in step.view}
+        plan = kernel_plan(graph)
+        kernels |= {plan.kernel(step).name for step in plan.steps if "stored" in step.view}
         text = generate_c(graph)["kernels.c"]
         direct |= {
             line.split(", ")[-1] for line in text.splitlines() if line.endswith(" };") and "shift" in line
         }
-    assert kernels == {"int8", "pairs", "depthwise"}
+    assert kernels == {"int8", "pairs", "halves", "depthwise", "wide"}
     assert {"0 };", "1 };"} <= direct
 
 
@@ -142,12 +147,22 @@ PLANTS = {
     "the second position reads the first": ("smlad %[a1], r5, r10", "smlad %[a1], r5, r9"),
     "the low filter keeps its 128": ("*less1 = -128 * s1;", "*less1 = 0 * s1;"),
     "the high filter is signed by the low one": ("(s1 - a1) >> 8", "s1 >> 8"),
-    "no rounding": ('"adc %0, %0, %4', '"add %0, %0, %4'),
+    "no rounding": ('"smmla %0, %1, %2, %4', '"smmul %0, %1, %2'),
     "no lower bound": ("(row[i] < r->lo) ? r->lo : row[i]", "row[i]"),
     "padding reads zero": ("w->pad, w->depth);", "0, w->depth);"),
     "a line outside reads zero": ("w->pad, line);", "0, line);"),
     "a depthwise tap reads its neighbour": ('TB_TAP("r5", "r8")', 'TB_TAP("r5", "r6")'),
     "depthwise padding reads zero": ("pads[c] = w->pad;", "pads[c] = 0;"),
+    "words: a channel reads its neighbour": ('"smlad r9, r5, r3, r9', '"smlad r9, r4, r3, r9'),
+    "words: the last tap of a channel is another's": ('"smlatt r11, r5, r3, r11', '"smlabb r11, r5, r3, r11'),
+    "words: padding reads zero": ("(uint8_t)w->pad * four", "0 * four"),
+    "words: no lower bound": ('"sel r8, r8, r4', '"sel r8, r8, r8'),
+    "words: the second position is written over the first": ('"subs r8, r8, r5', '"subs r8, r8, r7'),
+    "halves: the second position reads the first": ('"smlad r11, r5, r9, r11', '"smlad r11, r5, r7, r11'),
+    "halves: the low filter keeps its 128": ("two.less[1] = -128", "two.less[1] = 0"),
+    "halves: the third filter is unpacked as signed": ('"uxtb16 r6, r6', '"sxtb16 r6, r6'),
+    "halves: padding is not in the sum": ("return pad * count;", "return 0;"),
+    "halves: the last filter is rounded as the first": ('"smmla r10, r10, r7, lr', '"smmla r10, r10, r7, r3'),
     "an odd window loses its last": ("if (count > 1) {\n      word[1]", "if (count > 9) {\n      word[1]"),
 }
 
@@ -156,8 +171,8 @@ PLANTS = {
 def test_a_planted_bug_is_seen(plant, tmp_path):
     old, new = PLANTS[plant]
     graph = network(0, "random")
-    texts = generate_c(graph)
-    (file,) = [name for name, text in texts.items() if name.startswith("tb_dsp") and old in text]
+    texts = generate_c(graph, plan=kernel_plan(graph, ("depthwise",) if "depthwise" in plant else ()))
+    (file,) = [name for name, text in texts.items() if name.startswith("tb_") and old in text]
     x = vectors(graph, 1)
 
     texts[file] = texts[file].replace(old, new)

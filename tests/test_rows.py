@@ -14,6 +14,7 @@ from test_c_target import chain
 from tinybound.build import compile as compile_model
 from tinybound.errors import PromiseError
 from tinybound.firmware_image import board_of, make_firmware
+from tinybound.kernels.choose import kernel_plan
 from tinybound.ops import Conv, Reshape, Transpose
 from tinybound.options import Options
 from tinybound.pipeline import build_networks
@@ -25,7 +26,6 @@ from tinybound.simulate.host import Host
 from tinybound.targets.c import generate_c
 from tinybound.targets.grouping import plan_memory
 from tinybound.targets.layout import lay_out
-from tinybound.targets.plan import make_plan
 from tinybound.targets.replay import replay
 from tinybound.targets.rows import POINTWISE, Group, can_run_by_rows, row_bytes
 
@@ -107,7 +107,7 @@ def test_views_with_other_rows():
     weights = np.ones((1, 1, 3, 3)), np.zeros(1)
     first, second = (Conv(*weights, size, pads=(1, 1, 1, 1)) for size in ((1, 6, 4), (1, 4, 6)))
     ops = Reshape((1, 6, 4)), first, first, Reshape((1, 4, 6)), second, second
-    plan = make_plan(chain("views", (24,), *ops))
+    plan = kernel_plan(chain("views", (24,), *ops))
 
     assert [step.kind for step in plan.steps] == ["conv"] * 4
     assert plan.heights["x"] == 6
@@ -172,7 +172,7 @@ def test_a_lag_one_row_shorter_destroys_an_input():
 def test_rows_are_taken_only_where_the_memory_falls():
     fewer = 0
     for seed in range(5):
-        plan = make_plan(random_net(seed))
+        plan = kernel_plan(random_net(seed))
         for where in ("caller", "arena"):
             whole, chosen = lay_out(plan, (), where), plan_memory(plan, where)
             assert chosen.arena <= whole.arena
@@ -237,7 +237,7 @@ def test_a_build_by_rows_is_verified_and_counted(examples, tmp_path):
     """Layers that run row by row are compared whole, and their instructions are those of all their rows."""
     options = Options(domain="0,1", target="c", buffers="arena")
     build = compile_model(examples / "digits_cnn_qdq.onnx", tmp_path / "B", options)
-    memory = plan_memory(make_plan(build.graph), "arena")
+    memory = plan_memory(kernel_plan(build.graph), "arena")
     assert any(isinstance(block, Group) for block in memory.blocks)
 
     verdict = build.verify(["host", "cortex-m0plus", "cortex-m4", "rv32imc"])
@@ -249,7 +249,7 @@ def test_a_build_by_rows_is_verified_and_counted(examples, tmp_path):
     rows = [layer["instructions"]["cortex-m4"] for layer in report["layers"]]
     folder = tmp_path / "whole"
     folder.mkdir()
-    for name, text in generate_c(build.graph, memory=lay_out(make_plan(build.graph), ())).items():
+    for name, text in generate_c(build.graph, memory=lay_out(kernel_plan(build.graph), ())).items():
         (folder / name).write_text(text)
     counts = M4.count(folder, build.artefact.name, folder, flatten(build.graph, build.vectors())[:1])
     print(f"{report['instructions']['cortex-m4']} instructions by rows: {rows}, whole: {counts}")
@@ -281,7 +281,7 @@ def test_mobilenet(tmp_path):
     """V1 0.25 on 96 x 96: 64,538 bytes with whole maps, below 48 KB by rows, and the same integers."""
     path = mobilenet(tmp_path / "mobilenet.onnx")
     graph = build_networks(path, Options(domain="-1,1"), 1).integer_graph
-    plan, ports = make_plan(graph), 3 * 96 * 96 + 2
+    plan, ports = kernel_plan(graph), 3 * 96 * 96 + 2
     whole, memory, own = lay_out(plan, ()), plan_memory(plan), plan_memory(plan, "arena")
 
     print(f"with input and output {whole.arena + ports}, by rows {memory.arena + ports}, own {own.arena}")
@@ -297,7 +297,7 @@ def test_an_image_with_channels_last_is_not_moved(executor, tmp_path):
     conv = Conv(rng.normal(0, 0.3, (4, 3, 3, 3)), rng.normal(0, 0.2, 4), (3, 6, 5), pads=(1, 1, 1, 1))
     graph = chain("image", (6, 5, 3), Transpose((6, 5, 3), (2, 0, 1)), conv)
 
-    assert [step.kind for step in make_plan(graph).steps] == ["conv", "reorder"]  # the output's own order
+    assert [step.kind for step in kernel_plan(graph).steps] == ["conv", "reorder"]  # the output's own order
     x = samples.vectors(graph, 20, seed=1)
     wrong, compared, first = samples.mismatches(graph, x, executor(graph, x, tmp_path)[8])
     assert wrong == 0, first
@@ -308,6 +308,6 @@ def test_an_image_with_channels_last_is_not_moved(executor, tmp_path):
 @pytest.mark.parametrize("model", ["kws", "ic"])
 def test_known_networks_by_rows_are_exact(model, tmp_path):
     graph = build_networks(TINY / f"kj_{model}_qdq.onnx", Options(), 2).integer_graph
-    memory = plan_memory(make_plan(graph))
+    memory = plan_memory(kernel_plan(graph))
     assert any(isinstance(block, Group) for block in memory.blocks)
     print(check(graph, memory, HOST, tmp_path / "h", 6), check(graph, memory, M4, tmp_path / "m", 2))

@@ -11,6 +11,7 @@ from elftools.elf.elffile import ELFFile
 
 import tinybound
 from tinybound.inspect_model import inspect_model
+from tinybound.kernels.choose import kernel_plan
 from tinybound.pipeline import build_networks
 from tinybound.report.summary import planned
 from tinybound.simulate.boards import BOARDS
@@ -20,7 +21,6 @@ from tinybound.targets.c import generate_c
 from tinybound.targets.constants import constant_arrays, layer_of, weight_bytes
 from tinybound.targets.grouping import plan_memory
 from tinybound.targets.memory import Buffer, occupied
-from tinybound.targets.plan import make_plan
 from tinybound.tools import run
 
 CORES = ("cortex-m0plus", "cortex-m4", "rv32imc")
@@ -114,7 +114,7 @@ def test_bytes_in_use_by_painting():
 def test_a_layers_ram_is_what_lives(examples, model):
     """At each step at least what it reads and writes in the arena, at most the arena; the peak is reached."""
     found = inspect_model(examples / f"{model}.onnx")
-    plan = make_plan(network(model, examples))
+    plan = kernel_plan(network(model, examples))
     memory = plan_memory(plan)
     live = [layer["ram_bytes"] for layer in found["layers"]]
     for step, bytes_ in zip(plan.steps, live, strict=True):

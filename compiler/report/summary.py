@@ -11,6 +11,8 @@ from typing import Any
 from ..certify.certificate import Certificate
 from ..errors import CompileError, PromiseError, ToolMissing
 from ..graph import Graph
+from ..kernels.choose import kernel_plan
+from ..kernels.kernel_plan import KernelPlan
 from ..options import Options
 from ..simulate.boards import BOARDS
 from ..simulate.footprint import footprint
@@ -19,7 +21,7 @@ from ..targets.constants import weight_bytes
 from ..targets.grouping import plan_memory
 from ..targets.layout import Memory
 from ..targets.names import identifier
-from ..targets.plan import Plan, Step, make_plan
+from ..targets.plan import Step
 
 UNKNOWN: dict[str, Any] = {"flash_bytes": None, "code_bytes": None, "stack_bytes": None}
 
@@ -73,7 +75,7 @@ def planned(graph: Graph, text: str, buffers: str = "caller") -> dict[str, Any]:
 
     text: the generated NAME.c, whose constants are counted.
     """
-    plan = make_plan(graph)
+    plan = kernel_plan(graph)
     memory = plan_memory(plan, buffers)
     stored, weights = weight_bytes(text)
     layers = [_layer(plan, memory, step, stored.get(step.index, 0)) for step in plan.steps]
@@ -96,7 +98,7 @@ def planned(graph: Graph, text: str, buffers: str = "caller") -> dict[str, Any]:
     }
 
 
-def _layer(plan: Plan, memory: Memory, step: Step, stored: int) -> dict[str, Any]:
+def _layer(plan: KernelPlan, memory: Memory, step: Step, stored: int) -> dict[str, Any]:
     """One layer. ram_bytes: what the arena holds while it runs; buffer_bytes: less where rows suffice."""
     op: Any = step.node.op
     weighted = op.weighted and "stored" in step.view
@@ -104,7 +106,7 @@ def _layer(plan: Plan, memory: Memory, step: Step, stored: int) -> dict[str, Any
         "index": step.index,
         "name": step.node.name,
         "op": type(op).__name__,
-        "kernel": step.kind,
+        "kernel": plan.kernel(step).name,
         "code": step.view.get("code", ""),
         "macs": op.macs() if weighted else 0,
         "parameters": int(op.weights.size + op.bias.size) if weighted else 0,

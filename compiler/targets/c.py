@@ -3,27 +3,33 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
 from ..graph import Graph
+from ..kernels import KERNELS
+from ..kernels.choose import kernel_plan
+from ..kernels.kernel_plan import KernelPlan
+from ..kernels.one_shift import ratios
 from ..passes.run_time_bits import has_bits
 from .bounds import CertifiedError
 from .grouping import plan_memory
 from .layout import Memory
 from .names import identifier
-from .packing import pack, ratios
-from .plan import ROUNDINGS, Step, make_plan
+from .plan import ROUNDINGS, Step
 from .render import render
 from .row_calls import row_calls
 from .rows import Group
 
-HEADERS = ("tb_kernels.h", "tb_elements.h", "tb_int8.h", "tb_dsp.h", "tb_wide.h", "tb_dsp_pairs.h")
+_INCLUDE = re.compile(r'^ *# *include "(tb_\w+\.h)"', re.MULTILINE)
 
 
-def window(step: Step) -> dict[str, Any]:
+def window(plan: KernelPlan, step: Step) -> dict[str, Any]:
     """Fields of the step's tb_window."""
     op: Any = step.node.op
     channels, height, width = step.view["input"]
@@ -54,7 +60,7 @@ def window(step: Step) -> dict[str, Any]:
         "stride_column": strides[1] * channels,
         "dilation_row": dilations[0] * row,
         "dilation_column": dilations[1] * channels,
-        "row_bytes": pack(step).row_bytes if "stored" in step.view else 0,
+        "row_bytes": plan.packed(step).row_bytes,
         "pad": int(getattr(op, "zero", 0)),
     }
 
@@ -67,8 +73,7 @@ def scaling(step: Step) -> dict[str, Any]:
     found = ratios(step)
     multiplier, shift = requantise.multiplier, requantise.shift
     if found is not None:
-        multiplier = found.multiplier[: len(found.multiplier) * (pack(step).kernel != "wide")]
-        shift = np.array([found.shift])
+        multiplier, shift = found.multiplier, np.array([found.shift])
     return {
         "multiplier": [] if ones else multiplier,
         "shift": shift,
@@ -86,19 +91,21 @@ def generate_c(
     certified: CertifiedError | None = None,
     buffers: str = "caller",
     memory: Memory | None = None,
+    plan: KernelPlan | None = None,
 ) -> dict[str, str]:
     """File name -> text of c/: NAME.h, NAME.c, NAME_float.h and the kernels.
 
     buffers: inputs and outputs are the `caller`'s, or lie in the `arena` and share its memory.
-    memory: a layout other than the best one.
+    memory: a layout other than the best one. plan: other kernels than those chosen.
     """
     name = identifier(graph.name)
-    plan = make_plan(graph)
+    plan = plan or kernel_plan(graph)
     memory = memory or plan_memory(plan, buffers)
     where = {n: f"in{i}" for i, n in enumerate(graph.inputs)}
     where.update({n: f"out{i}" for i, n in enumerate(plan.outputs)})
     where.update({n: f"(arena + {at})" for n, at in memory.offsets.items()})
-    packed = [pack(step) for step in plan.steps if "stored" in step.view]
+    used = [kernel for kernel in KERNELS if kernel in plan.kernels]
+    headers = list(dict.fromkeys(["tb_kernels.h", *(header for kernel in used for header in kernel.headers)]))
     names = {
         "name": name,
         "graph": graph,
@@ -107,16 +114,13 @@ def generate_c(
         "own": buffers == "arena",
         "at": where,
         "bits": has_bits(graph),
-        "window": window,
-        "row_calls": lambda group: row_calls(group, where, window),
+        "window": partial(window, plan),
+        "row_calls": lambda group: row_calls(group, where, partial(window, plan)),
         "is_group": lambda block: isinstance(block, Group),
         "rows": None,
         "scaling": scaling,
-        "pack": pack,
-        "room": {
-            f"TB_{what.upper()}": max((getattr(each, what) for each in packed), default=0)
-            for what in ("columns", "taps", "channels")
-        },
+        "headers": headers,
+        "room": _room(plan),
         "certified": certified,
         "shifts_only": all((s.requantise.multiplier == 1).all() for s in plan.steps if s.requantise),
         "tflite": any(s.requantise.mode != "half-even" for s in plan.steps if s.requantise),
@@ -130,10 +134,33 @@ def generate_c(
         f"{name}.h": render("network.h.j2", **names),
         f"{name}.c": render("network.c.j2", **names),
         f"{name}_float.h": render("network_float.h.j2", **names),
-        **{file: (files("tinybound.firmware") / file).read_text(encoding="utf-8") for file in HEADERS},
+        **_with_included(headers),
     }
 
 
 def _float_literal(value: Any) -> str:
     """An exact hexadecimal C literal of a float32 value."""
     return f"{float(value).hex()}f"
+
+
+def _room(plan: KernelPlan) -> dict[str, int]:
+    """What TB_NAME is: the most room that any layer of a kernel needs."""
+    found: dict[str, int] = {}
+    for kernel in KERNELS:
+        for step in plan.steps:
+            if plan.kernel(step) is kernel:
+                for what, count in plan.packed(step).room.items():
+                    found[f"TB_{what}"] = max(found.get(f"TB_{what}", 0), count)
+    return found
+
+
+def _with_included(headers: Iterable[str]) -> dict[str, str]:
+    """File name -> text of headers in firmware/ and of those that they include."""
+    found: dict[str, str] = {}
+    waiting = list(headers)
+    while waiting:
+        name = waiting.pop(0)
+        if name not in found:
+            found[name] = (files("tinybound.firmware") / name).read_text(encoding="utf-8")
+            waiting += _INCLUDE.findall(found[name])
+    return found

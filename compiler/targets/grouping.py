@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
+from ..kernels.kernel_plan import KernelPlan
 from .layout import Memory, buffers_of, lay_out
-from .plan import Plan
 from .rows import Group, can_run_by_rows
 
 WORTH = 32  # groups are taken when they save this part of the memory: they cost some code
@@ -19,7 +19,7 @@ Cut = tuple[Span, ...]
 
 
 @lru_cache(maxsize=8)
-def plan_memory(plan: Plan, where: str = "caller") -> Memory:
+def plan_memory(plan: KernelPlan, where: str = "caller") -> Memory:
     """The layout with the least memory that was found. where: as lay_out."""
     chosen = _Search(plan, where).best()
     return lay_out(plan, chosen, where)
@@ -28,7 +28,7 @@ def plan_memory(plan: Plan, where: str = "caller") -> Memory:
 class _Search:
     """Groups of one plan by span, and what each set of groups needs."""
 
-    def __init__(self, plan: Plan, where: str) -> None:
+    def __init__(self, plan: KernelPlan, where: str) -> None:
         self.plan, self.where = plan, where
         self.count = len(plan.steps)
         able = [can_run_by_rows(plan, step) for step in plan.steps]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..kernels.kernel_plan import KernelPlan
 from ..passes.rewrite import fresh
 from .memory import Buffer, occupied, place
 from .overlap import lag
@@ -46,12 +47,9 @@ class Memory:
         return plan.size[step.target] if group is None else group.buffer_bytes(step.target)
 
 
-def scratch_bytes(step: Step) -> int:
-    """Working memory of a step: the bit planes of one window for pool layers."""
-    return int(step.view["rows"].shape[1]) if step.view.get("code") == "pool64" else 0
-
-
-def lay_out(plan: Plan, groups: Sequence[Group], where: str = "caller", *, final: bool = True) -> Memory:
+def lay_out(
+    plan: KernelPlan, groups: Sequence[Group], where: str = "caller", *, final: bool = True
+) -> Memory:
     """The layout with these groups. where: inputs and outputs are the `caller`'s, or lie in the `arena`.
 
     final: search for the best order, and replay the groups; otherwise a quick upper bound.
@@ -59,7 +57,7 @@ def lay_out(plan: Plan, groups: Sequence[Group], where: str = "caller", *, final
     buffers, names, time = buffers_of(plan, groups, where)
     offsets, total = place(buffers, search=final)
     live = tuple(occupied(buffers, offsets, time[step.index]) for step in plan.steps)
-    scratch = {i: (offsets.pop(name), scratch_bytes(plan.steps[i])) for i, name in names.items()}
+    scratch = {i: (offsets.pop(name), plan.scratch(plan.steps[i])) for i, name in names.items()}
     blocks: list[Step | Group] = [*groups]
     inside = {step.index for group in groups for step in group.steps}
     blocks += [step for step in plan.steps if step.index not in inside]
@@ -71,7 +69,7 @@ def lay_out(plan: Plan, groups: Sequence[Group], where: str = "caller", *, final
 
 
 def buffers_of(
-    plan: Plan, groups: Sequence[Group], where: str
+    plan: KernelPlan, groups: Sequence[Group], where: str
 ) -> tuple[list[Buffer], dict[int, str], list[int]]:
     """Every storage in the arena and every step's scratch; names of the latter; when each step runs.
 
@@ -85,7 +83,7 @@ def buffers_of(
         together = bool(time) and inside is not None and inside.first < step.index
         time.append(time[-1] if together else (time[-1] + 1 if time else 0))
     end = time[-1] + 1 if time else 0
-    names = {s.index: fresh(f"scratch {s.index}", plan.size) for s in plan.steps if scratch_bytes(s)}
+    names = {s.index: fresh(f"scratch {s.index}", plan.size) for s in plan.steps if plan.scratch(s)}
     outside = {*plan.graph.inputs, *plan.outputs} if where == "caller" else set()
 
     def last_use(storage: str, first: int) -> int:
@@ -99,7 +97,7 @@ def buffers_of(
             size = plan.size[step.target] if group is None else group.buffer_bytes(step.target)
             buffers.append(Buffer(step.target, size, now, last_use(step.target, now), _over(step, group)))
         if step.index in names:
-            buffers.append(Buffer(names[step.index], scratch_bytes(step), now, now))
+            buffers.append(Buffer(names[step.index], plan.scratch(step), now, now))
     return buffers, names, time
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ..kernels.kernel_plan import KernelPlan
 from .overlap import WINDOWS
 from .plan import Plan, Step
 
@@ -51,7 +52,7 @@ def reading(step: Step, source_height: int) -> Reading | None:
     return Reading(op.strides[0], -op.pads[0], (op.kernel[0] - 1) * dilation + 1)
 
 
-def can_run_by_rows(plan: Plan, step: Step) -> bool:
+def can_run_by_rows(plan: KernelPlan, step: Step) -> bool:
     """Whether a step may be in a group: it makes one row of a map from rows of maps."""
     axes = step.view.get("axes")
     rows = [plan.heights[source] for source in step.sources]  # a view may see other rows than were made
@@ -60,7 +61,8 @@ def can_run_by_rows(plan: Plan, step: Step) -> bool:
     if step.kind in POINTWISE and {*rows} != {plan.heights[step.target]}:
         return False
     return (
-        len(plan.graph.values[step.value].shape) == 3
+        plan.kernel(step).by_rows
+        and len(plan.graph.values[step.value].shape) == 3
         and (axes is None or len(axes[0]) == plan.heights[step.target])
         and plan.heights[step.target] > 1
         and reading(step, 1) is not None

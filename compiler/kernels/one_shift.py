@@ -1,32 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
 """One shift for all channels of a layer, with other multipliers that give the same integers.
 
-A requantisation is a staircase over the sums that a layer can have: what it is, is where its steps lie. Any
-multiplier and shift with the same steps, rounding half up, may stand for it. Then the shift and the rounding bit
-are one constant of the layer, and on cores with the DSP extension SMMLA, ASRS and SSAT are all that remains.
+A requantisation is a staircase over the sums that a layer can have: what it is, is where its steps lie.
+Any multiplier and shift with the same steps, rounding half up, may stand for it. Then the shift and the
+rounding bit are one constant of the layer, and with the DSP extension SMMLA, ASR and SSAT are what remains.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..ops import Requantise
+from ..targets.plan import Step
 
 Integers = NDArray[np.int64]
 
 MOST = 53  # (2 n - 1) 2^(shift - 1) must fit 64 bits for every output n
+USUAL = 36  # tried first: layers that share a shift may share code
 HIGHEST = 14  # bits of a rounded fraction: 2^(8 + 14) times an output still fits 32 bits
 
 
 @dataclass(frozen=True)
 class OneShift:
-    """clip(floor(sum * multiplier[c] / 2^shift + 1/2) + zero, lo, hi), for every sum in range; no sum is a tie."""
+    """clip(floor(sum * multiplier[c] / 2^shift + 1/2) + zero, lo, hi), for sums in range; none is a tie."""
 
     multiplier: Integers
     shift: int
+
+
+@lru_cache(maxsize=256)
+def ratios(step: Step) -> OneShift | None:
+    """one_shift of a weighted step or an average, over all sums that there may be.
+
+    Powers of two alone stay shifts.
+    """
+    r = step.requantise
+    if r is None or bool((r.multiplier == 1).all()):
+        return None
+    if "rows" in step.view:
+        return one_shift(r, *reach(step))
+    if step.kind == "average_pool":
+        op: Any = step.node.op
+        taps = prod(op.kernel)
+        return one_shift(r, *(np.array([taps * (end - op.zero)], dtype=np.int64) for end in (-128, 127)))
+    return None
+
+
+def reach(step: Step) -> tuple[Integers, Integers]:
+    """The least and the largest sum of each output (C,) of a weighted step, over all int8 inputs."""
+    rows, bias = step.view["rows"], step.view["bias"]
+    if step.view["code"] == "pool64":  # whose bias is that of inputs from 0 to 255
+        bias = bias + 128 * rows.sum(axis=1)
+    ends = 127 * rows, -128 * rows
+    return bias + np.minimum(*ends).sum(axis=1), bias + np.maximum(*ends).sum(axis=1)
 
 
 def one_shift(r: Requantise, low: Integers, high: Integers) -> OneShift | None:
@@ -40,7 +72,8 @@ def one_shift(r: Requantise, low: Integers, high: Integers) -> OneShift | None:
     n = np.arange(r.lo + 1, r.hi + 1)[:, None] - r.zero
     begin = -(-_least_product(n, s, r.mode) // m)  # the first sum that reaches output n, per channel
     ratio = (m / 2.0**s).max()
-    for shift in range(min(32 + HIGHEST, 62 - int(np.frexp(ratio)[1])), 32, -1):
+    top = min(32 + HIGHEST, 31 - int(np.frexp(ratio)[1]))
+    for shift in sorted(range(33, top + 1), key=lambda shift: abs(shift - USUAL)):
         found = _multipliers(n, begin, low, high, np.round(m * 2.0 ** (shift - s)).astype(np.int64), shift)
         if found is not None:
             return OneShift(found, shift)
@@ -66,7 +99,7 @@ def _multipliers(
     """Per channel the multiplier with the most twos whose steps begin where they should."""
     half = (2 * n - 1) << (shift - 1)
     least, most = np.ones_like(low), np.full_like(low, (1 << 31) - 1)
-    # sum * multiplier > half at the first sum of a step, < half at the sum before: as far as there are such sums.
+    # sum * multiplier > half at the first sum of a step, < half at the one before: where there are such sums.
     for sums, here, up in (
         (np.maximum(begin, low), begin <= high, True),
         (np.minimum(begin - 1, high), begin > low, False),

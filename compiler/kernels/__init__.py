@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels of the C target, one file each. docs/adding-a-kernel.md shows how to add one."""
+
+from .add_split import AddSplit
+from .base import Kernel, Packed
+from .depthwise import Depthwise
+from .halves import Halves
+from .pairs import Pairs
+from .plain import Plain, PlainPool, Unweighted
+from .pools import AverageFours, MaxFours
+from .wide import Wide
+
+# A step's kernels are those that take it; the first ones are tried first.
+KERNELS: tuple[Kernel, ...] = (
+    Halves(),
+    Pairs(),
+    Wide(),
+    Depthwise(),
+    Plain("int8"),
+    Plain("pot4"),
+    PlainPool("pool64"),
+    AddSplit(),
+    AverageFours(),
+    MaxFours(),
+    *map(
+        Unweighted,
+        ("add", "average_pool", "concat", "max_pool", "mul", "reorder", "requantise", "softmax", "table"),
+    ),
+)
+
+__all__ = ["KERNELS", "Kernel", "Packed"]

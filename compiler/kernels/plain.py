@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels in plain C: one per weight code, which takes any layer of it, and one per op without weights."""
+
+from __future__ import annotations
+
+from ..targets.plan import Step
+from .base import Kernel, Packed
+
+
+class Plain(Kernel):
+    """Weight by weight, as the encoding stores them (firmware/tb_kernels.h)."""
+
+    def __init__(self, code: str) -> None:
+        self.name = code
+
+    def takes(self, step: Step) -> bool:
+        return step.view.get("code") == self.name
+
+    def pack(self, step: Step) -> Packed:
+        view = step.view
+        return Packed(view["stored"], view["bias"], view["stored"].shape[1])
+
+
+class PlainPool(Plain):
+    """Bit planes of each window, then a look-up per plane and index."""
+
+    template = "_pool64.c.j2"
+
+    def scratch(self, step: Step) -> int:
+        return int(step.view["rows"].shape[1])  # the planes of one window
+
+
+class Unweighted(Kernel):
+    """The only kernel of an op without weights."""
+
+    def __init__(self, kind: str) -> None:
+        self.name = kind
+        self.template = f"{kind}.c.j2"
+
+    def takes(self, step: Step) -> bool:
+        return step.kind == self.name

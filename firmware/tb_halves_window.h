@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The window of an output position as a column, for tb_halves.h: a tb_column holds one activation.
+ */
+#ifndef TB_HALVES_WINDOW_H
+#define TB_HALVES_WINDOW_H
+
+static inline int32_t tb_halves_pad(tb_column *column, int32_t k, int32_t gap, int8_t pad, int32_t count)
+{
+  for (int32_t n = count; n > 0; n--) {
+    column[(k >> 2) * gap + (k & 3)] = pad;
+    k++;
+  }
+  return pad * count;
+}
+
+/* The window of one output position, read before any of its outputs is written; the sum of its activations. */
+static inline int32_t tb_halves_window(tb_column *column, int32_t gap, const int8_t *in, const tb_window *w,
+                                    int32_t y, int32_t x0, int32_t corner)
+{
+  const int32_t line = w->kernel_width * w->depth, turned = (w->depth & 3) == 0;
+  const int32_t last = x0 + (w->kernel_width - 1) * w->dilation_width;
+  const int whole = (x0 >= 0) && (last < w->width) && (w->dilation_width == 1);
+  int32_t k = 0, sum = 0;
+  for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+    if ((y < 0) || (y >= w->height)) {
+      sum += tb_halves_pad(column, k, gap, w->pad, line);
+    } else if (whole) {
+      sum += tb_halves_line(column, k, gap, in + corner, line, turned);
+    } else {
+      int32_t x = x0, tap = corner, at = k;
+      for (int32_t kx = 0; kx < w->kernel_width; kx++) {
+        if ((x >= 0) && (x < w->width)) {
+          sum += tb_halves_line(column, at, gap, in + tap, w->depth, turned);
+        } else {
+          sum += tb_halves_pad(column, at, gap, w->pad, w->depth);
+        }
+        at += w->depth;
+        x += w->dilation_width;
+        tap += w->dilation_column;
+      }
+    }
+    k += line;
+    y += w->dilation_height;
+    corner += w->dilation_row;
+  }
+  return sum;
+}
+
+#endif
