@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The window of an output position as a column, for tb_halves.h: a tb_column holds one activation.
+ * The window of an output position as a column of 16-bit numbers, for tb_halves.h.
  */
 #ifndef TB_HALVES_WINDOW_H
 #define TB_HALVES_WINDOW_H
 
-static inline int32_t tb_halves_pad(tb_column *column, int32_t k, int32_t gap, int8_t pad, int32_t count)
+static inline int32_t tb_halves_pad(int16_t *column, int32_t k, int32_t gap, int8_t pad, int32_t count)
 {
   for (int32_t n = count; n > 0; n--) {
     column[(k >> 2) * gap + (k & 3)] = pad;
@@ -14,7 +14,7 @@ static inline int32_t tb_halves_pad(tb_column *column, int32_t k, int32_t gap, i
 }
 
 /* The window of one output position, read before any of its outputs is written; the sum of its activations. */
-static inline int32_t tb_halves_window(tb_column *column, int32_t gap, const int8_t *in, const tb_window *w,
+static inline int32_t tb_halves_window(int16_t *column, int32_t gap, const int8_t *in, const tb_window *w,
                                     int32_t y, int32_t x0, int32_t corner)
 {
   const int32_t line = w->kernel_width * w->depth, turned = (w->depth & 3) == 0;

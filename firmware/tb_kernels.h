@@ -20,7 +20,11 @@
 #define TB_WORDS
 #endif
 
-#ifdef TB_DSP                            /* functions that are all assembly, by the calling convention alone */
+#if defined __GNUC__ && defined __arm__ && defined __ARM_ARCH_ISA_THUMB && (__ARM_ARCH_ISA_THUMB == 1)
+#define TB_THUMB1 1                      /* low registers, no long multiplication: Cortex-M0, M0+ */
+#endif
+
+#if defined TB_DSP || defined TB_THUMB1  /* functions that are all assembly, by the calling convention alone */
 #ifdef __clang__
 #define TB_ASSEMBLY __attribute__((naked, noinline, unused))
 #else
@@ -83,15 +87,13 @@ static inline void tb_slide(int8_t *rows, int32_t bytes, int32_t row)
   }
 }
 
-/* Round half to even of v / 2^s, 0 <= s <= 62. */
+/* Round half to even of v / 2^s, 0 <= s <= 62. Compilers for these cores shift negative numbers arithmetically. */
 static inline int64_t tb_half_even(int64_t v, uint8_t s)
 {
-  const uint64_t one = (uint64_t)1 << s;
-  const uint64_t rest = (uint64_t)v & (one - 1u);
-  const int64_t floor = (v < 0) ? ~(~v >> s) : (v >> s);
-  const uint64_t twice = rest << 1;
-  const int64_t up = (twice > one) || ((twice == one) && ((floor & 1) != 0) && (s != 0u));
-  return floor + up;
+  if (s == 0) {
+    return v;
+  }
+  return (v + (((int64_t)1 << (s - 1)) - 1) + ((v >> s) & 1)) >> s;
 }
 
 #ifdef TB_TFLITE
@@ -100,16 +102,16 @@ static inline int64_t tb_half_even(int64_t v, uint8_t s)
 static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
 {
   const int64_t half = (int64_t)(((uint64_t)1 << s) >> 1);
-  const int64_t carry = ((roundings == 2) && (s > 31u)) ? (int64_t)1 << 30 : 0;
-  const int64_t sum = v + half + ((v < -carry) ? -carry : carry);
-  return (sum < 0) ? ~(~sum >> s) : (sum >> s);
+  const int64_t carry = ((roundings == 2) && (s > 31)) ? (int64_t)1 << 30 : 0;
+  const int64_t below = (v + carry) >> 63;
+  return (v + half + ((carry ^ below) - below)) >> s;
 }
 #endif
 
 /* The upper 32 bits of a product, the second factor from 0 on. */
 static inline int32_t tb_high(int32_t a, int32_t b)
 {
-#if defined __ARM_ARCH && !defined __ARM_FEATURE_SIMD32 && (__ARM_ARCH_ISA_THUMB == 1) /* no long multiplication */
+#ifdef TB_THUMB1
   const uint32_t low = (uint32_t)a & 0xffffu, b_low = (uint32_t)b & 0xffffu;
   const int32_t b_high = b >> 16, high = a >> 16;
   const int32_t middle = high * (int32_t)b_low + (int32_t)((low * b_low) >> 16);
@@ -154,10 +156,9 @@ static inline int8_t tb_requantise(int64_t acc, const tb_scaling *r, int32_t cha
 #else
   const int64_t rounded = tb_half_even(product, r->shift[at]);
 #endif
-  int64_t q = rounded + r->zero;
-  q = (q < r->lo) ? r->lo : q;
-  q = (q > r->hi) ? r->hi : q;
-  return (int8_t)q;
+  const int64_t above = rounded + r->zero - r->lo;
+  const int64_t kept = r->lo + (above & ~(above >> 63)), below = r->hi - kept;
+  return (int8_t)(r->hi - (below & ~(below >> 63)));
 }
 
 /* One weight times one activation, by weight code. */

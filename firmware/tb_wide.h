@@ -77,24 +77,28 @@ static inline void tb_wide_positions(const int8_t *const *taps, const int32_t *r
     const int32_t *word = records;
     for (int32_t end = at + line->channels; at < end; at += 4) {
       int32_t sum[4], t = 0;
+#pragma GCC unroll 4
       for (int32_t i = 0; i < 4; i++) {
         sum[i] = *word++;
       }
       for (; t + 1 < count; t += 2) {
         const int8_t *x = taps[t] + at, *y = taps[t + 1] + at;
-        for (int32_t i = 0; i < 4; i++) {
+  #pragma GCC unroll 4
+      for (int32_t i = 0; i < 4; i++) {
           sum[i] += (int16_t)*word * x[i] + (*word >> 16) * y[i];
           word++;
         }
       }
       if (t < count) {
         const int8_t *x = taps[t] + at;
+#pragma GCC unroll 2
         for (int32_t i = 0; i < 2; i++) {
           sum[i] += (int16_t)*word * x[i];
           sum[i + 2] += (*word >> 16) * x[i + 2];
           word++;
         }
       }
+#pragma GCC unroll 4
       for (int32_t i = 0; i < 4; i++) {
         const int32_t q = (tb_high(sum[i], *word++) + line->round) >> bits;
         *out++ = (int8_t)tb_clamp(q, (int8_t)line->low, (int8_t)line->high);

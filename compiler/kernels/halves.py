@@ -34,7 +34,7 @@ class Halves(Kernel):
         )
 
     def pack(self, step: Step) -> Packed:
-        """HALF_COLUMNS: activations that a DSP core widens at a time, the window of one position or of two.
+        """HALF_TAPS: activations of a window; HALF_COLUMNS: those that a DSP core widens, of one position or two.
 
         Taps are filled up to four by zeros. Where the channels allow it, the first and third of four share a
         word, as they do when a word of activations is unpacked.
@@ -45,5 +45,5 @@ class Halves(Kernel):
             rows = rows.reshape(len(rows), -1, 4)[:, :, [0, 2, 1, 3]].reshape(rows.shape)
         halves = (256 * rows[1::2] + rows[0::2] + 128).astype(np.int16)
         taps, positions = halves.shape[1], int(np.prod(step.view["output"][1:]))
-        room = {"HALF_COLUMNS": taps * min(positions, 2)}
+        room = {"HALF_TAPS": taps, "HALF_COLUMNS": taps * min(positions, 2)}
         return Packed(halves, step.view["bias"], 2 * taps, room)
