@@ -108,16 +108,13 @@ static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
 }
 #endif
 
-/* The upper 32 bits of a product, the second factor from 0 on. */
+/* The upper 32 bits of a product: |a| up to 2^29, 0 <= b < 2^30, so that the middle of it fits 32 bits. */
 static inline int32_t tb_high(int32_t a, int32_t b)
 {
 #ifdef TB_THUMB1
-  const uint32_t low = (uint32_t)a & 0xffffu, b_low = (uint32_t)b & 0xffffu;
-  const int32_t b_high = b >> 16, high = a >> 16;
-  const int32_t middle = high * (int32_t)b_low + (int32_t)((low * b_low) >> 16);
-  const uint32_t other = low * (uint32_t)b_high;
-  const uint32_t carry = (((uint32_t)middle & 0xffffu) + (other & 0xffffu)) >> 16;
-  return high * b_high + (middle >> 16) + (int32_t)(other >> 16) + (int32_t)carry;
+  const int32_t a_low = a & 0xffff, a_high = a >> 16, b_low = b & 0xffff, b_high = b >> 16;
+  const int32_t middle = a_high * b_low + (int32_t)(((uint32_t)a_low * (uint32_t)b_low) >> 16) + a_low * b_high;
+  return a_high * b_high + (middle >> 16);
 #else
   return (int32_t)(((int64_t)a * b) >> 32);
 #endif

@@ -72,37 +72,27 @@ static inline void tb_affine_wide(const int8_t *in, int8_t *out, const tb_window
 static inline void tb_wide_positions(const int8_t *const *taps, const int32_t *records, int8_t *out,
                                      const tb_line *line, int32_t count, int32_t bits)
 {
+  const int32_t pairs = count >> 1, round = line->round, lo = (int8_t)line->low, hi = (int8_t)line->high;
   int32_t at = 0;
   for (int32_t n = line->count; n > 0; n--) {
-    const int32_t *word = records;
+    const int32_t *record = records;
     for (int32_t end = at + line->channels; at < end; at += 4) {
-      int32_t sum[4], t = 0;
-#pragma GCC unroll 4
+      const int32_t *scale = record + 4 + 4 * pairs + 2 * (count & 1);
       for (int32_t i = 0; i < 4; i++) {
-        sum[i] = *word++;
-      }
-      for (; t + 1 < count; t += 2) {
-        const int8_t *x = taps[t] + at, *y = taps[t + 1] + at;
-  #pragma GCC unroll 4
-      for (int32_t i = 0; i < 4; i++) {
-          sum[i] += (int16_t)*word * x[i] + (*word >> 16) * y[i];
-          word++;
+        const int32_t c = at + i;
+        int32_t sum = record[i];
+#pragma GCC unroll 8
+        for (int32_t t = 0; t < pairs; t++) {
+          const int32_t word = record[4 + 4 * t + i];
+          sum += (int16_t)word * taps[2 * t][c] + (word >> 16) * taps[2 * t + 1][c];
         }
-      }
-      if (t < count) {
-        const int8_t *x = taps[t] + at;
-#pragma GCC unroll 2
-        for (int32_t i = 0; i < 2; i++) {
-          sum[i] += (int16_t)*word * x[i];
-          sum[i + 2] += (*word >> 16) * x[i + 2];
-          word++;
+        if (count & 1) {
+          const int32_t word = record[4 + 4 * pairs + (i & 1)];
+          sum += ((i & 2) ? word >> 16 : (int16_t)word) * taps[count - 1][c];
         }
+        *out++ = (int8_t)tb_clamp((tb_high(sum, scale[i]) + round) >> bits, lo, hi);
       }
-#pragma GCC unroll 4
-      for (int32_t i = 0; i < 4; i++) {
-        const int32_t q = (tb_high(sum[i], *word++) + line->round) >> bits;
-        *out++ = (int8_t)tb_clamp(q, (int8_t)line->low, (int8_t)line->high);
-      }
+      record = scale + 4;
     }
     at += line->move;
   }

@@ -143,36 +143,60 @@ def test_the_kernels_that_are_tested():
     assert {"0 };", "1 };"} <= direct
 
 
-PLANTS = {
-    "the second position reads the first": ("smlad %[a1], r5, r10", "smlad %[a1], r5, r9"),
-    "the low filter keeps its 128": ("*less1 = -128 * s1;", "*less1 = 0 * s1;"),
-    "the high filter is signed by the low one": ("(s1 - a1) >> 8", "s1 >> 8"),
-    "no rounding": ('"smmla %0, %1, %2, %4', '"smmul %0, %1, %2'),
-    "no lower bound": ("(row[i] < r->lo) ? r->lo : row[i]", "row[i]"),
-    "padding reads zero": ("w->pad, w->depth);", "0, w->depth);"),
-    "a line outside reads zero": ("w->pad, line);", "0, line);"),
-    "a depthwise tap reads its neighbour": ('TB_TAP("r5", "r8")', 'TB_TAP("r5", "r6")'),
-    "depthwise padding reads zero": ("pads[c] = w->pad;", "pads[c] = 0;"),
-    "words: a channel reads its neighbour": ('"smlad r9, r5, r3, r9', '"smlad r9, r4, r3, r9'),
-    "words: the last tap of a channel is another's": ('"smlatt r11, r5, r3, r11', '"smlabb r11, r5, r3, r11'),
-    "words: padding reads zero": ("(uint8_t)w->pad * four", "0 * four"),
-    "words: no lower bound": ('"sel r8, r8, r4', '"sel r8, r8, r8'),
-    "words: the second position is written over the first": ('"subs r8, r8, r5', '"subs r8, r8, r7'),
-    "halves: the second position reads the first": ('"smlad r11, r5, r9, r11', '"smlad r11, r5, r7, r11'),
-    "halves: the low filter keeps its 128": ("two.less[1] = -128", "two.less[1] = 0"),
-    "halves: the third filter is unpacked as signed": ('"uxtb16 r6, r6', '"sxtb16 r6, r6'),
-    "halves: padding is not in the sum": ("return pad * count;", "return 0;"),
-    "halves: the last filter is rounded as the first": ('"smmla r10, r10, r7, lr', '"smmla r10, r10, r7, r3'),
-    "an odd window loses its last": ("if (count > 1) {\n      word[1]", "if (count > 9) {\n      word[1]"),
+@pytest.mark.parametrize("machine", [M4, *SLOW])
+def test_the_number_of_instructions_does_not_depend_on_the_input(machine, tmp_path):
+    graph = network(0, "random")
+    x = vectors(graph, 1)
+    name = samples.with_one_buffer(graph, generate_c(graph), tmp_path)
+    flat = np.concatenate([x[n].reshape(13, -1) for n in graph.inputs], axis=1).astype(np.int8)
+
+    elf = machine.build(tmp_path, name, tmp_path, count=True)
+    _, *counts = machine.run(elf, flat, 8, tmp_path).instructions
+
+    print(counts)
+    assert len(counts) == 13
+    assert len(set(counts)) == 1
+
+
+PLANTS = {  # header, what it says, and what it says instead
+    "the second position reads the first": ("tb_dsp_pairs.h", "smlad %[a1], r5, r10", "smlad %[a1], r5, r9"),
+    "the low filter keeps its 128": ("tb_dsp_pairs.h", "*less1 = -128 * s1;", "*less1 = 0 * s1;"),
+    "the high filter is signed by the low one": ("tb_dsp_pairs.h", "(s1 - a1) >> 8", "s1 >> 8"),
+    "no rounding": ("tb_dsp.h", '"smmla %0, %1, %2, %4', '"smmul %0, %1, %2'),
+    "no lower bound": ("tb_dsp.h", "tb_clamp(row[i], r->lo, r->hi)", "tb_clamp(row[i], -128, r->hi)"),
+    "padding reads zero": ("tb_dsp_pairs.h", "w->pad, w->depth);", "0, w->depth);"),
+    "a line outside reads zero": ("tb_dsp_pairs.h", "w->pad, line);", "0, line);"),
+    "an odd window loses its last": ("tb_dsp_pairs.h", "if (count > 1) {", "if (count > 9) {"),
+    "a depthwise tap reads its neighbour": ("tb_dsp.h", 'TB_TAP("r5", "r8")', 'TB_TAP("r5", "r6")'),
+    "depthwise padding reads zero": ("tb_dsp.h", "pads[c] = w->pad;", "pads[c] = 0;"),
+    "words: a channel reads its neighbour": ("tb_wide.h", "smlad r9, r5, r3, r9", "smlad r9, r4, r3, r9"),
+    "words: a last tap is another's": ("tb_wide.h", "smlatt r11, r5, r3, r11", "smlabb r11, r5, r3, r11"),
+    "words: padding reads zero": ("tb_wide.h", "(uint8_t)w->pad * four", "0 * four"),
+    "words: no lower bound": ("tb_wide.h", "sel r8, r8, r4", "sel r8, r8, r8"),
+    "words: a position is written over": ("tb_wide.h", "subs r8, r8, r5", "subs r8, r8, r7"),
+    "halves: the second reads the first": ("tb_dsp_halves.h", "smlad r11, r5, r9", "smlad r11, r5, r7"),
+    "halves: the low filter keeps its 128": ("tb_dsp_halves.h", "two.less[1] = -128", "two.less[1] = 0"),
+    "halves: a filter is unpacked as signed": ("tb_dsp_halves.h", "uxtb16 r6, r6", "sxtb16 r6, r6"),
+    "halves: padding is not in the sum": ("tb_halves_window.h", "return pad * count;", "return 0;"),
+    "halves: a filter is rounded as another": (
+        "tb_dsp_halves.h",
+        "smmla r10, r10, r7, lr",
+        "smmla r10, r10, r7, r3",
+    ),
+    "halves: a line begins one later": (
+        "tb_halves_window.h",
+        "in + corner + before,",
+        "in + corner + before + 1,",
+    ),
 }
 
 
 @pytest.mark.parametrize("plant", PLANTS)
 def test_a_planted_bug_is_seen(plant, tmp_path):
-    old, new = PLANTS[plant]
-    graph = network(0, "random")
+    file, old, new = PLANTS[plant]
+    graph = network(10, "random")
     texts = generate_c(graph, plan=kernel_plan(graph, ("depthwise",) if "depthwise" in plant else ()))
-    (file,) = [name for name, text in texts.items() if name.startswith("tb_") and old in text]
+    assert old in texts[file]
     x = vectors(graph, 1)
 
     texts[file] = texts[file].replace(old, new)

@@ -34,7 +34,7 @@ class Halves(Kernel):
         )
 
     def pack(self, step: Step) -> Packed:
-        """HALF_TAPS: activations of a window; HALF_COLUMNS: those that a DSP core widens, of one position or two.
+        """HALF_TAPS: activations of a window; HALF_COLUMNS: of one or two, as a DSP core wants them.
 
         Taps are filled up to four by zeros. Where the channels allow it, the first and third of four share a
         word, as they do when a word of activations is unpacked.

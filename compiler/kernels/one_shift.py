@@ -22,6 +22,7 @@ from ..targets.plan import Step
 Integers = NDArray[np.int64]
 
 MOST = 53  # (2 n - 1) 2^(shift - 1) must fit 64 bits for every output n
+LARGEST = 1 << 30  # multipliers stay below, sums within half of it: tb_high relies on it
 USUAL = 36  # tried first: layers that share a shift may share code
 HIGHEST = 14  # bits of a rounded fraction: 2^(8 + 14) times an output still fits 32 bits
 
@@ -62,17 +63,17 @@ def reach(step: Step) -> tuple[Integers, Integers]:
 
 
 def one_shift(r: Requantise, low: Integers, high: Integers) -> OneShift | None:
-    """For sums from low[c] to high[c] (C,); None when no multipliers below 2^31 with a shift above 32 do it.
+    """For sums from low[c] to high[c] (C,); None when no such multipliers with a shift above 32 do it.
 
     r.zero_in is not applied: sums are what the ratio multiplies.
     """
     m, s = np.broadcast_arrays(r.multiplier, r.shift, low)[:2]
-    if s.max() > MOST:
+    if s.max() > MOST or max(-low.min(), high.max()) > LARGEST // 2:
         return None
     n = np.arange(r.lo + 1, r.hi + 1)[:, None] - r.zero
     begin = -(-_least_product(n, s, r.mode) // m)  # the first sum that reaches output n, per channel
     ratio = (m / 2.0**s).max()
-    top = min(32 + HIGHEST, 31 - int(np.frexp(ratio)[1]))
+    top = min(32 + HIGHEST, 30 - int(np.frexp(ratio)[1]))
     for shift in sorted(range(33, top + 1), key=lambda shift: abs(shift - USUAL)):
         found = _multipliers(n, begin, low, high, np.round(m * 2.0 ** (shift - s)).astype(np.int64), shift)
         if found is not None:
@@ -98,7 +99,7 @@ def _multipliers(
 ) -> Integers | None:
     """Per channel the multiplier with the most twos whose steps begin where they should."""
     half = (2 * n - 1) << (shift - 1)
-    least, most = np.ones_like(low), np.full_like(low, (1 << 31) - 1)
+    least, most = np.ones_like(low), np.full_like(low, LARGEST - 1)
     # sum * multiplier > half at the first sum of a step, < half at the one before: where there are such sums.
     for sums, here, up in (
         (np.maximum(begin, low), begin <= high, True),
@@ -108,14 +109,14 @@ def _multipliers(
         towards = np.where(sums < 0, -half, half)
         above = (sums > 0) == up  # the multiplier must lie above towards / size, else below it
         least = np.maximum(least, np.where(here & above & (sums != 0), towards // size + 1, 1).max(axis=0))
-        bound = np.where(here & ~above & (sums != 0), -(-towards // size) - 1, (1 << 31) - 1)
+        bound = np.where(here & ~above & (sums != 0), -(-towards // size) - 1, LARGEST - 1)
         most = np.minimum(most, bound.min(axis=0))
         if (here & (sums == 0) & ((half > 0) == up)).any():
             return None
     if (least > most).any():
         return None
     best = np.clip(near, least, most)
-    for twos in range(1, 31):
+    for twos in range(1, 30):
         even = -(-least >> twos) << twos
         best = np.where(even <= most, even, best)
     return best
