@@ -31,8 +31,9 @@ from .passes.match import match_reference
 from .passes.run_time_bits import has_bits, with_bits
 from .pipeline import build_networks
 from .quantise.calibrate import samples_of_box
+from .report.budgets import budget, budget_ahead
 from .report.html import render_report
-from .report.summary import budget, keep_counts, summarise
+from .report.summary import keep_counts, summarise
 from .simulate.compare import Comparison, compare
 from .simulate.executors import ALL, Artefact, against_golden, folder_of, machine_of, outputs_of
 from .simulate.golden import Ints, dequantise, golden, quantise
@@ -47,6 +48,7 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
     options = options or Options()
     check_target(Path(output))
     networks = build_networks(Path(model), options)
+    budget_ahead(networks.integer_graph, options)
     certificate = None
     if options.domain is not None or options.max_error is not None:
         certificate = _certified(networks.float_graph, networks.integer_graph, networks.domain, options.seed)

@@ -64,7 +64,7 @@ def compile(  # noqa: A001 -- the verb
     core: Annotated[str, typer.Option(help="Core that flash and stack are measured for.")] = "cortex-m4",
     weights: Annotated[
         list[str] | None,
-        typer.Option(metavar="[NODE=]CODE", help="int8, pot4 or pool64; for one node with NODE=CODE."),
+        typer.Option(metavar="[NODE=]CODE", help="int8, int4, pot4 or pool64; for one node with NODE=CODE."),
     ] = None,
     scales: Annotated[str, typer.Option(help="any, or pow2 for powers of two only.")] = "any",
     requant: Annotated[str, typer.Option(help="Rounding: onnx, tflite-single or tflite-double.")] = "onnx",

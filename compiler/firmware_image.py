@@ -75,6 +75,7 @@ def make_firmware(build: Build, board: Board, max_error: Fraction | None = None)
     report = with_counts(build.report, board.name, counts, build.sequence)
     if board.name == report["core"]:
         report.update(flash_bytes=sizes.flash_bytes, ram_bytes=sizes.ram_bytes, stack_bytes=sizes.stack_bytes)
+        report["ram_with_stack_bytes"] = report["ram_total_bytes"] + sizes.stack_bytes
     build.write_report(report, more={f"firmware/{artefact.name}-{board.name}.elf": image})
     return report
 

@@ -19,6 +19,7 @@ from .ops.requantise import MODES
 from .options import Options
 from .passes.match import match_reference
 from .quantise.calibrate import Ranges, calibrate, reachable, samples_of_box, widen
+from .quantise.inner import exact_scales, inner_ranges
 from .quantise.lower import lower
 from .quantise.scales import activation
 from .quantise.weights import choose_weights
@@ -75,7 +76,7 @@ def _samples(
 
 
 def _representable_samples(graph: Graph, name: str, scale: Scaled, count: int) -> NDArray[np.float64]:
-    low, high = (float(scale.scale * (end - scale.zero)) for end in (scale.lo, scale.hi))
+    low, high = scale.reals
     shape = graph.values[name].shape
     return samples_of_box(np.full(shape, low), np.full(shape, high), count)
 
@@ -113,7 +114,8 @@ def _quantise(
 ) -> Graph:
     graph = imported.graph
     power_of_two = options.scales == "pow2"
-    wanted: dict[str, Scaled] = dict(imported.activations)
+    known = imported.activations
+    wanted: dict[str, Scaled] = {**known, **exact_scales(graph, known)}
     stored = {value.name for value in graph.stored()}
     if not stored <= set(wanted):
         for name, (lo, hi) in _ranges(imported, options, samples, box).items():
@@ -131,8 +133,11 @@ def _ranges(
     if options.data_free:
         whole = box or _default_domain(imported, graph, samples)
         return reachable(graph, whole.lower, whole.upper)
-    limits = None if box is None else reachable(graph, box.lower, box.upper)
-    return widen(calibrate(graph, samples), limits)
+    seen = calibrate(graph, samples)
+    if imported.quantised:
+        whole = box or _default_domain(imported, graph, samples)
+        return inner_ranges(graph, seen, reachable(graph, whole.lower, whole.upper, imported.activations))
+    return widen(seen, None if box is None else reachable(graph, box.lower, box.upper))
 
 
 def _default_domain(imported: Imported, graph: Graph, samples: dict[str, NDArray[np.float64]]) -> Box:
@@ -140,8 +145,7 @@ def _default_domain(imported: Imported, graph: Graph, samples: dict[str, NDArray
     lower_ends, upper_ends = {}, {}
     for name in graph.inputs:
         if name in imported.activations:
-            scale = imported.activations[name]
-            low, high = (float(scale.scale * (end - scale.zero)) for end in (scale.lo, scale.hi))
+            low, high = imported.activations[name].reals
             lower_ends[name] = np.full(graph.values[name].shape, low)
             upper_ends[name] = np.full(graph.values[name].shape, high)
         else:

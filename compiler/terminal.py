@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from .doctor import Row
     from .simulate.verify import Verdict
 
+SIZES = (
+    ("flash", "flash_bytes"),
+    ("RAM: arena", "ram_bytes"),
+    ("input", "input_bytes"),
+    ("output", "output_bytes"),
+    ("stack", "stack_bytes"),
+    ("all RAM", "ram_with_stack_bytes"),
+)
 WIDE = 200  # columns of a table in a file or a pipe, where nothing wraps
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
@@ -155,11 +163,7 @@ def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
         rows,
         right=4,
     )
-    sizes = ", ".join(
-        f"{what} {report[key]} B"
-        for what, key in (("flash", "flash_bytes"), ("RAM", "ram_bytes"), ("stack", "stack_bytes"))
-        if report.get(key) is not None
-    )
+    sizes = ", ".join(f"{what} {report[key]} B" for what, key in SIZES if report.get(key) is not None)
     out.print(f"{report['core']}: {sizes}")
     if "note" in report:
         out.print(escape(report["note"]))

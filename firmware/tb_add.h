@@ -58,7 +58,7 @@ static inline void tb_add_split(const int8_t *a, const int8_t *b, int8_t *out, i
   for (; i < count; i++) {
     const int32_t upper = a[i] * s->upper_a + b[i] * s->upper_b + s->upper;
     const int32_t lower = a[i] * s->lower_a + b[i] * s->lower_b + s->lower;
-    out[i] = (int8_t)tb_clamp((upper + (lower >> 16)) >> s->bits, s->lo, s->hi);
+    out[i] = (int8_t)tb_min(tb_max((upper + (lower >> 16)) >> s->bits, s->lo), s->hi);
   }
 }
 

@@ -52,7 +52,7 @@ static __attribute__((noinline, unused)) void tb_finish(const int32_t *acc, int8
   if ((r->lo > -128) || (r->hi < 127)) {
     for (int8_t *row = out; row; row = (row == out) ? second : NULL) {
       for (int32_t i = 0; i < count; i++) {
-        row[i] = (int8_t)tb_clamp(row[i], r->lo, r->hi);
+        row[i] = (int8_t)tb_min(tb_max(row[i], r->lo), r->hi);
       }
     }
   }

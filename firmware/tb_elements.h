@@ -10,7 +10,7 @@ static inline void tb_rescale(const int8_t *in, int8_t *out, int32_t count, int3
 {
   int32_t c = 0;
   for (int32_t i = 0; i < count; i++) {
-    out[i] = tb_requantise((int64_t)in[i] - zero, r, c);
+    out[i] = tb_requantise(in[i] - zero, r, c);
     c = (c + 1 == channels) ? 0 : c + 1;
   }
 }
@@ -19,8 +19,7 @@ static inline void tb_add(const int8_t *a, const int8_t *b, int8_t *out, int32_t
                           int32_t mb, int32_t za, int32_t zb, const tb_scaling *r)
 {
   for (int32_t i = 0; i < count; i++) {
-    const int64_t acc = (int64_t)(a[i] - za) * ma + (int64_t)(b[i] - zb) * mb;
-    out[i] = tb_requantise(acc, r, 0);
+    out[i] = tb_round(tb_product(a[i] - za, ma) + tb_product(b[i] - zb, mb), r, 0);
   }
 }
 
@@ -28,7 +27,7 @@ static inline void tb_mul(const int8_t *a, const int8_t *b, int8_t *out, int32_t
                           const tb_scaling *r)
 {
   for (int32_t i = 0; i < count; i++) {
-    out[i] = tb_requantise((int64_t)(a[i] - za) * (b[i] - zb), r, 0);
+    out[i] = tb_requantise((a[i] - za) * (b[i] - zb), r, 0);
   }
 }
 
@@ -83,20 +82,23 @@ static inline void tb_concat(const int8_t *in, int8_t *out, int32_t count, int32
 static inline void tb_softmax(const int8_t *in, int8_t *out, int32_t count, const uint16_t *table)
 {
   int32_t top = INT8_MIN;
-  uint32_t sum = 0;
+  int32_t sum = 0;
   for (int32_t i = 0; i < count; i++) {
-    top = (in[i] > top) ? in[i] : top;
+    top = tb_max(in[i], top);
   }
   for (int32_t i = 0; i < count; i++) {
     sum += table[top - in[i]];
   }
   for (int32_t i = 0; i < count; i++) {
-    const uint32_t scaled = (uint32_t)table[top - in[i]] << 8;
-    uint32_t q = scaled / sum;
-    const uint32_t rest = scaled - q * sum;
-    q += (rest > sum - rest) || ((rest == sum - rest) && (q & 1u));
-    q = (q > 255u) ? 255u : q;
-    out[i] = (int8_t)((int32_t)q - 128);
+    /* 256 e / sum in nine bits, one by one: not every core divides, and none in the same time every time. */
+    int32_t rest = table[top - in[i]], q = 0;
+    for (int32_t bit = 0; bit < 9; bit++) {
+      const int32_t less = rest - sum, taken = ~(less >> 31);
+      rest = (rest - (sum & taken)) << 1;
+      q = 2 * q - taken;
+    }
+    q += ((sum - rest - (q & 1)) >> 31) & 1;
+    out[i] = (int8_t)(tb_min(q, 255) - 128);
   }
 }
 

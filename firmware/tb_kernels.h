@@ -20,7 +20,7 @@
 #define TB_WORDS
 #endif
 
-#if defined __GNUC__ && defined __arm__ && defined __ARM_ARCH_ISA_THUMB && (__ARM_ARCH_ISA_THUMB == 1)
+#if defined __GNUC__ && (defined __ARM_ARCH_6M__ || defined __ARM_ARCH_8M_BASE__)
 #define TB_THUMB1 1                      /* low registers, no long multiplication: Cortex-M0, M0+ */
 #endif
 
@@ -87,13 +87,27 @@ static inline void tb_slide(int8_t *rows, int32_t bytes, int32_t row)
   }
 }
 
-/* Round half to even of v / 2^s, 0 <= s <= 62. Compilers for these cores shift negative numbers arithmetically. */
+/* What follows shifts negative numbers to the right, and takes no branch on data: the same instructions every time. */
+typedef char tb_shifts_keep_the_sign[((-1 >> 1) == -1) ? 1 : -1];
+
+/* The larger and the smaller of two numbers less than 2^31 apart. */
+static inline int32_t tb_max(int32_t a, int32_t b)
+{
+  const int32_t more = a - b;
+  return b + (more & ~(more >> 31));
+}
+
+static inline int32_t tb_min(int32_t a, int32_t b)
+{
+  const int32_t more = a - b;
+  return b + (more & (more >> 31));
+}
+
+/* Round half to even of v / 2^s, 0 <= s <= 62, |v| < 2^62. */
 static inline int64_t tb_half_even(int64_t v, uint8_t s)
 {
-  if (s == 0) {
-    return v;
-  }
-  return (v + (((int64_t)1 << (s - 1)) - 1) + ((v >> s) & 1)) >> s;
+  const int64_t half = ((int64_t)1 << s) >> 1, some = (s != 0u);
+  return (v + half - some + ((v >> s) & some)) >> s;
 }
 
 #ifdef TB_TFLITE
@@ -101,61 +115,73 @@ static inline int64_t tb_half_even(int64_t v, uint8_t s)
  * it, because the first rounding moves the second one's tie by half of its unit, towards zero. */
 static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
 {
-  const int64_t half = (int64_t)(((uint64_t)1 << s) >> 1);
-  const int64_t carry = ((roundings == 2) && (s > 31)) ? (int64_t)1 << 30 : 0;
-  const int64_t below = (v + carry) >> 63;
-  return (v + half + ((carry ^ below) - below)) >> s;
+  const int64_t half = ((int64_t)1 << s) >> 1;
+  const int64_t carry = ((roundings == 2) && (s > 31u)) ? (int64_t)1 << 30 : 0;
+  const int64_t sign = (v + carry) >> 63;
+  return (v + half + ((carry ^ sign) - sign)) >> s;
 }
 #endif
 
+static inline int64_t tb_product(int32_t a, int32_t b)
+{
+#ifdef TB_THUMB1 /* the library's 64-bit product branches on carries */
+  const int32_t a0 = a & 0xffff, a1 = a >> 16, b0 = b & 0xffff, b1 = b >> 16;
+  const int32_t mid = a1 * b0 + (int32_t)(((uint32_t)a0 * (uint32_t)b0) >> 16);
+  const int32_t high = a1 * b1 + (mid >> 16) + ((a0 * b1 + (mid & 0xffff)) >> 16);
+  return (int64_t)high * ((int64_t)1 << 32) + (uint32_t)a * (uint32_t)b;
+#else
+  return (int64_t)a * b;
+#endif
+}
+
+#ifndef TB_SHIFTS_ONLY
 /* The upper 32 bits of a product: |a| up to 2^29, 0 <= b < 2^30, so that the middle of it fits 32 bits. */
 static inline int32_t tb_high(int32_t a, int32_t b)
 {
 #ifdef TB_THUMB1
-  const int32_t a_low = a & 0xffff, a_high = a >> 16, b_low = b & 0xffff, b_high = b >> 16;
-  const int32_t middle = a_high * b_low + (int32_t)(((uint32_t)a_low * (uint32_t)b_low) >> 16) + a_low * b_high;
-  return a_high * b_high + (middle >> 16);
+  const int32_t a0 = a & 0xffff, a1 = a >> 16, b0 = b & 0xffff, b1 = b >> 16;
+  const int32_t mid = a1 * b0 + (int32_t)(((uint32_t)a0 * (uint32_t)b0) >> 16) + a0 * b1;
+  return a1 * b1 + (mid >> 16);
 #else
   return (int32_t)(((int64_t)a * b) >> 32);
 #endif
 }
 
-/* lo to hi, without a branch: the number of instructions is the same for all numbers. */
-static inline int32_t tb_clamp(int32_t q, int32_t lo, int32_t hi)
+/* The output for a sum, when r->direct. */
+static inline int8_t tb_direct(int32_t acc, const tb_scaling *r, int32_t at)
 {
-  const int32_t above = q - lo, kept = lo + (above & ~(above >> 31)), below = hi - kept;
-  return hi - (below & ~(below >> 31));
+  const int32_t bits = *r->shift - 32, q = (tb_high(acc, r->multiplier[at]) + (1 << (bits - 1))) >> bits;
+  return (int8_t)tb_min(tb_max(q + r->zero, r->lo), r->hi);
+}
+#endif
+
+/* The output for v = acc * m, |v| < 2^62. */
+static inline int8_t tb_round(int64_t v, const tb_scaling *r, int32_t at)
+{
+#ifdef TB_TFLITE
+  const int64_t rounded = r->roundings ? tb_tflite(v, r->shift[at], r->roundings)
+                                       : tb_half_even(v, r->shift[at]);
+#else
+  const int64_t rounded = tb_half_even(v, r->shift[at]);
+#endif
+  int64_t more = rounded + (r->zero - r->lo);
+  more &= ~(more >> 63);
+  int64_t less = (r->hi - r->lo) - more;
+  less &= ~(less >> 63);
+  return (int8_t)(r->hi - (int32_t)less);
 }
 
-/* When r->direct. */
-static inline int8_t tb_direct(int32_t acc, const tb_scaling *r, int32_t channel)
-{
-  const int32_t bits = *r->shift - 32, high = tb_high(acc, r->multiplier[channel]);
-  return (int8_t)tb_clamp(((high + (1 << (bits - 1))) >> bits) + r->zero, r->lo, r->hi);
-}
-
-static inline int8_t tb_requantise(int64_t acc, const tb_scaling *r, int32_t channel)
+static inline int8_t tb_requantise(int32_t acc, const tb_scaling *r, int32_t channel)
 {
   const int32_t at = r->step ? channel : 0;
-#ifndef TB_SHIFTS_ONLY
-  if (r->direct) {
-    return tb_direct((int32_t)acc, r, at);
-  }
-#endif
 #ifdef TB_SHIFTS_ONLY /* every multiplier of the network is 1: not even code for a multiplication is left */
-  const int64_t product = acc;
+  return tb_round(acc, r, at);
 #else
-  const int64_t product = r->multiplier ? acc * r->multiplier[at] : acc;
+  if (r->direct) {
+    return tb_direct(acc, r, at);
+  }
+  return tb_round(r->multiplier ? tb_product(acc, r->multiplier[at]) : acc, r, at);
 #endif
-#ifdef TB_TFLITE
-  const int64_t rounded = r->roundings ? tb_tflite(product, r->shift[at], r->roundings)
-                                       : tb_half_even(product, r->shift[at]);
-#else
-  const int64_t rounded = tb_half_even(product, r->shift[at]);
-#endif
-  const int64_t above = rounded + r->zero - r->lo;
-  const int64_t kept = r->lo + (above & ~(above >> 63)), below = r->hi - kept;
-  return (int8_t)(r->hi - (below & ~(below >> 63)));
 }
 
 /* One weight times one activation, by weight code. */
@@ -163,6 +189,12 @@ static inline int32_t tb_term_int8(const uint8_t *row, int32_t k, int32_t x)
 {
   const int32_t byte = row[k];
   return ((byte ^ 128) - 128) * x;
+}
+
+static inline int32_t tb_term_int4(const uint8_t *row, int32_t k, int32_t x)
+{
+  const int32_t nibble = (row[k >> 1] >> ((k & 1) << 2)) & 15;
+  return ((nibble ^ 8) - 8) * x;
 }
 
 static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
@@ -217,6 +249,7 @@ static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
   }
 
 TB_AFFINE(int8)
+TB_AFFINE(int4)
 TB_AFFINE(pot4)
 
 /* The eight bit planes of eight unsigned activations u = q + 128: bit i of planes[p] is bit p of u[i]. */
@@ -317,21 +350,19 @@ static inline void tb_max_pool(const int8_t *in, int8_t *out, const tb_window *w
     for (int32_t ox = 0; ox < w->out_width; ox++) {
       for (int32_t c = 0; c < w->depth; c++) {
         int32_t y = y0, tap_row = corner;
-        int8_t best = INT8_MIN;
+        int32_t best = INT8_MIN;
         for (int32_t ky = 0; ky < w->kernel_height; ky++) {
           int32_t x = x0, tap = tap_row;
           for (int32_t kx = 0; kx < w->kernel_width; kx++) {
             const int inside = (y >= 0) && (y < w->height) && (x >= 0) && (x < w->width);
-            if (inside && in[tap + c] > best) {
-              best = in[tap + c];
-            }
+            best = inside ? tb_max(in[tap + c], best) : best;
             x += w->dilation_width;
             tap += w->dilation_column;
           }
           y += w->dilation_height;
           tap_row += w->dilation_row;
         }
-        *out++ = best;
+        *out++ = (int8_t)best;
       }
       x0 += w->stride_width;
       corner += w->stride_column;

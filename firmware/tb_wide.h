@@ -90,7 +90,7 @@ static inline void tb_wide_positions(const int8_t *const *taps, const int32_t *r
           const int32_t word = record[4 + 4 * pairs + (i & 1)];
           sum += ((i & 2) ? word >> 16 : (int16_t)word) * taps[count - 1][c];
         }
-        *out++ = (int8_t)tb_clamp((tb_high(sum, scale[i]) + round) >> bits, lo, hi);
+        *out++ = (int8_t)tb_min(tb_max((tb_high(sum, scale[i]) + round) >> bits, lo), hi);
       }
       record = scale + 4;
     }

@@ -3,7 +3,7 @@
 // one multiply-accumulate per clock. Convolution (2-D, depthwise, grouped), dense (H = W = KH = KW
 // = OH = OW = 1) and the sum of an average pool (CODE "ones", GROUPS = O = C) are settings of it.
 // Geometry: see tb_window. A tap outside the frame has x = ZERO_IN before truncation.
-// CODE: weight code "int8", "pot4" or "ones" (every weight 1, no weight file).
+// CODE: weight code "int8", "int4", "pot4" or "ones" (every weight 1, no weight file).
 // BITS: the low 8-BITS bits of x, padding included, are cleared first (8: nothing is cleared).
 // ACC_W: width of acc, at least 17; sums are exact modulo 2^ACC_W, so the final acc must fit.
 // WEIGHT_FILE: words of the code in the order [o][ky][kx][c of the group]. BIAS_FILE: O words of ACC_W.
@@ -85,7 +85,10 @@ module tb_affine #(
         end else begin : stored
             tb_sequence #(.WIDTH(ACC_W), .DEPTH(O), .FILE(BIAS_FILE)) biases (
                 .clk(clk), .rst(rst), .read(take), .next(take && tap_last), .last(), .data(bias));
-            if (CODE == "pot4") begin : pot4
+            if (CODE == "int4") begin : int4
+                tb_product_int4 #(.DEPTH(WEIGHTS), .WEIGHT_FILE(WEIGHT_FILE)) multiply (
+                    .clk(clk), .rst(rst), .next(take), .x(x), .product(product));
+            end else if (CODE == "pot4") begin : pot4
                 tb_product_pot4 #(.DEPTH(WEIGHTS), .WEIGHT_FILE(WEIGHT_FILE)) multiply (
                     .clk(clk), .rst(rst), .next(take), .x(x), .product(product));
             end else begin : int8

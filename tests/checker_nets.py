@@ -28,6 +28,7 @@ BUNDLED = {
     "residual_qdq": ("residual_cnn_qdq", None, 1 / 64, {}, 8),
     "reference": ("digits_cnn_qdq", None, 1 / 64, {"reference": "digits_cnn"}, 8),
     "pool64": ("digits_cnn", "digits_cnn", 1 / 64, {"weights": ("pool64",)}, 8),
+    "int4": ("digits_cnn", "digits_cnn", 1 / 64, {"weights": ("int4",)}, 8),
     "pot4": ("digits_cnn", "digits_cnn", 1 / 64, {"weights": ("pot4",)}, 8),
     "pow2": ("digits_cnn", "digits_cnn", 1 / 64, {"scales": "pow2"}, 8),
     "tflite": ("digits_cnn", "digits_cnn", 1 / 64, {"requant": "tflite-double"}, 8),

@@ -105,7 +105,7 @@ def _nodes(start: Forged) -> Iterator[Mutation]:
         if other != node["inputs"]:
             yield "input of a node changed", name, at("nodes", i, ["inputs"], other), True
         yield "arrays changed", name, at("nodes", i, ["arrays"], node["arrays"][:-1] or ["weights"]), True
-        for code in ("int8", "pot4", "pool64", "nothing"):
+        for code in ("int8", "int4", "pot4", "pool64", "nothing"):
             if code != node["code"]:
                 yield f"code to {code}", name, at("nodes", i, ["code"], code), True
 

@@ -18,10 +18,8 @@ from tinybound.frontends import Imported, load_onnx
 from tinybound.frontends.load import _Walk
 from tinybound.graph import Graph
 from tinybound.ops import Requantise, Softmax
-from tinybound.quantise.calibrate import calibrate
-from tinybound.quantise.lower import lower
-from tinybound.quantise.scales import activation
-from tinybound.quantise.weights import choose_weights
+from tinybound.options import Options
+from tinybound.pipeline import _quantise
 
 
 @dataclass
@@ -46,14 +44,12 @@ def integer_graph(path: Path) -> tuple[Imported, Graph]:
     """Imported and lowered; values that the file does not quantise are calibrated on its input range."""
     imported = load_onnx(path)
     assert imported.quantised
-    graph, wanted = imported.graph, dict(imported.activations)
-    free = [n for n in graph.values if n not in wanted]
-    if free:
-        rng, x = np.random.default_rng(0), {}
-        for name in graph.inputs:
-            x[name] = rng.uniform(*real_range(imported, name), (20, *graph.values[name].shape))
-        wanted |= {n: activation(*ends) for n, ends in calibrate(graph, x).items() if n in free}
-    return imported, lower(graph, wanted, choose_weights(graph, {}, imported.weights, power_of_two=False))
+    rng, options = np.random.default_rng(0), Options()
+    x = {
+        name: rng.uniform(*real_range(imported, name), (20, *imported.graph.values[name].shape))
+        for name in imported.graph.inputs
+    }
+    return imported, _quantise(imported, options, x, None)
 
 
 def real_range(imported: Imported, name: str) -> tuple[float, float]:

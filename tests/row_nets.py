@@ -17,7 +17,7 @@ from tinybound.quantise.weights import choose_weights
 from tinybound.targets.rows import Group, can_run_by_rows
 
 STORED = Scaled(Fraction(1, 24), -5, -128, 127)
-CODES = ("int8", "int8", "pot4", "pool64")
+CODES = ("int8", "int4", "pot4", "pool64")
 
 
 class _Builder:

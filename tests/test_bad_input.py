@@ -171,7 +171,7 @@ def test_bad_usage(command, build, refused, tmp_path):
     for options, word in (
         (("--target", "fpga"), "one of c, verilog, all"),
         (("--core", "cortex-m99"), "cortex-m4"),
-        (("--weights", "int3"), "one of int8, pot4, pool64"),
+        (("--weights", "int3"), "one of int8, int4, pot4, pool64"),
         (("--weights", "nothing=int8"), "no layer 'nothing'; expected one of product"),
         (("--scales", "3"), "any or pow2"),
         (("--max-error", "much"), "a number"),

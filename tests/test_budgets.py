@@ -332,19 +332,3 @@ def test_a_box_that_no_integer_meets(certified, call, tmp_path):
     build.certify(tinybound.build.Box({"x": np.full(3, 50.0)}, {"x": np.full(3, 60.0)}))
     q = np.random.default_rng(0).integers(-128, 128, (100, 3)).astype(np.int8)
     assert not call(tinybound.load(folder), "i", q, np.int8, 1).any()
-
-
-# --max-flash, --max-ram
-
-
-@pytest.mark.parametrize("option, key", [("--max-flash", "flash_bytes"), ("--max-ram", "ram_bytes")])
-def test_memory(command, tmp_path, examples, option, key):
-    model, box = examples / "controller2.onnx", examples / "controller2_box.json"
-    on = ("compile", model, "-o", tmp_path / "B", "--domain", box, "--target", "c")
-    assert command(*on).code == 0
-    needed = json.loads((tmp_path / "B" / "report.json").read_text())[key]
-    shutil.rmtree(tmp_path / "B")
-    words = (f"error: {option}: {needed} bytes", f"expected at most {needed - 1}")
-    command.fails(1, *words, on=(*on, option, needed - 1))
-    assert list(tmp_path.iterdir()) == []
-    assert command(*on, option, needed).code == 0

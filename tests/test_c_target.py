@@ -108,7 +108,7 @@ def test_the_headers_are_cplusplus_too(tmp_path):
 
 def test_nothing_but_the_compilers_own_library_is_needed(tmp_path):
     """No malloc, no stdio, no memcpy, no float: undefined symbols of the object are none on a 64-bit host."""
-    for code in ("int8", "pot4", "pool64"):
+    for code in ("int8", "int4", "pot4", "pool64"):
         write(small(code=code), tmp_path / code)
         run(["gcc", *STRICT, "-O2", "-fno-tree-loop-distribute-patterns", "-c", tmp_path / code / "tiny.c",
              "-o", tmp_path / "t.o"])  # fmt: skip
@@ -147,7 +147,7 @@ def test_the_search_for_multiplications_finds_them(tmp_path):
 
 
 def test_the_same_network_gives_the_same_bytes():
-    for code in ("int8", "pot4", "pool64"):
+    for code in ("int8", "int4", "pot4", "pool64"):
         assert generate_c(small(code=code)) == generate_c(small(code=code))
     first, again = (samples.build("s", samples.all_samples(), relu=False)[1] for _ in range(2))
     assert generate_c(first) == generate_c(again)
@@ -207,7 +207,7 @@ def check_on_the_host(graph, folder, count=40):
     assert wrong == 0, first
 
 
-@pytest.mark.parametrize("code", ["int8", "pot4", "pool64"])
+@pytest.mark.parametrize("code", ["int8", "int4", "pot4", "pool64"])
 @pytest.mark.parametrize("two", [False, True], ids=["random", "power-of-two"])
 def test_a_small_network(code, two, tmp_path):
     check_on_the_host(small(code=code, two=two), tmp_path, 200)
@@ -264,6 +264,7 @@ PLANTS = {
     "padding reads zero": ("tb_kernels.h", "inside ? in[tap + c] : w->pad", "inside ? in[tap + c] : 0"),
     "the average forgets its zero point": ("tb_kernels.h", "in[tap + c] - w->pad", "in[tap + c]"),
     "one pool plane too few": ("tb_kernels.h", "p >= 8 - bits; p--", "p > 8 - bits; p--"),
+    "int4 sign": ("tb_kernels.h", "(nibble ^ 8) - 8", "nibble"),
     "pot4 sign": ("tb_kernels.h", "(code & 8u) ? -size", "(code & 8u) ? size"),
     "addition loses a zero point": ("tb_elements.h", "(b[i] - zb)", "(b[i] - zb + 1)"),
     "softmax may reach 256": ("tb_elements.h", "q = (q > 255u) ? 255u : q;", ""),

@@ -14,7 +14,7 @@ from tinybound.errors import CompileError
 quick = settings(max_examples=200, deadline=None, derandomize=True)
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 40))
 POWERS = [0, *(s * 2**e for s in (-1, 1) for e in range(7))]
-LEGAL = {"int8": st.integers(-128, 127), "pot4": st.sampled_from(POWERS)}
+LEGAL = {"int8": st.integers(-128, 127), "int4": st.integers(-8, 7), "pot4": st.sampled_from(POWERS)}
 
 
 def test_every_code_of_the_compiler_has_an_encoding():
@@ -66,9 +66,17 @@ def test_pot4_has_every_weight_in_its_documented_nibble():
     assert ENCODINGS["pot4"].encode(rows[:, :3]).shape == (1, 2)  # an odd row ends with a zero weight
 
 
-@pytest.mark.parametrize(
-    ("code", "weight"), [("int8", 128), ("int8", -129), ("pot4", 3), ("pot4", 128), ("pot4", -127)]
-)
+def test_int4_stores_as_onnx_does():
+    rows = np.array([[0, 1, 7, -8, -1], [-1, 2, 3, 4, 5]])
+    stored = ENCODINGS["int4"].encode(rows)
+    assert stored.tolist() == [[0x10, 0x87, 0x0F], [0x2F, 0x43, 0x05]]  # an odd row ends with a zero weight
+
+
+REFUSED = [("int8", 128), ("int8", -129), ("int4", 8), ("int4", -9),
+           ("pot4", 3), ("pot4", 128), ("pot4", -127)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "weight"), REFUSED)
 def test_a_weight_without_a_code_is_refused(code, weight):
     rows = np.zeros((3, 4), np.int64)
     rows[1, 2] = weight

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The first promise on the bundled networks: every executor, every layer, every integer the same as golden.
 
-By default the digits CNN in its three codes on the host, a Cortex-M4 and as RTL; the rest is slow.
+By default the digits CNN in its four codes on the host, a Cortex-M4 and as RTL; the rest is slow.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from tinybound.simulate.executors import against_golden
 from tinybound.simulate.rtl import Rtl
 from tinybound.simulate.vectors import test_vectors as edges_and_random
 
-CODES = ("int8", "pot4", "pool64")
+CODES = ("int8", "int4", "pot4", "pool64")
 MODELS = (
     "digits_cnn", "digits_cnn_softmax", "residual_cnn", "digits_mlp", "controller2", "controller4",
     "digits_cnn_qdq", "digits_cnn_qdq_u8", "residual_cnn_qdq", "digits_mlp_qdq",
@@ -98,7 +98,7 @@ def rtl(monkeypatch, build, examples, tmp_path, count, patterns):
         check(build, "rtl", examples, tmp_path, count)
 
 
-@pytest.mark.parametrize("code", ["int8", "pool64", pytest.param("pot4", marks=slow)])
+@pytest.mark.parametrize("code", [pytest.param(c, marks=slow if c[3:] == "4" else ()) for c in CODES])
 def test_rtl(monkeypatch, build, examples, tmp_path, code):
     rtl(monkeypatch, build("digits_cnn", code), examples, tmp_path, 100, [(0, 0), (30, 30)])
 
@@ -123,7 +123,7 @@ def test_powers_of_two(build, examples, tmp_path, code):
 OTHERS = [(m, "int8", "any") for m in MODELS if m != "digits_cnn"] + [
     (m, code, "any")
     for m in ("residual_cnn", "digits_cnn_softmax", "digits_mlp")
-    for code in ("pot4", "pool64")
+    for code in CODES[1:]
 ]
 OTHERS += [("digits_cnn", code, "pow2") for code in CODES] + [("residual_cnn", "pot4", "pow2")]
 

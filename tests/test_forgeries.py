@@ -37,6 +37,7 @@ WEAKER = {
     "saturates lengthened",  # a neuron listed that cannot saturate
     "seconds changed",  # nobody can know
     "code to int8",  # how weights are stored; the integers stay the same, and every code's rules are checked
+    "code to int4",
     "code to pot4",
 }
 # A changed network, with new hashes: its bound is computed anew and is still not above the claim, so the

@@ -270,9 +270,9 @@ def test_the_type_of_an_input(tmp_path):
 # -- everything at once -----------------------------------------------------------------------------
 
 UNSUPPORTED = """\
-FILE: 4 unsupported node(s): first: op Sin | pool: ceil_mode = 1 (try explicit pads) | odd: transA = 1 \
-(try a Gemm without transA) | own: op com.acme.Magic (try an export in standard ONNX ops (QDQ form)); \
-expected supported ops only; try tinybound inspect; supported are """
+FILE: 4 unsupported node(s): first: op Sin | pool: ceil_mode = 1 (try explicit pads) | odd: a product of \
+shapes (288, 1) and (2, 3) (try factors that fit) | own: op com.acme.Magic (try an export in standard \
+ONNX ops (QDQ form)); expected supported ops only; try tinybound inspect; supported are """
 
 
 def test_everything_unsupported_is_listed_at_once(tmp_path):
@@ -282,7 +282,7 @@ def test_everything_unsupported_is_listed_at_once(tmp_path):
     net.put("Relu", a, name="innocent")
     b = net.put("MaxPool", "x", name="pool", kernel_shape=[2, 2], ceil_mode=1, auto_pad="VALID")
     c = net.put("Flatten", "x")
-    d = net.put("Gemm", c, net.normal(1, 3), name="odd", transA=1)
+    d = net.put("Gemm", c, net.normal(2, 3), name="odd", transA=1)
     e = net.put("Add", a, b, name="also innocent")
     model = net.model(d, e)
     model.graph.node.append(helper.make_node("Magic", ["x"], ["own"], "own", domain="com.acme"))

@@ -163,7 +163,7 @@ PLANTS = {  # header, what it says, and what it says instead
     "the low filter keeps its 128": ("tb_dsp_pairs.h", "*less1 = -128 * s1;", "*less1 = 0 * s1;"),
     "the high filter is signed by the low one": ("tb_dsp_pairs.h", "(s1 - a1) >> 8", "s1 >> 8"),
     "no rounding": ("tb_dsp.h", '"smmla %0, %1, %2, %4', '"smmul %0, %1, %2'),
-    "no lower bound": ("tb_dsp.h", "tb_clamp(row[i], r->lo, r->hi)", "tb_clamp(row[i], -128, r->hi)"),
+    "no lower bound": ("tb_dsp.h", "tb_max(row[i], r->lo)", "tb_max(row[i], -128)"),
     "padding reads zero": ("tb_dsp_pairs.h", "w->pad, w->depth);", "0, w->depth);"),
     "a line outside reads zero": ("tb_dsp_pairs.h", "w->pad, line);", "0, line);"),
     "an odd window loses its last": ("tb_dsp_pairs.h", "if (count > 1) {", "if (count > 9) {"),

@@ -7,8 +7,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import tinybound
+from tinybound.checker import check_certificate
 from tinybound.firmware_image import board_of, make_firmware
 
+SMALL = {"a": [2, 3, 3], "b": [3], "c": [2, 2, 2], "d": [3]}
 EXECUTORS = ["host", "host-sanitized", "cortex-m4", "rv32imc", "rtl"]
 
 
@@ -82,3 +84,29 @@ def test_firmware_counts_its_layers(build):
 
     assert report["instructions"]["cortex-m4"] > 0
     assert all(layer["instructions"]["cortex-m4"] > 0 for layer in report["layers"])
+
+
+@pytest.mark.parametrize("buffers", ["caller", "arena"])
+def test_an_input_may_be_an_output(buffers, tmp_path):
+    """A map and a vector, both read by a layer and handed back; the map in the order of the ONNX tensor."""
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, *s]) for n, s in SMALL.items()]
+    weights = numpy_helper.from_array(np.linspace(-1, 1, 16, dtype=np.float32).reshape(2, 2, 2, 2), "w")
+    nodes = [
+        helper.make_node("Conv", ["a", "w"], ["c"], "conv"),
+        helper.make_node("Add", ["b", "b"], ["d"], "add"),
+    ]
+    outputs = [ports[0], ports[2], ports[1], ports[3]]
+    graph = helper.make_graph(nodes, "back", ports[:2], outputs, [weights])
+    onnx.save(
+        helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]),
+        tmp_path / "back.onnx",
+    )
+    options = tinybound.Options(domain="-1,1", buffers=buffers, target="c" if buffers == "arena" else "all")
+
+    build = tinybound.compile(tmp_path / "back.onnx", tmp_path / "BUILD", options)
+
+    assert build.verify(["golden", "host-sanitized", *(["rtl"] if buffers == "caller" else [])]).ok
+    given = build.simulate({f"{n}__q": q for n, q in build.vectors().items()}, "host")
+    for name in ("a", "b"):
+        np.testing.assert_array_equal(given[f"{name}__q"], build.vectors()[name])
+    assert check_certificate(tmp_path / "BUILD" / "certificate.json", tmp_path / "BUILD")["accepted"]

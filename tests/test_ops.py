@@ -53,7 +53,7 @@ def test_every_integer_op_and_code_is_in_the_table():
         "Softmax",
         "Transpose",
     }
-    assert codes == {"int8", "pot4", "pool64"}
+    assert codes == {"int8", "int4", "pot4", "pool64"}
     weighted = {type(n.op).__name__ for case in ALL for n in case.whole.nodes if n.code == "pool64"}
     assert weighted == {"Conv", "Dense"}
 

@@ -281,6 +281,7 @@ def test_layers_that_cannot_take_a_code_fall_back_to_int8():
     names = [n.name for n in graph.nodes if n.op.weighted]
     for code, expected in {
         "int8": ["int8"] * 4,
+        "int4": ["int4", "int4", "int8", "int8"],
         "pot4": ["pot4", "pot4", "int8", "int8"],
         "pool64": ["pool64", "int8", "int8", "int8"],
     }.items():
@@ -292,7 +293,7 @@ def test_layers_that_cannot_take_a_code_fall_back_to_int8():
 
 
 def test_an_unknown_code_is_refused():
-    with pytest.raises(CompileError, match=r"--weights: code 'int7'; expected one of int8, pot4, pool64"):
+    with pytest.raises(CompileError, match=r"--weights: code 'int7'; expected one of int8, int4, pot4, pool"):
         choose_weights(layered(), {"pooled": "int7"}, {}, power_of_two=False)
 
 

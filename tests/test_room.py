@@ -27,7 +27,7 @@ def network(weights, bias, code, *, power_of_two):
 
 
 @pytest.mark.parametrize("power_of_two", [False, True])
-@pytest.mark.parametrize("code", ["int8", "pot4", "pool64"])
+@pytest.mark.parametrize("code", ["int8", "int4", "pot4", "pool64"])
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e-12, 1e-9, 1e-7])
 def test_dead_channels_give_their_bias(code, size, power_of_two):
     rng = np.random.default_rng(3)

@@ -13,7 +13,7 @@ from tinybound.tools import find, run
 
 DEBIAN = Path("/usr/bin/verilator")
 MODELS = [
-    ("digits_cnn", "int8"), ("digits_cnn", "pot4"), ("digits_cnn", "pool64"),
+    ("digits_cnn", "int8"), ("digits_cnn", "int4"), ("digits_cnn", "pot4"), ("digits_cnn", "pool64"),
     ("residual_cnn", "int8"), ("digits_cnn_softmax", "int8"), ("controller4", "int8"),
 ]  # fmt: skip
 

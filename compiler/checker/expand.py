@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .expand_elementwise import EXPANSIONS as ELEMENTWISE
 from .expand_lines import EXPANSIONS as LINES
 from .expand_pools import EXPANSIONS as POOLS
-from .expand_rows import rows
+from .expand_products import EXPANSIONS as PRODUCTS
 from .expand_takes import EXPANSIONS as TAKES
 from .expand_transposed import conv_transpose
 from .files import need
@@ -75,10 +75,10 @@ EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     ("", "GlobalMaxPool"): _global_max_pool,
     ("", "ReduceMean"): _reduce_mean,
     ("", "ConvTranspose"): conv_transpose,
-    ("", "MatMul"): rows,
     **ELEMENTWISE,
     **LINES,
     **POOLS,
+    **PRODUCTS,
     **TAKES,
 }
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -30,28 +31,63 @@ def _pool(p: Place) -> bool:
         need(tuple(dilations) == (1, 1), f"{p.name}: {mode} with dilations")
         pads = same_pads(p.first()[1:], kernel, strides, dilations, upper=mode == "SAME_UPPER")
     pads = (0, 0, 0, 0) if mode == "VALID" else tuple(pads)
-    ends, found = list(pads), []
+    if not up and (not mean or whole or not any(pads)):
+        return False
+    ends, windows = list(pads), []
     for i in (0, 1):
         n, s, d, begin, end = p.first()[1 + i], strides[i], dilations[i], pads[i], pads[i + 2]
-        starts = range(-begin, n + end - d * (kernel[i] - 1), s)
-        if up and starts and starts[-1] + d * (kernel[i] - 1) < n + end - 1 and starts[-1] + s < n:
+        reach = d * (kernel[i] - 1) + 1
+        starts = range(-begin, n + end - reach + 1, s)
+        if up and starts and starts[-1] + reach < n + end and starts[-1] + s < n:
             starts = range(-begin, starts[-1] + s + 1, s)
-            ends[i + 2] = starts[-1] + d * (kernel[i] - 1) + 1 - n
+            ends[i + 2] = starts[-1] + reach - n
         low, high = (-begin, n + end) if whole else (0, n)
-        found.append([sum(low <= a + d * k < high for k in range(kernel[i])) for a in starts])
-    counts = np.array([[max(a * b, 1) for b in found[1]] for a in found[0]])
-    full = kernel[0] * kernel[1]
-    uneven = mean and bool((counts != full).any())
-    if not up and (not mean or ((whole or not any(pads)) and not uneven)):
-        return False
-    more = {"count_include_pad": 1} if mean else {"dilations": dilations}
-    suffix = "mean" if uneven else ""
-    out = p.put(p.op, p.inputs[:1], suffix, kernel_shape=kernel, strides=strides, pads=ends, **more)
-    if uneven:
-        name = p.free("factors")
-        p.constants[name] = (full / counts)[None, None]
-        p.put("Mul", [out, name])
+        windows.append([range(max(a, low), min(a + reach, high)) for a in starts])
+    if mean:
+        _means(p, windows, strides)
+    else:
+        p.put(p.op, p.inputs[:1], kernel_shape=kernel, strides=strides, pads=ends, dilations=dilations)
     return True
+
+
+def _alike(windows: list[range], stride: int) -> list[list[range]]:
+    """Neighbours of one length that begin `stride` elements apart."""
+    found: list[list[range]] = []
+    for w in windows:
+        last = found[-1][-1] if found else range(0)
+        if len(last) == len(w) and w.start == last.start + stride and found:
+            found[-1].append(w)
+        else:
+            found.append([w])
+    return found
+
+
+def _means(p: Place, windows: list[list[range]], strides: Any) -> None:
+    """Mean by mean of windows of one size, joined by columns, then by rows."""
+    c, h, w = p.first()
+    for at, n in zip(windows, (h, w), strict=True):
+        need(all(set(each) & set(range(n)) for each in at), f"{p.name}: a window of padding")
+    groups = [_alike(at, s) for at, s in zip(windows, strides, strict=True)]
+    count = [len(found) for found in groups]
+    need(count[0] * count[1] <= 256, f"{p.name}: {count} sizes of windows")
+    index, lines = np.arange(c * h * w).reshape(1, c, h, w), []
+    for i, across in enumerate(groups[0]):
+        means = []
+        for j, along in enumerate(groups[1]):
+            (top, bottom), (left, right) = ((x[0].start, x[-1].stop) for x in (across, along))
+            part = p.take(index[:, :, max(top, 0) : bottom, max(left, 0) : right], f"part{i}.{j}")
+            more = {
+                "kernel_shape": (len(across[0]), len(along[0])),
+                "strides": strides,
+                "pads": (max(-top, 0), max(-left, 0), max(bottom - h, 0), max(right - w, 0)),
+                "count_include_pad": 1,
+            }
+            means.append(p.put("AveragePool", [part], f"mean{i}.{j}" if count != [1, 1] else "", **more))
+        if count[1] > 1:
+            means = [p.put("Concat", means, f"row{i}" if count[0] > 1 else "", axis=3)]
+        lines += means
+    if count[0] > 1:
+        p.put("Concat", lines, axis=2)
 
 
 def _prelu(p: Place) -> bool:

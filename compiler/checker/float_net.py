@@ -47,6 +47,8 @@ def _outputs(reader: Reader) -> tuple[Network, dict[str, Scaled]]:
     renamed: dict[str, str] = {}
     for name in net.outputs:
         value = alias[name]
+        if value == name and name in net.inputs:
+            continue  # an input that is an output as well
         if owner[value] != name or value not in computed:
             layer = Layer(
                 fresh(f"{name}.copy", {x.name for x in net.layers}), "Clip", (value,), name, dict(FREE)
@@ -159,7 +161,8 @@ def _activate(net: Network, known: dict[str, Scaled]) -> None:
             known.setdefault(layer.output, known[layer.inputs[0]])
     values = {*net.inputs, *(layer.output for layer in net.layers)}
     names, found = {layer.name for layer in net.layers}, list(net.layers)
-    chosen = {x.output for x in found if x.op in (*SUMS, "Clip", *NAMES)}  # nothing else decides their scale
+    choosers = (*SUMS, "Clip", "Concat", *NAMES)  # nothing else decides their scale
+    chosen = {x.output for x in found if x.op in choosers}
     net.layers[:] = []
     for layer in found:
         readers = [x for x in found if layer.output in x.inputs]

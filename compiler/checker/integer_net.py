@@ -17,6 +17,7 @@ from .rounding import Ints, rounded
 FORMAT = "tinybound-network-1"
 KEEPS = ("Concat", "MaxPool", "Reshape", "Take", "Transpose")
 SUMS = ("Conv", "Dense", "Add", "Mul", "AveragePool")
+CODES = ("int8", "int4", "pot4", "pool64")
 MODES = ("half-even", "tflite-single", "tflite-double")
 Span = tuple[Ints, Ints]
 # Per op: scalar fields with their limits, tuple fields with their lengths, arrays.
@@ -103,7 +104,7 @@ def _layer(entry: Any, arrays: dict[str, Ints]) -> Layer:
     if op in ("Conv", "Dense"):
         need(fields["bits"] == 8, f"{name}: bits {fields['bits']} in the file")
     code, origin = text(entry["code"], name), text(entry["origin"], name)
-    need(code in (("int8", "pot4", "pool64") if op in ("Conv", "Dense") else ("",)), f"{name}: code {code!r}")
+    need(code in (CODES if op in ("Conv", "Dense") else ("",)), f"{name}: code {code!r}")
     return Layer(name, op, texts(entry["inputs"], name), text(entry["output"], name), fields, origin, code)
 
 
@@ -196,6 +197,8 @@ def _check_numbers(net: Network, layer: Layer) -> None:
 
 def _check_code(layer: Layer) -> None:
     w = layer.fields["weights"]
+    if layer.code == "int4":
+        need(w.min() >= -8 and w.max() <= 7, f"{layer.name}: weights beyond int4")
     if layer.code == "pot4":
         need(np.isin(np.abs(w), [0, 1, 2, 4, 8, 16, 32, 64]).all(), f"{layer.name}: not powers of two")
     if layer.code == "pool64":

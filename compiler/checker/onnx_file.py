@@ -74,9 +74,9 @@ class Reader:
             need(entry.name not in self.alias, f"{entry.name}: two inputs of this name")
             self.alias[entry.name] = entry.name
             self.net.shapes[entry.name] = self._input(entry)
-        batches = Batches(entries)
+        self.batches = Batches(entries)
         for proto in self.graph.node:
-            batches.take(proto, [i for i in proto.input if i in self.alias], self.constants)
+            self.batches.take(proto, [i for i in proto.input if i in self.alias], self.constants)
             for out in proto.output:
                 twice = out in self.alias or out in self.constants
                 need(not (out and twice), f"{out}: computed twice")
@@ -109,7 +109,7 @@ class Reader:
             outputs = list(proto.output)
             place = Place(
                 name, op, inputs, attributes, shapes, self.constants, self.values, outputs, self.opset,
-                self.marks, self.sums,
+                self.marks, self.sums, self.batches.without,
             )  # fmt: skip
             if expansion(place):
                 for part in place.parts:
@@ -177,6 +177,8 @@ class Reader:
     def _see(self, source: str, out: str) -> None:
         if source in self.seen:
             self.seen[out] = self.seen[source]
+        if source in self.batches.without:
+            self.batches.without.add(out)
 
     def _narrow(self, name: str, inputs: list[str], out: str, attributes: dict[str, Any]) -> None:
         """A Clip of integers limits what is stored."""

@@ -34,7 +34,16 @@ class Place:
     sums: dict[str, float] = field(
         default_factory=dict
     )  # tensors that stand for so many times their integers
+    bare: set[str] = field(default_factory=set)  # tensors without batch axis
     parts: list[Any] = field(default_factory=list)
+
+    def file_shape(self, name: str) -> Shape:
+        """Shape of a computed tensor in the file."""
+        return (1,)[: self.first_axis(name)] + self.shapes[name]
+
+    def first_axis(self, name: str) -> int:
+        """How many axes of the file's shape are a batch: 1 or 0."""
+        return int(name not in self.bare)
 
     def first(self) -> Shape:
         """Shape of the first input, a computed one."""

@@ -16,7 +16,7 @@ _BY_ELEMENT = {
     *("QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu"),
     *("Quant", "IntQuant", "BipolarQuant", "Trunc"),
 }
-_LAST_AXIS = ("MatMul", "MatMulInteger", "QLinearMatMul", "Softmax")
+_LAST_AXIS = ("MatMul", "MatMulInteger", "QLinearMatMul", "Gemm", "QGemm", "Softmax")
 _GIVEN_AXIS = ("Concat", "Gather", "Split")
 
 

@@ -15,7 +15,7 @@ from ..ops.base import Scaled, Unsupported
 from .qdq import Move, Quantised, activation_scale, quantised_type, taken_off, weight_of
 
 MOVES_INTEGERS = ("MaxPool", "Reshape", "Flatten", "Transpose", "tinybound.Take")  # as they move reals
-MOVES_CONSTANTS = ("Flatten", "Gather", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+MOVES_CONSTANTS = ("Expand", "Flatten", "Gather", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 REMEDY = "DequantizeLinear in front of it and QuantizeLinear behind"
 
 

@@ -92,6 +92,8 @@ def _named(walked: Walked) -> tuple[list[Node], dict[str, Scaled]]:
     renamed: dict[str, str] = {}
     for name in walked.outputs:
         value = alias[name]
+        if value == name and name in walked.inputs:
+            continue  # an input that is an output as well
         if owner[value] != name or value not in computed:
             copy = fresh(f"{name}.copy", {n.name for n in nodes})
             nodes.append(Node(copy, Clip(), (value,), name))

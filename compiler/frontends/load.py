@@ -172,6 +172,8 @@ class _Walk:
             return False
         if source in self.views:
             self.views[out] = self.views[source]
+        if source in self.unbatched:
+            self.unbatched.add(out)
         return True
 
     def _expand(self, proto: onnx.NodeProto, name: str, own: bool) -> list[onnx.NodeProto] | None:
@@ -195,6 +197,7 @@ class _Walk:
             self.names,
             held.scales,
             held.sums,
+            self.unbatched,
         )
         return site.parts if expansion(site) else None
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from ..ops.base import Unsupported
 
 SEES_NO_AXES = {
-    *("Add", "Sub", "Mul", "Div", "PRelu", "MatMul", "MatMulInteger", "Softmax", "Cast", "Dropout"),
+    *("Add", "Sub", "Mul", "Div", "PRelu", "MatMul", "MatMulInteger", "Gemm", "Softmax", "Cast", "Dropout"),
     *("Relu", "LeakyRelu", "Clip", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh", "Gelu", "Identity"),
     *("QuantizeLinear", "DequantizeLinear", "QLinearAdd", "QLinearMul", "QLinearMatMul", "QLinearSigmoid"),
-    *("QLinearLeakyRelu", "Expand", "Quant", "IntQuant", "BipolarQuant", "Trunc"),
+    *("QLinearLeakyRelu", "QGemm", "Expand", "Quant", "IntQuant", "BipolarQuant", "Trunc"),
 }
 COUNTS_FROM_BEHIND = {"Concat", "Gather", "Split"}  # when their axis is negative
 

@@ -4,6 +4,7 @@
 from .add_split import AddSplit
 from .base import Kernel, Packed
 from .depthwise import Depthwise
+from .fours import Fours
 from .halves import Halves
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
@@ -16,7 +17,9 @@ KERNELS: tuple[Kernel, ...] = (
     Pairs(),
     Wide(),
     Depthwise(),
+    Fours(),
     Plain("int8"),
+    Plain("int4"),
     Plain("pot4"),
     PlainPool("pool64"),
     AddSplit(),

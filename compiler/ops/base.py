@@ -81,6 +81,11 @@ class Scaled:
     lo: int
     hi: int
 
+    @property
+    def reals(self) -> tuple[float, float]:
+        """The least and the largest real number that it represents."""
+        return float(self.scale * (self.lo - self.zero)), float(self.scale * (self.hi - self.zero))
+
 
 @dataclass(frozen=True)
 class IntegerWeights:

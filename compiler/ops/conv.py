@@ -98,5 +98,5 @@ class Conv(Op):
             op = cls(rng.normal(0, 0.4, shape), rng.normal(0, 0.3, shape[0]), size, **more)
             yield Sample(op, (size,), (unit,), out)
         pooled = cls(rng.normal(0, 0.2, (6, 8, 3, 3)), rng.normal(0, 0.3, 6), (8, 4, 4), pads=(1, 1, 1, 1))
-        for code in ("pot4", "pool64"):
+        for code in ("int4", "pot4", "pool64"):
             yield Sample(pooled, ((8, 4, 4),), (unit,), out, code)

@@ -33,8 +33,6 @@ class Dense(Op):
             raise Unsupported("a second factor that is not constant", "weights as an initializer")
         if weights.ndim != 2:
             raise Unsupported(f"weights of shape {weights.shape}", "a matrix")
-        if node.get("transA", 0):
-            raise Unsupported("transA = 1", "a Gemm without transA")
         matrix = weights if node.get("transB", 0) else weights.T
         if node.shapes[0] != (matrix.shape[1],):
             raise Unsupported(
@@ -66,7 +64,7 @@ class Dense(Op):
     @classmethod
     def samples(cls) -> Iterator[Sample]:
         rng = np.random.default_rng(2)
-        for code, inputs in (("int8", 7), ("pot4", 9), ("pool64", 24)):
+        for code, inputs in (("int8", 7), ("int4", 11), ("pot4", 9), ("pool64", 24)):
             op = cls(rng.normal(0, 0.3, (5, inputs)), rng.normal(0, 0.3, 5))
             unit, out = Scaled(Fraction(1, 64), -7, -128, 127), Scaled(Fraction(3, 128), 9, -128, 127)
             yield Sample(op, ((inputs,),), (unit,), out, code)

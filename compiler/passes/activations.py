@@ -4,7 +4,7 @@
 before: Conv -> y -> MaxPool                      after: Conv -> y.sum -> Clip(-inf, inf) -> y -> MaxPool
 before: Conv -> t -> Relu -> y                    after: the same (t is read by the Relu only)
 before: x -> Concat(x, y) -> z                    after: x -> Clip(-inf, inf) -> z.in -> Concat -> z, unless
-        x is an activation that only the Concat reads: it takes the scale of z
+        x is an activation or a Concat that only the Concat reads: it takes the scale of z
 before: x (quantised A) -> MaxPool -> y (quantised B)
 after:  x (A) -> MaxPool -> y.in -> Clip(-inf, inf) -> y (B)
 
@@ -73,7 +73,7 @@ def add_activations(graph: Graph, known: dict[str, Scaled]) -> tuple[Graph, dict
 def _takes_scale_of(graph: Graph, value: str, concat: Node, known: Mapping[str, Scaled]) -> bool:
     """Whether a value can be quantised as the Concat that reads it: nobody else says how."""
     maker = graph.producer(value)
-    free = maker is not None and (maker.op.accumulates or isinstance(maker.op, Clip | Function))
+    free = maker is not None and (maker.op.accumulates or isinstance(maker.op, Clip | Concat | Function))
     alone = graph.consumers(value) == [concat] and concat.inputs.count(value) == 1
     same = known.get(value) in (None, known.get(concat.output))
     return free and alone and same and value not in graph.outputs

@@ -13,6 +13,7 @@ from ..domains.exact import run
 from ..domains.interval import Interval
 from ..errors import CompileError
 from ..graph import Graph
+from ..ops.base import Scaled
 
 Ranges = dict[str, tuple[float, float]]
 AFFORDABLE = 2.0  # factor between what a box can reach and what was seen
@@ -37,14 +38,24 @@ def calibrate(graph: Graph, samples: Mapping[str, NDArray[Any]]) -> Ranges:
     return ranges
 
 
-def reachable(graph: Graph, lower: Mapping[str, NDArray[Any]], upper: Mapping[str, NDArray[Any]]) -> Ranges:
-    """(lowest, highest) of each value over an input box by interval arithmetic: never too narrow."""
-    boxes = {
-        name: (np.asarray(lower[name], np.float64), np.asarray(upper[name], np.float64)) for name in lower
-    }
-    return {
-        name: (float(lo.min()), float(hi.max())) for name, (lo, hi) in run(graph, boxes, Interval()).items()
-    }
+def reachable(
+    graph: Graph,
+    lower: Mapping[str, NDArray[Any]],
+    upper: Mapping[str, NDArray[Any]],
+    known: Mapping[str, Scaled] | None = None,
+) -> Ranges:
+    """(lowest, highest) of each value over an input box by interval arithmetic: never too narrow.
+
+    A value that is quantised already (`known`) holds no more than its integers can represent.
+    """
+    d, boxes = Interval(), dict[str, Any]()
+    for name in graph.inputs:
+        boxes[name] = np.asarray(lower[name], np.float64), np.asarray(upper[name], np.float64)
+    for node in graph.nodes:
+        box = node.op.meaning(d, *(boxes[name] for name in node.inputs))
+        held = (known or {}).get(node.output)
+        boxes[node.output] = box if held is None else d.clip(box, *held.reals)
+    return {name: (float(lo.min()), float(hi.max())) for name, (lo, hi) in boxes.items()}
 
 
 def widen(seen: Ranges, limits: Ranges | None) -> Ranges:

@@ -43,7 +43,10 @@ def stored_scales(graph: Graph, wanted: Mapping[str, Scaled]) -> dict[str, Scale
         if isinstance(node.op, Softmax):
             scales[node.output] = Softmax.out
         elif node.op.activates or isinstance(node.op, Function):
-            scales[node.output] = wanted[joined.get(node.output, node.output)]
+            name = node.output
+            while name in joined:
+                name = joined[name]
+            scales[node.output] = wanted[name]
         else:
             scales[node.output] = scales[node.inputs[0]]
     return scales

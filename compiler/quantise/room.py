@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ops.base import IntegerWeights
+from .least_squares import INT4, round_to
 from .pools import WIDTH, assign
 from .powers import nearest
 from .scales import float32_scale
@@ -42,6 +43,8 @@ def _power(n: int) -> bool:
 
 def _recode(units: NDArray[np.float64], layer: NDArray[np.int64], code: str) -> NDArray[np.int64]:
     """A row in units of its new scale, by the rules of its code; pool vectors stay those of the layer."""
+    if code == "int4":
+        return round_to(units, *INT4)
     if code == "pot4":
         return nearest(units)
     if code == "pool64":

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ from ..graph import Graph, Node
 from ..ops import Conv
 from ..ops.base import IntegerWeights
 from ..passes.layout import columns, orders
-from . import pools, powers
+from . import least_squares, pools, powers
 from .scales import divide, per_channel
 
-CODES = ("int8", "pot4", "pool64")
+CODES = ("int8", "int4", "pot4", "pool64")
 
 
 def takes(node: Node, code: str) -> bool:
@@ -53,6 +54,8 @@ def choose_weights(
             scales = per_channel(op.weights, 127, power_of_two=power_of_two)
             units = np.clip(np.rint(divide(op.weights, scales)), -127, 127)
             chosen[node.name] = IntegerWeights(units.astype(np.int64), scales)
+        elif code == "int4":
+            chosen[node.name] = _int4(op.weights, fixed.get(node.name), power_of_two=power_of_two)
         elif code == "pot4":
             chosen[node.name] = IntegerWeights(*powers.snap(op.weights, power_of_two=power_of_two), code)
         else:
@@ -67,6 +70,16 @@ def choose_weights(
         weights: Any = node.op
         chosen[node.name] = IntegerWeights(logical.reshape(weights.weights.shape), scales, "pool64")
     return chosen
+
+
+def _int4(
+    weights: NDArray[np.float64], stored: IntegerWeights | None, *, power_of_two: bool
+) -> IntegerWeights:
+    """A quantised model's own integers where all of them fit, else those with the least squared error."""
+    low, high = least_squares.INT4
+    if stored is not None and low <= stored.integers.min() and stored.integers.max() <= high:
+        return replace(stored, code="int4")
+    return IntegerWeights(*least_squares.fit(weights, low, high, power_of_two=power_of_two), "int4")
 
 
 def _flat(node: Node) -> NDArray[np.float64]:

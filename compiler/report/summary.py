@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..certify.certificate import Certificate
-from ..errors import CompileError, PromiseError, ToolMissing
+from ..errors import CompileError, ToolMissing
 from ..graph import Graph
 from ..kernels.choose import kernel_plan
 from ..kernels.kernel_plan import KernelPlan
-from ..options import Options
 from ..simulate.boards import BOARDS
 from ..simulate.footprint import footprint
 from ..targets.c import generate_c
@@ -47,6 +46,7 @@ def summarise(
         "instructions": {},
         **sizes,
     }
+    report["ram_with_stack_bytes"] = with_stack(report)
     if certificate is not None:
         report["certificate"] = {"outputs": certificate.outputs_json(), "largest": certificate.largest}
     return report
@@ -68,6 +68,12 @@ def _sizes(graph: Graph, sources: Mapping[str, bytes], core: str) -> dict[str, A
         "stack_bytes": found.stack_bytes,
         "stack_functions": found.frames,
     }
+
+
+def with_stack(report: Mapping[str, Any]) -> int | None:
+    """Bytes of arena, input, output and stack: all that a network takes. None: no compiler of the core."""
+    stack: int | None = report["stack_bytes"]
+    return None if stack is None else int(report["ram_total_bytes"]) + stack
 
 
 def planned(graph: Graph, text: str, buffers: str = "caller") -> dict[str, Any]:
@@ -127,26 +133,3 @@ def keep_counts(new: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
         for layer in new["layers"]
     ]
     return {**new, "instructions": old["instructions"], "layers": layers}
-
-
-def budget(report: Mapping[str, Any], options: Options) -> None:
-    """Raise PromiseError when the build needs more flash or RAM than allowed."""
-    for key, limit, flag in (
-        ("flash_bytes", options.max_flash, "--max-flash"),
-        ("ram_bytes", options.max_ram, "--max-ram"),
-    ):
-        if limit is None:
-            continue
-        found, least = report[key], report["weight_bytes"] if key == "flash_bytes" else 0
-        if options.target == "verilog":
-            raise CompileError(flag, "no C in this build", "--target c or all")
-        if found is None and least > limit:
-            raise PromiseError(
-                flag, f"{least} bytes of constants alone", f"at most {limit}", "a smaller model"
-            )
-        if found is None:
-            raise ToolMissing(flag, f"{key} is unknown: {report['note']}", "the core's compiler")
-        if found > limit:
-            raise PromiseError(
-                flag, f"{found} bytes", f"at most {limit}", "a smaller model or --weights pool64"
-            )

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from elftools.elf.elffile import ELFFile
 
 from ..tools import Completed, run
@@ -102,15 +103,22 @@ class Emulated:
         self, c_dir: Path, name: str, work: Path, inputs: Bytes, bits: int = 8, defines: Sequence[str] = ()
     ) -> Counts:
         """Count the inference of inputs[0], inputs (n >= 1, INPUT_SIZE); see Counts."""
-        regions = []
+        return self.count_each(c_dir, name, work, inputs[:1], bits, defines)[0]
+
+    def count_each(
+        self, c_dir: Path, name: str, work: Path, inputs: Bytes, bits: int = 8, defines: Sequence[str] = ()
+    ) -> list[Counts]:
+        """Count the inference of every input."""
+        n, regions = len(inputs), []
         for trace in (False, True):
             elf = self.build(c_dir, name, work, trace=trace, count=True, defines=defines)
-            result = self.run(elf, inputs[:1], bits, work)
+            result = self.run(elf, inputs, bits, work)
             if result.instructions is None:
-                return Counts(None, (), 0, result.note)
-            regions.append(result.instructions)
-        (overhead, *whole), (_, *layers) = regions
-        return Counts(whole[0] - overhead, tuple(layer - overhead for layer in layers), overhead)
+                return n * [Counts(None, (), 0, result.note)]
+            overhead, *counts = result.instructions
+            regions.append(np.reshape(counts, (n, -1)) - overhead)
+        whole, layers = regions
+        return [Counts(int(whole[i, 0]), tuple(layers[i].tolist()), overhead) for i in range(n)]
 
     def _start(self, elf: Path, folder: Path, *more: str) -> Completed:
         board = self.board

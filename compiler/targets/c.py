@@ -25,6 +25,7 @@ from .plan import ROUNDINGS, Step
 from .render import render
 from .row_calls import row_calls
 from .rows import Group
+from .slices import whole_of
 
 _INCLUDE = re.compile(r'^ *# *include "(tb_\w+\.h)"', re.MULTILINE)
 
@@ -70,6 +71,7 @@ def scaling(step: Step) -> dict[str, Any]:
     requantise = step.requantise
     assert requantise is not None
     ones = bool((requantise.multiplier == 1).all())
+    assert ones or not step.node.op.wide  # 64 bits and a multiplier more would be too long
     found = ratios(step)
     multiplier, shift = requantise.multiplier, requantise.shift
     if found is not None:
@@ -104,6 +106,9 @@ def generate_c(
     where = {n: f"in{i}" for i, n in enumerate(graph.inputs)}
     where.update({n: f"out{i}" for i, n in enumerate(plan.outputs)})
     where.update({n: f"(arena + {at})" for n, at in memory.offsets.items()})
+    for part in memory.slices.keys() - memory.offsets.keys():
+        whole, at = whole_of(memory.slices, part)
+        where[part] = f"({where[whole]} + {at})"
     used = [kernel for kernel in KERNELS if kernel in plan.kernels]
     headers = list(dict.fromkeys(["tb_kernels.h", *(header for kernel in used for header in kernel.headers)]))
     names = {

@@ -9,6 +9,7 @@ from functools import lru_cache
 from ..kernels.kernel_plan import KernelPlan
 from .layout import Memory, buffers_of, lay_out
 from .rows import Group, can_run_by_rows
+from .slices import Slices, joins
 
 WORTH = 32  # groups are taken when they save this part of the memory: they cost some code
 SHORT = 6  # steps in groups that are tried one by one
@@ -21,15 +22,26 @@ Cut = tuple[Span, ...]
 @lru_cache(maxsize=8)
 def plan_memory(plan: KernelPlan, where: str = "caller") -> Memory:
     """The layout with the least memory that was found. where: as lay_out."""
-    chosen = _Search(plan, where).best()
-    return lay_out(plan, chosen, where)
+    slices = _slices(plan, where)
+    chosen = _Search(plan, where, slices).best()
+    return lay_out(plan, chosen, where, slices)
+
+
+def _slices(plan: KernelPlan, where: str) -> Slices:
+    """The slices of every Concat whose output may live as long as they do without making the arena larger."""
+    chosen: Slices = {}
+    for join in joins(plan):
+        more = {**chosen, **join}
+        if join and lay_out(plan, (), where, more).arena <= lay_out(plan, (), where, chosen).arena:
+            chosen = more
+    return chosen
 
 
 class _Search:
     """Groups of one plan by span, and what each set of groups needs."""
 
-    def __init__(self, plan: KernelPlan, where: str) -> None:
-        self.plan, self.where = plan, where
+    def __init__(self, plan: KernelPlan, where: str, slices: Slices) -> None:
+        self.plan, self.where, self.slices = plan, where, slices
         self.count = len(plan.steps)
         able = [can_run_by_rows(plan, step) for step in plan.steps]
         self.groups: dict[Span, Group] = {}
@@ -65,7 +77,7 @@ class _Search:
         groups = [self.groups[span] for span in sorted(cut)]
         lengths = [last - first + 1 for first, last in cut]
         stack = max((WINDOW + STATE * length for length in lengths), default=0)
-        return lay_out(self.plan, groups, self.where, final=final).arena + stack, sum(lengths)
+        return lay_out(self.plan, groups, self.where, self.slices, final=final).arena + stack, sum(lengths)
 
     def worth(self, cut: Cut, other: Cut) -> bool:
         """Whether a cut saves enough against another one."""
@@ -83,7 +95,7 @@ class _Search:
 
     def need(self, groups: tuple[Group, ...], step: int) -> int:
         """A lower bound of what lives while a step, or the group that begins with it, runs."""
-        buffers, _, time = buffers_of(self.plan, groups, self.where)
+        buffers, _, time = buffers_of(self.plan, groups, self.where, self.slices)
         now = time[step]
         live = [b for b in buffers if b.first <= now <= b.last]
         total = sum(b.size for b in live)

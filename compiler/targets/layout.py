@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from ..kernels.kernel_plan import KernelPlan
 from ..passes.rewrite import fresh
@@ -13,6 +14,9 @@ from .overlap import lag
 from .plan import Plan, Step
 from .replay import replay
 from .rows import Group
+from .slices import Slices, whole_of
+
+NONE: Slices = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class Memory:
     """Arena layout: offsets by storage name, scratch (offset, bytes) by step index, bytes in all and in use.
 
     live[i]: bytes that hold something while step i runs. blocks: single steps and groups in order.
+    slices: storages that are parts of another one.
     """
 
     offsets: dict[str, int]
@@ -27,6 +32,7 @@ class Memory:
     arena: int
     live: tuple[int, ...]
     blocks: tuple[Step | Group, ...]
+    slices: Slices
 
     @property
     def sequence(self) -> tuple[int, ...]:
@@ -48,16 +54,26 @@ class Memory:
 
 
 def lay_out(
-    plan: KernelPlan, groups: Sequence[Group], where: str = "caller", *, final: bool = True
+    plan: KernelPlan,
+    groups: Sequence[Group],
+    where: str = "caller",
+    slices: Slices = NONE,
+    *,
+    final: bool = True,
 ) -> Memory:
-    """The layout with these groups. where: inputs and outputs are the `caller`'s, or lie in the `arena`.
+    """The layout with these groups and slices.
 
+    where: inputs and outputs are the `caller`'s, or lie in the `arena`.
     final: search for the best order, and replay the groups; otherwise a quick upper bound.
     """
-    buffers, names, time = buffers_of(plan, groups, where)
+    buffers, names, time = buffers_of(plan, groups, where, slices)
     offsets, total = place(buffers, search=final)
     live = tuple(occupied(buffers, offsets, time[step.index]) for step in plan.steps)
     scratch = {i: (offsets.pop(name), plan.scratch(plan.steps[i])) for i, name in names.items()}
+    for name in slices:
+        whole, at = whole_of(slices, name)
+        if whole in offsets:
+            offsets[name] = offsets[whole] + at
     blocks: list[Step | Group] = [*groups]
     inside = {step.index for group in groups for step in group.steps}
     blocks += [step for step in plan.steps if step.index not in inside]
@@ -65,16 +81,16 @@ def lay_out(
     if final:
         for group in groups:
             replay(group, offsets, scratch, total)
-    return Memory(offsets, scratch, total, live, tuple(blocks))
+    return Memory(offsets, scratch, total, live, tuple(blocks), slices)
 
 
 def buffers_of(
-    plan: KernelPlan, groups: Sequence[Group], where: str
+    plan: KernelPlan, groups: Sequence[Group], where: str, slices: Slices = NONE
 ) -> tuple[list[Buffer], dict[int, str], list[int]]:
     """Every storage in the arena and every step's scratch; names of the latter; when each step runs.
 
     A group is one moment: all that it reads and writes lives together. Inputs in the arena are there from
-    the beginning until they were read, outputs until the end.
+    the beginning until they were read, outputs until the end, and what has slices from the first of them.
     """
     group_of = {step.index: group for group in groups for step in group.steps}
     time: list[int] = []
@@ -90,15 +106,24 @@ def buffers_of(
         reads = [time[reader.index] for reader in plan.readers(storage)]
         return end if storage in plan.outputs else max(reads, default=first)
 
-    buffers = [Buffer(n, plan.size[n], 0, last_use(n, 0)) for n in plan.graph.inputs if n not in outside]
+    buffers = {n: Buffer(n, plan.size[n], 0, last_use(n, 0)) for n in plan.graph.inputs if n not in outside}
     for step in plan.steps:
         now, group = time[step.index], group_of.get(step.index)
-        if step.target not in outside:
-            size = plan.size[step.target] if group is None else group.buffer_bytes(step.target)
-            buffers.append(Buffer(step.target, size, now, last_use(step.target, now), _over(step, group)))
+        whole, at = whole_of(slices, step.target)
+        born = buffers.get(whole)
+        if (
+            born is not None
+        ):  # a later slice of it: of two that are made together neither may overlap an input
+            buffers[whole] = replace(born, over=()) if born.first == now else born
+        elif whole not in outside:
+            by_rows = None if step.target in slices else group
+            size = plan.size[whole] if by_rows is None else by_rows.buffer_bytes(whole)
+            over = tuple((source, behind + at) for source, behind in _over(step, group))
+            buffers[whole] = Buffer(whole, size, now, last_use(whole, now), over)
         if step.index in names:
-            buffers.append(Buffer(names[step.index], plan.scratch(step), now, now))
-    return buffers, names, time
+            scratch = names[step.index]
+            buffers[scratch] = Buffer(scratch, plan.scratch(step), now, now)
+    return list(buffers.values()), names, time
 
 
 def _over(step: Step, group: Group | None) -> tuple[tuple[str, int], ...]:

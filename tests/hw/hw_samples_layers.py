@@ -56,7 +56,7 @@ GEOMETRIES = {
 
 
 def affine_samples() -> Iterator[Sample]:
-    """Codes int8, pot4 and ones over GEOMETRIES."""
+    """Codes int8, int4, pot4 and ones over GEOMETRIES."""
     settings = [
         ("int8", name, zero, bits)
         for name, zero, bits in (
@@ -71,6 +71,17 @@ def affine_samples() -> Iterator[Sample]:
             ("sparse", 1, 8),
             ("dense", -1, 2),
             ("single", 127, 8),
+        )
+    ]
+    settings += [
+        ("int4", name, zero, bits)
+        for name, zero, bits in (
+            ("plain", 127, 8),
+            ("strided", -6, 8),
+            ("grouped", -128, 3),
+            ("depthwise", 5, 8),
+            ("dense", -9, 8),
+            ("single", -128, 8),
         )
     ]
     settings += [
@@ -91,6 +102,10 @@ def affine_samples() -> Iterator[Sample]:
             words = rng.integers(-128, 128, shape)
             words.flat[:2] = (-128, 0)[: words.size]
             weights, width = words, 8
+        elif code == "int4":
+            words = rng.integers(-8, 8, shape)
+            words.flat[:3] = (-8, 7, 0)[: words.size]
+            weights, width = words, 4
         else:
             words = rng.integers(0, 16, shape)
             words.flat[:4] = (8, 0, 15, 7)  # minus zero, zero, -64, 64

@@ -53,6 +53,13 @@ MUTANTS = {
     ),
     "padding is zero": ("tb_window.v", "{LANES{PAD[7:0]}}", "{LANES{8'h00}}", affine_samples, "int8-plain"),
     "bias kept": ("tb_affine.v", "(first ? bias : acc)", "acc", affine_samples, "int8-single"),
+    "nibbles without sign": (
+        "tb_product_int4.v",
+        "wire signed [3:0] weight = code",
+        "wire signed [4:0] weight = {1'b0, code}",
+        affine_samples,
+        "int4-dense",
+    ),
     "minus lost": (
         "tb_product_pot4.v",
         "code[3] ? -shifted",
@@ -138,7 +145,7 @@ def test_block_equals_model(bench: Bench, family: str) -> None:
 
 def test_clocks_of_a_frame(bench: Bench) -> None:
     """The laws in the headers of tb_affine, tb_pool64 and tb_maxpool, which the cost model builds on."""
-    for sample in (s for s in SAMPLES if s.family in ("int8", "pot4", "ones", "pool64", "maxpool")):
+    for sample in (s for s in SAMPLES if s.family in ("int8", "int4", "pot4", "ones", "pool64", "maxpool")):
         g = {k: int(v) for k, v in re.findall(r"\.([A-Z]+)\((\d+)\)", sample.body)}
         taps = g["OH"] * g["OW"] * g["KH"] * g["KW"] * g["C"] * g.get("O", g["C"]) // g.get("GROUPS", g["C"])
         bits = 6

@@ -53,7 +53,8 @@ def cells(folder: Path, top: str, params: dict[str, object]) -> dict[str, int]:
     for name in re.findall(r"parameter (\w*FILE)", (HW / f"{top}.v").read_text()):
         words, bits = (256, 16) if top == "tb_softmax" else ROMS[name]
         values = np.random.default_rng(0).integers(0, 1 << bits, words)
-        (folder / name).write_text(mem(values, 4 if params.get("CODE") == '"pot4"' and bits == 8 else bits))
+        nibbles = params.get("CODE") in ('"int4"', '"pot4"') and bits == 8
+        (folder / name).write_text(mem(values, 4 if nibbles else bits))
         params[name] = f'"{name}"'
     sets = "".join(f"-set {k} {v} " for k, v in params.items())
     return synthesise(folder, f"chparam {sets}{top}" if sets else "", top, "-run begin:fine")
@@ -71,8 +72,9 @@ def multipliers(found: dict[str, int]) -> int:
     return found.get("$mul", 0) + found.get("$macc", 0)
 
 
-def test_int8_layer_has_one_multiplier(tmp_path: Path) -> None:
-    assert multipliers(cells(tmp_path, "tb_affine", {})) == 1
+@pytest.mark.parametrize("code", ["int8", "int4"])
+def test_layer_has_one_multiplier(code: str, tmp_path: Path) -> None:
+    assert multipliers(cells(tmp_path, "tb_affine", {"CODE": f'"{code}"'})) == 1
 
 
 @pytest.mark.parametrize(

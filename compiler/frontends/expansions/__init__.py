@@ -13,9 +13,9 @@ from .integer_sums import integer_sum, of_sum
 from .lines import line
 from .moves import cast, dropout, squeeze
 from .pools import global_max_pool, reduce_mean, uneven_pool
+from .products import gemm, matmul
 from .qonnx import QONNX, QONNX_REMEDIES
 from .qoperator import QOPERATOR, QOPERATOR_REMEDIES
-from .rows import rows
 from .site import Expansion, Site
 from .takes import expand, gather, pad, slice_, split, tile
 from .transposed import conv_transpose
@@ -32,9 +32,10 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "Dropout"): dropout,
     ("", "Expand"): expand,
     ("", "Gather"): gather,
+    ("", "Gemm"): gemm,
     ("", "GlobalAveragePool"): line,
     ("", "GlobalMaxPool"): global_max_pool,
-    ("", "MatMul"): rows,
+    ("", "MatMul"): matmul,
     ("", "MatMulInteger"): integer_sum,
     ("", "MaxPool"): uneven_pool,
     ("", "Mul"): elementwise,

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from math import prod
-
-import numpy as np
+from collections.abc import Sequence
 
 from ...ops.base import MAX_ELEMENTS, Unsupported
 from ...ops.window import same_pads
 from .lines import line
 from .moves import axes_of
 from .site import Site
+
+Window = tuple[int, int]
+MAX_PARTS = 256  # rectangles of windows of one size
 
 
 def global_max_pool(site: Site) -> bool:
@@ -39,8 +40,8 @@ def reduce_mean(site: Site) -> bool:
 
 
 def uneven_pool(site: Site) -> bool:
-    """MaxPool and AveragePool with ceil_mode as longer pads; means of fewer elements than the window has are
-    means with padding, times a factor per place."""
+    """MaxPool with ceil_mode as longer pads. AveragePool whose windows hold different numbers of elements as
+    one AveragePool per kind of window, joined: so every mean is rounded once."""
     if line(site):
         return True
     average, ceil = site.proto.op_type == "AveragePool", site.get("ceil_mode", 0)
@@ -60,26 +61,63 @@ def uneven_pool(site: Site) -> bool:
     room = [n + a + b - s for n, a, b, s in zip(size, pads[:2], pads[2:], spans, strict=True)]
     if min(*room, *pads) < 0 or (room[0] // strides[0] + 2) * (room[1] // strides[1] + 2) > MAX_ELEMENTS:
         return False
-    longer, counts = list(pads), []
-    for axis, (n, k, s, d, span) in enumerate(zip(size, kernel, strides, dilations, spans, strict=True)):
+    counted = site.get("count_include_pad", 0) or not any(pads)
+    if not ceil and (not average or counted):
+        return False
+    longer, axes = list(pads), []
+    for axis, (n, s, span) in enumerate(zip(size, strides, spans, strict=True)):
         begin, end = pads[axis], pads[axis + 2]
         out = (n + begin + end - span) // s + 1
         if ceil and (n + begin + end - span) % s and out * s < n + begin:  # a last window that starts inside
             out += 1
             longer[axis + 2] = (out - 1) * s + span - n - begin
-        taps = np.arange(out)[:, None] * s + np.arange(k)[None] * d - begin
-        first, last = (-begin, n + end) if site.get("count_include_pad", 0) else (0, n)
-        counts.append(((taps >= first) & (taps < last)).sum(axis=1))
-    factors = prod(kernel) / np.maximum(np.outer(*counts), 1)
-    uneven = average and (factors != 1).any()
-    counted = site.get("count_include_pad", 0) or not any(pads)
-    if not ceil and (not average or (counted and not uneven)):
-        return False
-    more = {"count_include_pad": 1} if average else {"dilations": dilations}
-    found = site.put(
-        site.proto.op_type, site.inputs[:1], "mean" if uneven else "",
-        kernel_shape=kernel, strides=strides, pads=longer, **more,
-    )  # fmt: skip
-    if uneven:
-        site.put("Mul", [found, site.constant("factors", factors[None, None], np.float64)])
+        first, last = (-begin, n + end) if counted else (0, n)
+        starts = [i * s - begin for i in range(out)]
+        axes.append(_runs([(max(a, first), min(a + span, last)) for a in starts], s, n))
+    if average:
+        _means(site, axes, strides)
+    else:
+        site.put("MaxPool", site.inputs[:1], kernel_shape=kernel, strides=strides, pads=longer,
+                 dilations=dilations)  # fmt: skip
     return True
+
+
+def _runs(windows: Sequence[Window], stride: int, size: int) -> list[tuple[int, int, int]]:
+    """(first element, one after the last, length of a window) of neighbouring windows of one length."""
+    runs: list[tuple[int, int, int]] = []
+    before = 0
+    for low, high in windows:
+        if min(high, size) <= max(low, 0):
+            raise Unsupported("a window of padding only", "pads smaller than the kernel")
+        if runs and runs[-1][2] == high - low and low - before == stride:
+            runs[-1] = (runs[-1][0], high, high - low)
+        else:
+            runs.append((low, high, high - low))
+        before = low
+    return runs
+
+
+def _means(site: Site, axes: Sequence[Sequence[tuple[int, int, int]]], strides: Sequence[int]) -> None:
+    """A pool per rectangle of places whose windows are alike, and their results side by side."""
+    rows, columns = axes
+    if len(rows) * len(columns) > MAX_PARTS:
+        raise Unsupported(f"{len(rows)} x {len(columns)} sizes of windows", f"at most {MAX_PARTS}")
+    several, positions = len(rows) * len(columns) > 1, site.positions()
+    height, width = positions.shape[2:]
+    lines = []
+    for i, (top, bottom, tall) in enumerate(rows):
+        means = []
+        for j, (left, right, wide) in enumerate(columns):
+            at = f"{i}.{j}"
+            inside = positions[:, :, max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+            pads = (max(-top, 0), max(-left, 0), max(bottom - height, 0), max(right - width, 0))
+            means.append(
+                site.put(
+                    "AveragePool", [site.take(inside, f"part{at}")], f"mean{at}" if several else "",
+                    kernel_shape=(tall, wide), strides=strides, pads=pads, count_include_pad=1,
+                )
+            )  # fmt: skip
+        name = f"row{i}" if len(rows) > 1 else ""
+        lines.append(site.put("Concat", means, name, axis=3) if len(means) > 1 else means[0])
+    if len(rows) > 1:
+        site.put("Concat", lines, axis=2)

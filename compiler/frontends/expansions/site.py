@@ -33,6 +33,7 @@ class Site:
     names: set[str]
     scales: Mapping[str, Fraction] = field(default_factory=dict)  # of quantised integer tensors
     sums: dict[str, Fraction] = field(default_factory=dict)  # see integer_sums.py
+    bare: set[str] = field(default_factory=set)  # tensors without batch axis, see ../unbatched.py
     parts: list[onnx.NodeProto] = field(default_factory=list)
 
     @property
@@ -46,6 +47,10 @@ class Site:
         if self.inputs[0] not in self.shapes:
             raise Unsupported(f"{self.proto.op_type} of a constant first input")
         return self.shapes[self.inputs[0]]
+
+    def full(self, name: str) -> Shape:
+        """Shape that the file gives a computed tensor, its batch axis included."""
+        return self.shapes[name] if name in self.bare else (1, *self.shapes[name])
 
     def get(self, name: str, default: Any) -> Any:
         """Attribute or its default."""
@@ -89,6 +94,10 @@ class Site:
         """`source` under another shape (given without batch axis)."""
         target = self.constant(f"{suffix or 'target'}.shape", (1, *shape))
         return self.put("Reshape", [source, target], suffix, result, name)
+
+    def places(self, name: str) -> NDArray[np.int64]:
+        """Flat positions of the elements of any computed tensor, batch axis not counted."""
+        return np.arange(prod(self.shapes[name])).reshape(self.shapes[name])
 
     def positions(self) -> NDArray[np.int64]:
         """Flat positions of the first input's elements, batch axis included."""

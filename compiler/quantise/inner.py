@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scales inside a quantised model, of values that its file does not quantise.
+
+Exact where that is possible: a Clip of a stored value keeps the integers of that value. Of a PRelu,
+max(x, 0) + slope * min(x, 0), one term is always 0: with the scale of the sum the second term is the sum,
+rounded once. Elsewhere a range, within which nothing saturates that the file does not saturate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ..domains.exact import Exact
+from ..graph import Graph, Node
+from ..ops import Add, Clip, Conv, Dense
+from ..ops.base import Scaled
+from ..passes.activations import KEEPS
+from .calibrate import Ranges, widen
+
+
+def exact_scales(graph: Graph, known: Mapping[str, Scaled]) -> dict[str, Scaled]:
+    """Values that `known` does not quantise, with scales that lose nothing."""
+    found: dict[str, Scaled] = {}
+    for node in graph.nodes:
+        if node.output in known:
+            continue
+        if isinstance(node.op, Clip):
+            source = known.get(node.inputs[0]) or found.get(node.inputs[0])
+            if source is not None:
+                found[node.output] = replace(source, lo=-128, hi=127)
+        elif isinstance(node.op, Add) and node.op.mb == 1:
+            total = known.get(graph.consumers(node.output)[0].output)
+            scaled = _slope(graph, node)
+            if total is not None and scaled:
+                found[scaled] = replace(total, lo=-128, hi=127)
+    return found
+
+
+def inner_ranges(graph: Graph, seen: Ranges, limits: Ranges) -> Ranges:
+    """What each value should cover: its limits; a sum of products reaches them hardly ever, see `widen`."""
+    ranges = widen(seen, limits)
+    for node in graph.nodes:
+        maker = graph.producer(node.inputs[0])
+        if not any(_sums(each) for each in (node, maker) if each is not None):
+            ranges[node.output] = limits[node.output]
+    return ranges
+
+
+def _sums(node: Node) -> bool:
+    """Whether a node adds products up, not only multiplies each element by a constant."""
+    if not isinstance(node.op, Conv | Dense):
+        return False
+    rows = node.op.weights.reshape(len(node.op.weights), -1)
+    return bool(np.count_nonzero(rows, axis=1).max() > 1)
+
+
+def _scales(op: Conv | Dense) -> bool:
+    """Whether each element stays where it is, times a constant."""
+    if isinstance(op, Conv):
+        still = op.weights.shape == (op.groups, 1, 1, 1) and not any(op.pads) and op.strides == (1, 1)
+    else:
+        outputs, inputs = op.weights.shape
+        still = outputs == inputs and not (op.weights * (1 - np.eye(outputs))).any()
+    return still and not op.bias.any()
+
+
+def _slope(graph: Graph, total: Node) -> str:
+    """The value slope * min(x, 0) that a sum adds to max(x, 0), element by element; empty: there is none."""
+    for one, other in (total.inputs, total.inputs[::-1]):
+        above, path = graph.producer(other), _back(graph, one)
+        if above is None or not path or not isinstance(above.op, Clip):
+            continue
+        below, (scaled, *_) = path[-1], [node for node in path if isinstance(node.op, Clip)]
+        assert isinstance(below.op, Clip) and isinstance(scaled.op, Clip)
+        free = (scaled.op.lo, scaled.op.hi) == (-np.inf, np.inf)
+        if above.inputs != below.inputs or above.op.lo != 0 or below.op.hi != 0 or not free:
+            continue
+        places = np.arange(graph.values[below.output].size).reshape(graph.values[below.output].shape)
+        moved = places
+        for node in path[-2::-1]:
+            moved = node.op.meaning(Exact(), moved) if isinstance(node.op, KEEPS) else moved
+        if np.array_equal(moved, places):
+            return scaled.output
+    return ""
+
+
+def _back(graph: Graph, value: str) -> list[Node]:
+    """The nodes from a factor per element back to the Clip in front of it; empty: there is no such path."""
+    path: list[Node] = []
+    for wanted in (Clip, Conv | Dense, Clip):
+        while True:
+            node = graph.producer(value)
+            alone = len(graph.consumers(value)) == 1 and value not in graph.outputs
+            if node is None or not alone or not isinstance(node.op, (*KEEPS, wanted)):
+                return []
+            path.append(node)
+            value = node.inputs[0]
+            if isinstance(node.op, wanted):
+                break
+        if isinstance(node.op, Conv | Dense) and not _scales(node.op):
+            return []
+    return path

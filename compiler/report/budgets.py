@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""--max-flash and --max-ram: refused before building where that is known, else by what the compiler says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import CompileError, PromiseError, ToolMissing
+from ..graph import Graph
+from ..kernels.choose import kernel_plan
+from ..options import Options
+from ..targets.grouping import plan_memory
+
+REMEDIES = {
+    "--max-flash": "a smaller model or --weights pool64",
+    "--max-ram": "a smaller model or --buffers arena",
+}
+
+
+def budget_ahead(graph: Graph, options: Options) -> None:
+    """Raise PromiseError when arena, input and output alone need more than --max-ram: before any work."""
+    for flag, limit in (("--max-flash", options.max_flash), ("--max-ram", options.max_ram)):
+        if limit is not None and options.target == "verilog":
+            raise CompileError(flag, "no C in this build", "--target c or all")
+    if options.max_ram is not None:
+        plan = kernel_plan(graph)
+        outside = (*graph.inputs, *graph.outputs) if options.buffers == "caller" else ()
+        least = plan_memory(plan, options.buffers).arena + sum(graph.values[name].size for name in outside)
+        _hold("--max-ram", least, options.max_ram, " of arena, input and output, without the stack")
+
+
+def budget(report: Mapping[str, Any], options: Options) -> None:
+    """Raise PromiseError when the build needs more flash or RAM than allowed, by the core's compiler."""
+    if options.max_flash is not None:
+        if report["flash_bytes"] is None:
+            _hold("--max-flash", report["weight_bytes"], options.max_flash, " of constants alone")
+        _hold("--max-flash", _known(report, "flash_bytes", "--max-flash"), options.max_flash)
+    if options.max_ram is not None:
+        found = _known(report, "ram_with_stack_bytes", "--max-ram")
+        _hold("--max-ram", found, options.max_ram, " of arena, input, output and stack")
+
+
+def _known(report: Mapping[str, Any], key: str, flag: str) -> int:
+    if report[key] is None:
+        raise ToolMissing(flag, f"{key} is unknown: {report['note']}", "the core's compiler")
+    return int(report[key])
+
+
+def _hold(flag: str, found: int, limit: int, of: str = "") -> None:
+    if found > limit:
+        raise PromiseError(flag, f"{found} bytes{of}", f"at most {limit}", REMEDIES[flag])
