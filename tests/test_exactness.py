@@ -121,9 +121,7 @@ def test_powers_of_two(build, examples, tmp_path, code):
 
 
 OTHERS = [(m, "int8", "any") for m in MODELS if m != "digits_cnn"] + [
-    (m, code, "any")
-    for m in ("residual_cnn", "digits_cnn_softmax", "digits_mlp")
-    for code in CODES[1:]
+    (m, code, "any") for m in ("residual_cnn", "digits_cnn_softmax", "digits_mlp") for code in CODES[1:]
 ]
 OTHERS += [("digits_cnn", code, "pow2") for code in CODES] + [("residual_cnn", "pot4", "pow2")]
 
