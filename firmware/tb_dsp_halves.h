@@ -70,13 +70,14 @@ static inline int32_t tb_halves_line(int16_t *column, int32_t k, int32_t gap, co
 #include "tb_halves_window.h"
 
 /* What the functions below keep in their frame. The taps come in blocks of eight times four: `blocks` of them, of
- * the first of which the code of the first `skip` bytes is left out. `multipliers`: bytes from bias to multiplier.
+ * the first of which the code of the first `skip` bytes is left out. `multipliers`: bytes from bias to multiplier,
+ * and `each` is -1; or the end of four equal multipliers, and `each` is 0.
  * `next`: of two positions, from an output to that of the second; of one, bytes of a row of weights.
  * `less`: -128 times the sum of a position's activations, what the 128 in the weights adds to both sums. */
 typedef struct {
   int32_t blocks, skip;
   const int32_t *end;
-  int32_t multipliers, round, bits;
+  int32_t multipliers, each, round, bits;
   int8_t *out;
   int32_t next, less[2];
 } tb_halves;
@@ -100,11 +101,11 @@ static TB_ASSEMBLY void tb_halves_two(TB_UNUSED const int16_t *weights, TB_UNUSE
                                       TB_UNUSED const int32_t *bias, TB_UNUSED const tb_halves *h)
 {
   __asm__("push {r4-r11, lr}\n\t"
-          "ldm r3, {r4-r11}\n\t"
-          "push {r4-r11}\n\t"
-          "ldrd r4, r5, [r3, #32]\n\t"
+          "ldm r3, {r4-r12}\n\t"
+          "push {r4-r12}\n\t"
+          "ldrd r4, r5, [r3, #36]\n\t"
           "push {r1}\n\t"
-          "push {r4, r5}\n\t" /* sp: less, columns, blocks, skip, end, multipliers, round, bits, out, next */
+          "push {r4, r5}\n\t" /* sp: less, columns, blocks, skip, end, multipliers, each, round, bits, out, next */
           "mov lr, r2\n"
           "1:\n\t"
           "ldm lr!, {r4, r5}\n\t"
@@ -122,13 +123,14 @@ static TB_ASSEMBLY void tb_halves_two(TB_UNUSED const int16_t *weights, TB_UNUSE
           ".endr\n\t"
           "subs r12, r12, #1\n\t"
           "bne 2b\n\t"
-          "ldr r6, [sp, #24]\n\t"
+          "ldrd r6, r7, [sp, #24]\n\t"
           "subs r2, r2, r10\n\t"
           "subs r3, r3, r11\n\t"
-          "add r6, lr\n\t"
+          "and r7, r7, lr\n\t"
+          "add r6, r6, r7\n\t"
           "ldrd r4, r5, [r6, #-8]\n\t"
-          "ldrd r6, r7, [sp, #28]\n\t"
-          "ldrd r8, r9, [sp, #36]\n\t"
+          "ldrd r6, r7, [sp, #32]\n\t"
+          "ldrd r8, r9, [sp, #40]\n\t"
           "smmla r10, r10, r4, r6\n\t"
           "smmla r11, r11, r4, r6\n\t"
           "lsls r6, r6, #8\n\t"
@@ -146,11 +148,11 @@ static TB_ASSEMBLY void tb_halves_two(TB_UNUSED const int16_t *weights, TB_UNUSE
           "strb r10, [r8], #1\n\t"
           "strb r3, [r8, r9]\n\t"
           "strb r2, [r8], #1\n\t"
-          "str r8, [sp, #36]\n\t"
+          "str r8, [sp, #40]\n\t"
           "ldr r6, [sp, #20]\n\t"
           "cmp lr, r6\n\t"
           "bne 1b\n\t"
-          "add sp, sp, #44\n\t"
+          "add sp, sp, #48\n\t"
           "pop {r4-r11, pc}");
 }
 
@@ -176,15 +178,17 @@ static TB_ASSEMBLY void tb_halves_one(TB_UNUSED const int16_t *weights, TB_UNUSE
                                       TB_UNUSED const int32_t *bias, TB_UNUSED const tb_halves *h)
 {
   __asm__("push {r4-r11, lr}\n\t"
+          "ldr r4, [r3, #36]\n\t"
+          "push {r4}\n\t"
           "ldm r3, {r4-r12}\n\t"
           "push {r4-r12}\n\t"
-          "push {r1, r2}\n\t" /* sp: columns, bias, blocks, skip, end, multipliers, round, bits, out, next, less */
+          "push {r1, r2}\n\t" /* sp: columns, bias, blocks, skip, end, multipliers, each, round, bits, out, next, less */
           "1:\n\t"
           "ldrd r2, r3, [sp]\n\t"
           "ldm r3!, {r4-r7}\n\t"
           "str r3, [sp, #4]\n\t"
-          "ldr r1, [sp, #36]\n\t"
-          "ldr r12, [sp, #40]\n\t"
+          "ldr r1, [sp, #40]\n\t"
+          "ldr r12, [sp, #44]\n\t"
           "add r9, r4, r12\n\t"
           "add r11, r6, r12\n\t"
           "add r8, r9, r5, lsl #8\n\t"
@@ -203,14 +207,16 @@ static TB_ASSEMBLY void tb_halves_one(TB_UNUSED const int16_t *weights, TB_UNUSE
           "subs r10, r10, r11\n\t"
           "ldr r1, [sp, #4]\n\t"
           "ldrd r2, r3, [sp, #20]\n\t"
-          "add r2, r1\n\t"
+          "ands r3, r3, r1\n\t"
+          "add r2, r3\n\t"
           "ldmdb r2, {r4-r7}\n\t"
+          "ldr r3, [sp, #28]\n\t"
           "lsl lr, r3, #8\n\t"
           "smmla r9, r9, r4, r3\n\t"
           "smmla r8, r8, r5, lr\n\t"
           "smmla r11, r11, r6, r3\n\t"
           "smmla r10, r10, r7, lr\n\t"
-          "ldrd r3, r12, [sp, #28]\n\t"
+          "ldrd r3, r12, [sp, #32]\n\t"
           "asr r9, r9, r3\n\t"
           "asr r8, r8, r3\n\t"
           "asr r11, r11, r3\n\t"
@@ -223,11 +229,11 @@ static TB_ASSEMBLY void tb_halves_one(TB_UNUSED const int16_t *weights, TB_UNUSE
           "bfi r11, r10, #8, #8\n\t"
           "pkhbt r9, r9, r11, lsl #16\n\t"
           "str r9, [r12], #4\n\t"
-          "str r12, [sp, #32]\n\t"
+          "str r12, [sp, #36]\n\t"
           "ldr r12, [sp, #16]\n\t"
           "cmp r1, r12\n\t"
           "bne 1b\n\t"
-          "add sp, sp, #44\n\t"
+          "add sp, sp, #48\n\t"
           "pop {r4-r11, pc}");
 }
 
@@ -237,8 +243,9 @@ static inline void tb_affine_halves(const int8_t *in, int8_t *out, const tb_wind
   int16_t columns[TB_HALF_COLUMNS] __attribute__((aligned(4)));
   const int32_t fours = w->row_bytes >> 3, blocks = (fours + 7) >> 3, skipped = 8 * blocks - fours;
   const int32_t bits = *r->shift - 32, round = (int32_t)((uint32_t)r->zero << bits) + (1 << (bits - 1));
-  const int32_t multipliers = (int32_t)((uintptr_t)r->multiplier - (uintptr_t)bias);
-  tb_halves two = { blocks, 48 * skipped, bias + w->outputs, multipliers, round, bits, out, w->outputs, { 0, 0 } };
+  const uintptr_t many = (uintptr_t)r->multiplier - (uintptr_t)bias, alone = (uintptr_t)(r->multiplier + 4);
+  const int32_t multipliers = (int32_t)(r->step ? many : alone);
+  tb_halves two = { blocks, 48 * skipped, bias + w->outputs, multipliers, -r->step, round, bits, out, w->outputs, { 0, 0 } };
   int32_t y0 = w->top, line = w->first, waiting = 0, left = w->out_height * w->out_width;
   for (int32_t i = 0; i < TB_HALF_COLUMNS; i++) {
     columns[i] = 0; /* taps that fill up a window: weights of 0, but never memory that nobody wrote */
@@ -257,7 +264,7 @@ static inline void tb_affine_halves(const int8_t *in, int8_t *out, const tb_wind
         waiting = 1;
       } else {
         const int32_t less = -128 * tb_halves_window(columns, 4, in, w, y0, x0, corner);
-        const tb_halves one = { blocks, 60 * skipped, two.end, multipliers, round, bits, two.out, w->row_bytes,
+        const tb_halves one = { blocks, 60 * skipped, two.end, multipliers, -r->step, round, bits, two.out, w->row_bytes,
                                 { less, 0 } };
         tb_halves_one(weights, columns, bias, &one);
       }

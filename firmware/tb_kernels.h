@@ -50,7 +50,7 @@ typedef struct {
 } tb_window;
 
 /* q = clip(round(acc * m / 2^s) + zero, lo, hi); multiplier NULL means m = 1; step 1: per channel, 0: one.
- * direct: m per channel, one s from 33 to 46, and no sum is a tie: half up is as good.
+ * direct: one s from 33 to 46, and no sum is a tie: half up is as good; an only m stands there four times.
  * TB_TFLITE: the network has layers that round as TFLite does, once or twice; the others half to even. */
 typedef struct {
   const int32_t *multiplier;

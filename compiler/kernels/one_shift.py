@@ -29,7 +29,10 @@ HIGHEST = 14  # bits of a rounded fraction: 2^(8 + 14) times an output still fit
 
 @dataclass(frozen=True)
 class OneShift:
-    """clip(floor(sum * multiplier[c] / 2^shift + 1/2) + zero, lo, hi), for sums in range; none is a tie."""
+    """clip(floor(sum * multiplier[c] / 2^shift + 1/2) + zero, lo, hi), for sums in range; none is a tie.
+
+    multiplier (C,), or (1,) where one serves all channels.
+    """
 
     multiplier: Integers
     shift: int
@@ -75,10 +78,24 @@ def one_shift(r: Requantise, low: Integers, high: Integers) -> OneShift | None:
     ratio = (m / 2.0**s).max()
     top = min(32 + HIGHEST, 30 - int(np.frexp(ratio)[1]))
     for shift in sorted(range(33, top + 1), key=lambda shift: abs(shift - USUAL)):
-        found = _multipliers(n, begin, low, high, np.round(m * 2.0 ** (shift - s)).astype(np.int64), shift)
-        if found is not None:
-            return OneShift(found, shift)
+        ends = _multipliers(n, begin, low, high, shift)
+        if ends is None:
+            continue
+        least, most = ends
+        if len(r.multiplier) == 1 and least.max() <= most.min():
+            least, most = least.max(keepdims=True), most.min(keepdims=True)
+        near = np.round(m * 2.0 ** (shift - s)).astype(np.int64)[: len(least)]
+        return OneShift(_roundest(np.clip(near, least, most), least, most), shift)
     return None
+
+
+def _roundest(near: Integers, least: Integers, most: Integers) -> Integers:
+    """Between `least` and `most` the numbers with the most twos; `near` where all are odd."""
+    best = near
+    for twos in range(1, 30):
+        even = -(-least >> twos) << twos
+        best = np.where(even <= most, even, best)
+    return best
 
 
 def _least_product(n: Integers, s: Integers, mode: str) -> Integers:
@@ -95,9 +112,9 @@ def _least_product(n: Integers, s: Integers, mode: str) -> Integers:
 
 
 def _multipliers(
-    n: Integers, begin: Integers, low: Integers, high: Integers, near: Integers, shift: int
-) -> Integers | None:
-    """Per channel the multiplier with the most twos whose steps begin where they should."""
+    n: Integers, begin: Integers, low: Integers, high: Integers, shift: int
+) -> tuple[Integers, Integers] | None:
+    """Per channel the least and the largest multiplier whose steps begin where they should."""
     half = (2 * n - 1) << (shift - 1)
     least, most = np.ones_like(low), np.full_like(low, LARGEST - 1)
     # sum * multiplier > half at the first sum of a step, < half at the one before: where there are such sums.
@@ -113,10 +130,4 @@ def _multipliers(
         most = np.minimum(most, bound.min(axis=0))
         if (here & (sums == 0) & ((half > 0) == up)).any():
             return None
-    if (least > most).any():
-        return None
-    best = np.clip(near, least, most)
-    for twos in range(1, 30):
-        even = -(-least >> twos) << twos
-        best = np.where(even <= most, even, best)
-    return best
+    return None if (least > most).any() else (least, most)

@@ -47,7 +47,7 @@ def _records(step: Step) -> NDArray[np.int64]:
     fours = rows.reshape(count, 4, taps)
     even, last = fours[:, :, : taps // 2 * 2], fours[:, :, taps // 2 * 2 :]
     pairs = _words(even[:, :, 0::2], even[:, :, 1::2]).transpose(0, 2, 1)
-    parts = [bias, pairs, _words(last[:, :2], last[:, 2:]), found.multiplier]
+    parts = [bias, pairs, _words(last[:, :2], last[:, 2:]), np.broadcast_to(found.multiplier, bias.shape)]
     return np.concatenate([part.reshape(count, -1) for part in parts], axis=1)
 
 

@@ -76,11 +76,14 @@ def scaling(step: Step) -> dict[str, Any]:
     multiplier, shift = requantise.multiplier, requantise.shift
     if found is not None:
         multiplier, shift = found.multiplier, np.array([found.shift])
+    many = int(len(multiplier) > 1)
+    if found is not None and not many:
+        multiplier = np.repeat(multiplier, 4)  # a kernel reads four at once
     return {
         "multiplier": [] if ones else multiplier,
         "shift": shift,
         "direct": int(found is not None),
-        "step": int(len(multiplier) > 1),
+        "step": many,
         "zero": requantise.zero,
         "lo": requantise.lo,
         "hi": requantise.hi,
