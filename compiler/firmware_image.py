@@ -31,7 +31,7 @@ def board_of(name: str) -> Board:
 
 
 def largest_bound(output: Mapping[str, Any]) -> float:
-    """Of an output in a certificate: its probabilities where it is a Softmax, else its largest element."""
+    """Of an output in a certificate: its probabilities where it is a Softmax, else the largest bound."""
     return float(output.get("probability_bound", max(output["bound"])))
 
 

@@ -18,7 +18,7 @@ from .ops.base import Scaled
 from .ops.requantise import MODES
 from .options import Options
 from .passes.match import match_reference
-from .quantise.calibrate import Ranges, calibrate, reachable, samples_of_box, widen
+from .quantise.calibrate import Ranges, calibrate, reachable, samples_of_box, widen, with_pads
 from .quantise.inner import exact_scales, inner_ranges
 from .quantise.lower import lower
 from .quantise.scales import activation
@@ -132,12 +132,13 @@ def _ranges(
     graph = imported.graph
     if options.data_free:
         whole = box or _default_domain(imported, graph, samples)
-        return reachable(graph, whole.lower, whole.upper)
+        return with_pads(graph, reachable(graph, whole.lower, whole.upper))
     seen = calibrate(graph, samples)
     if imported.quantised:
         whole = box or _default_domain(imported, graph, samples)
-        return inner_ranges(graph, seen, reachable(graph, whole.lower, whole.upper, imported.activations))
-    return widen(seen, None if box is None else reachable(graph, box.lower, box.upper))
+        limits = reachable(graph, whole.lower, whole.upper, imported.activations)
+        return with_pads(graph, inner_ranges(graph, seen, limits))
+    return with_pads(graph, widen(seen, None if box is None else reachable(graph, box.lower, box.upper)))
 
 
 def _default_domain(imported: Imported, graph: Graph, samples: dict[str, NDArray[np.float64]]) -> Box:

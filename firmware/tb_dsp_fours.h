@@ -6,7 +6,6 @@
 
 #include "tb_dsp.h"
 
-#ifdef TB_COLUMNS
 /* One or two positions and all fours of filters. The assembly finds the fields at these places. */
 typedef struct {
   const uint8_t *weights;                /*  0: moves on */
@@ -201,6 +200,5 @@ static inline void tb_affine_fours(const int8_t *in, int8_t *out, const tb_windo
     line += w->stride_row;
   }
 }
-#endif
 
 #endif

@@ -89,26 +89,42 @@ static inline void tb_concat(const int8_t *in, int8_t *out, int32_t count, int32
 }
 
 /* p = min(rhe(256 * e / sum e), 255) - 128 with e = table[max - q]. */
-static inline void tb_softmax(const int8_t *in, int8_t *out, int32_t count, const uint16_t *table)
+static inline void tb_softmax(const int8_t *in, int8_t *out, int32_t rows, int32_t count, const uint16_t *table)
 {
-  int32_t top = INT8_MIN;
-  int32_t sum = 0;
-  for (int32_t i = 0; i < count; i++) {
-    top = tb_max(in[i], top);
-  }
-  for (int32_t i = 0; i < count; i++) {
-    sum += table[top - in[i]];
-  }
-  for (int32_t i = 0; i < count; i++) {
-    /* 256 e / sum in nine bits, one by one: not every core divides, and none in the same time every time. */
-    int32_t rest = table[top - in[i]], q = 0;
-    for (int32_t bit = 0; bit < 9; bit++) {
-      const int32_t less = rest - sum, taken = ~(less >> 31);
-      rest = (rest - (sum & taken)) << 1;
-      q = 2 * q - taken;
+  for (int32_t row = 0; row < rows; row++, in += count, out += count) {
+    int32_t top = INT8_MIN;
+    int32_t sum = 0;
+    for (int32_t i = 0; i < count; i++) {
+      top = tb_max(in[i], top);
     }
-    q += ((sum - rest - (q & 1)) >> 31) & 1;
-    out[i] = (int8_t)(tb_min(q, 255) - 128);
+    for (int32_t i = 0; i < count; i++) {
+      sum += table[top - in[i]];
+    }
+    for (int32_t i = 0; i < count; i++) {
+      /* 256 e / sum in nine bits, one by one: not every core divides, and none in the same time every time. */
+      int32_t rest = table[top - in[i]], q = 0;
+      for (int32_t bit = 0; bit < 9; bit++) {
+        const int32_t less = rest - sum, taken = ~(less >> 31);
+        rest = (rest - (sum & taken)) << 1;
+        q = 2 * q - taken;
+      }
+      q += ((sum - rest - (q & 1)) >> 31) & 1;
+      out[i] = (int8_t)(tb_min(q, 255) - 128);
+    }
+  }
+}
+
+/* Place of the largest of `count` elements, for each row; of equal ones the first, or the last if `last`. */
+static inline void tb_argmax(const int8_t *in, int8_t *out, int32_t rows, int32_t count, int32_t last, int32_t offset)
+{
+  for (int32_t row = 0; row < rows; row++, in += count) {
+    int32_t best = 0, top = in[0];
+    for (int32_t i = 1; i < count; i++) {
+      const int32_t taken = ~((in[i] - top - 1 + last) >> 31); /* no branch on data */
+      best ^= (best ^ i) & taken;
+      top ^= (top ^ in[i]) & taken;
+    }
+    out[row] = (int8_t)(best + offset);
   }
 }
 

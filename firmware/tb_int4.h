@@ -9,7 +9,6 @@
 #define TB_INT4_H
 
 #ifndef TB_DSP
-#ifdef TB_WINDOW
 
 /* Two products by one multiplication: (w0 + w1 2^16) (x1 + x0 2^16) has w0 x0 + w1 x1 in its upper half, beside what
  * w0 x1 carries there. The sums of a run of words stay that far from the ends of 16 bits. */
@@ -38,7 +37,8 @@ static inline void tb_widen_taps(uint32_t *words, int32_t k, const int8_t *from,
 {
   uint32_t *word = words + (k >> 1);
   if ((k & 1) && (count > 0)) {
-    *word++ += (uint32_t)(int32_t)(from ? *from++ : pad);
+    const int32_t second = from ? *from++ : pad;
+    *word++ += (uint32_t)second;
     count--;
   }
   for (; count > 1; count -= 2) {
@@ -47,7 +47,8 @@ static inline void tb_widen_taps(uint32_t *words, int32_t k, const int8_t *from,
     from = from ? from + 2 : NULL;
   }
   if (count > 0) {
-    *word = (uint32_t)(int32_t)(from ? *from : pad) << 16;
+    const int32_t first = from ? *from : pad;
+    *word = (uint32_t)first << 16;
   }
 }
 
@@ -196,7 +197,6 @@ static inline void tb_affine_fours(const int8_t *in, int8_t *out, const tb_windo
     line += w->stride_row;
   }
 }
-#endif
 
 #else
 #include "tb_dsp_fours.h"

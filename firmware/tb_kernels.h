@@ -266,10 +266,12 @@ static inline void tb_planes(const int8_t *in, int8_t pad, uint8_t *planes)
   }
 }
 
-/* Weight pool: table[byte][index] << plane, from the top plane down to plane 8 - bits. */
+/* Weight pool: table[byte][index] << plane, from the top plane down to plane 8 - bits. `less`: how much the vectors
+ * of a filter are raised in the table, in all. */
 static inline void tb_affine_pool64(const int8_t *in, int8_t *out, const tb_window *w,
                                     const uint8_t *indices, const int32_t *bias, const tb_scaling *r,
-                                    const int16_t *table, uint8_t *planes, int32_t bits)
+                                    const int32_t *less, const uint16_t *table, uint8_t *planes,
+                                    int32_t bits)
 {
   int32_t y0 = w->top, line = w->first;
   for (int32_t oy = 0; oy < w->out_height; oy++) {
@@ -293,16 +295,16 @@ static inline void tb_affine_pool64(const int8_t *in, int8_t *out, const tb_wind
       }
       const uint8_t *index = indices;
       for (int32_t o = 0; o < w->outputs; o++) {
-        int32_t acc = bias[o];
+        uint32_t acc = (uint32_t)bias[o] - ((uint32_t)less[o] << 8) + ((uint32_t)less[o] << (8 - bits));
         const uint8_t *plane = planes;
         for (int32_t g = 0; g < w->row_bytes; g++) {
-          const int16_t *column = table + *index++;
+          const uint16_t *column = table + *index++;
           for (int32_t p = 7; p >= 8 - bits; p--) {
-            acc += (int32_t)((uint32_t)(int32_t)column[(int32_t)plane[p] << 6] << p);
+            acc += (uint32_t)column[(int32_t)plane[p] << 6] << p;
           }
           plane += 8;
         }
-        *out++ = tb_requantise(acc, r, o);
+        *out++ = tb_requantise((int32_t)acc, r, o);
       }
       x0 += w->stride_width;
       corner += w->stride_column;

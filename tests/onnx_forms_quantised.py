@@ -76,6 +76,10 @@ MOVED = {
     "concat of integers": (MAP, 13, joined),
     "slice of integers": (MAP, 13, lambda n: moved(
         n, np.uint8, ("Slice", [ints(n, 1), ints(n, 5), ints(n, 2), ints(n, 2)], {}))),
+    "pad of integers": (MAP, 13, lambda n: moved(
+        n, np.uint8, ("Pad", [ints(n, 0, 0, 1, 0, 0, 0, 0, 2), n.constant(130, np.uint8)], {}))),
+    "pad of integers with the integer 0": (MAP, 13, lambda n: moved(
+        n, np.int8, ("Pad", [ints(n, 0, 1, 1, 0, 0, 0, 0, 2)], {}))),
     "unsqueeze of integers": (VECTOR, 13, lambda n: n.put("Relu", around(
         n, "x", 0.02, 7, np.int8, ("Unsqueeze", [ints(n, 2)], {})))),
 }  # fmt: skip

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from tinybound.domains.exact import run
 from tinybound.graph import Graph, Node, Value, check
-from tinybound.ops import OPS, Clip, Softmax
+from tinybound.ops import OPS, Clip
 from tinybound.ops.base import Sample, Scaled
+from tinybound.ops.final import FINAL
 from tinybound.passes.activations import add_activations
 from tinybound.passes.run_time_bits import has_bits, with_bits
 from tinybound.quantise.lower import lower
@@ -67,7 +68,7 @@ def float_nodes(
         known[out] = replace(sample.output, zero=-128) if relu else sample.output
         clip = Clip(0.0) if relu else Clip()
         nodes = [Node(name, op, tuple(inputs), f"{name}.t"), Node(f"{name}.clip", clip, (f"{name}.t",), out)]
-    elif relu and not isinstance(op, Softmax):
+    elif relu and not isinstance(op, FINAL):
         wider = Scaled(sample.output.scale * Fraction(7, 5), -128, -128, 127)
         known |= {f"{name}.t": sample.output, out: wider}
         nodes = [

@@ -161,15 +161,23 @@ def concat(op: Any, *xs: Any) -> Any:
 def take(op: Any, x: Any) -> Any:
     """x at the flat positions; the zero point at -1."""
     flat = x.ravel().tolist()
-    taken = [op.zero if at < 0 else flat[at] for at in op.positions.ravel().tolist()]
+    taken = [int(op.pad) if at < 0 else flat[at] for at in op.positions.ravel().tolist()]
     return np.array(taken).reshape(op.positions.shape)
 
 
 def softmax(op: Any, x: Any) -> Any:
     """min(rhe(256 * e_i / sum e), 255) - 128 with e_i = table[max - q_i]."""
-    q = x.tolist()
-    e = [int(op.table[max(q) - v]) for v in q]
-    return np.array([min(rhe(Fraction(256 * v, sum(e))), 255) - 128 for v in e])
+    rows = []
+    for q in x.reshape(-1, x.shape[-1]).tolist():
+        e = [int(op.table[max(q) - v]) for v in q]
+        rows.append([min(rhe(Fraction(256 * v, sum(e))), 255) - 128 for v in e])
+    return np.array(rows).reshape(x.shape)
+
+
+def argmax(op: Any, x: Any) -> Any:
+    """Where the largest element of each row lies first (or last), plus the offset."""
+    rows = [[i for i, v in enumerate(q) if v == max(q)] for q in x.reshape(-1, x.shape[-1]).tolist()]
+    return np.array([r[-1 if op.last else 0] + op.offset for r in rows]).reshape(x.shape[:-1] or (1,))
 
 
 def table(op: Any, x: Any) -> Any:
@@ -178,7 +186,7 @@ def table(op: Any, x: Any) -> Any:
 
 
 MEANINGS = {
-    "Add": add, "AveragePool": average_pool, "Concat": concat, "Conv": conv, "Dense": dense,
+    "Add": add, "ArgMax": argmax, "AveragePool": average_pool, "Concat": concat, "Conv": conv, "Dense": dense,
     "MaxPool": max_pool, "Mul": mul, "Requantise": requantise, "Reshape": reshape,
     "Softmax": softmax, "Table": table, "Take": take, "Transpose": transpose,
 }  # fmt: skip

@@ -63,7 +63,7 @@ def test_the_checker_expands_in_its_own_way(form, tmp_path, monkeypatch):
         (lambda n: n.put("Dropout", "x", "", n.constant(True, bool)), "a Dropout in training mode"),
         (lambda n: n.put("Slice", "x", *(n.constant([v], np.int64) for v in (0, 0, 0))), "a batch of one"),
         (lambda n: n.put("Tile", "x", n.constant([2, 1, 1, 1], np.int64)), "a batch of one"),
-        (lambda n: n.put("Pad", "x", n.constant([0] * 7 + [1], np.int64), n.constant(0.5)), "with 0.5"),
+        (lambda n: n.put("Pad", "x", n.constant([0] * 7 + [1], np.int64), n.constant(-3e38)), "with -3"),
         (lambda n: n.put("Gather", "x", n.constant([0], np.int64)), "not along the batch axis"),
         (lambda n: n.put("Gather", "x", n.constant([9], np.int64), axis=2), "malformed Gather"),
         (lambda n: n.put("Expand", "x", n.constant([1 << 20, 1, 1, 1, 1], np.int64)), "at most"),

@@ -58,7 +58,8 @@ def test_missing_external_data(tmp_path):
     assert "try the file of external weights beside the model" in text
 
 
-def test_external_data_outside_the_folder(tmp_path):
+@pytest.mark.parametrize("linked", [False, True], ids=["path", "link"])
+def test_external_data_outside_the_folder(linked, tmp_path):
     net = Net(*VECTOR)
     model = net.model(net.put("Gemm", "x", net.normal(10, 7)))
     inner = tmp_path / "inner"
@@ -69,9 +70,11 @@ def test_external_data_outside_the_folder(tmp_path):
     model = onnx.load(str(inner / "net.onnx"), load_external_data=False)
     for entry in model.graph.initializer[0].external_data:
         if entry.key == "location":
-            entry.value = "../secret"
+            entry.value = "link" if linked else "../secret"
+    (inner / "link").symlink_to(tmp_path / "secret")
     onnx.save(model, str(inner / "net.onnx"))
-    refused(inner / "net.onnx", r"net\.onnx: invalid ONNX")
+    text = refused(inner / "net.onnx", r"net\.onnx: invalid ONNX")
+    assert "outside the folder of the model" in text
 
 
 # -- weights ----------------------------------------------------------------------------------------

@@ -47,12 +47,13 @@ DENSE = [(1, 1), (2, 3), (17, 8), (64, 4), (66, 7), (35, 12), (640, 4)]
 WEIGHTS = ("random", "low", "high", "turns", "small", "wide")
 
 
-def integers(rng, kind, shape):
-    """int8 weights of a kind; `wide` are so many extremes that 256 sums of long windows leave 32 bits."""
+def integers(rng, kind, shape, code):
+    """Weights of a kind; `wide` are so many extremes that the packed sums of long windows leave 32 bits."""
+    low, high = {"int8": (-128, 127), "int4": (-8, 7)}[code]
     made = {
-        "random": rng.integers(-128, 128, shape), "low": np.full(shape, -128), "high": np.full(shape, 127),
-        "turns": np.where(np.indices(shape).sum(axis=0) % 2, 127, -128), "small": rng.integers(-2, 3, shape),
-        "wide": rng.choice([-128, 127], shape),
+        "random": rng.integers(low, high + 1, shape), "low": np.full(shape, low),
+        "high": np.full(shape, high), "turns": np.where(np.indices(shape).sum(axis=0) % 2, high, low),
+        "small": rng.integers(-2, 3, shape), "wide": rng.choice([low, high], shape),
     }  # fmt: skip
     return made[kind].astype(np.int64)
 
@@ -74,22 +75,22 @@ def requantise(rng, reach, kind):
     return Requantise(np.minimum(multiplier, (1 << 31) - 1), shift, 0, zero, low, high)
 
 
-def network(seed, weights):
+def network(seed, weights, code="int8", dense=DENSE):
     """Every shape as a network of its own, all in one graph; channels last where the layers have several."""
     rng, values, nodes = np.random.default_rng(seed), {}, []
     ops = []
     for c, o, h, w, kernel, strides, dilations, pads, groups in SHAPES:
-        matrix = integers(rng, weights, (o, c // groups, *kernel))
+        matrix = integers(rng, weights, (o, c // groups, *kernel), code)
         bias, zero = rng.integers(-3000, 3000, o), int(rng.integers(-128, 128))
         ops.append((Conv(matrix, bias, (c, h, w), strides, dilations, pads, groups, zero), (c, h, w)))
-    for c, o in DENSE:
-        matrix, zero = integers(rng, weights, (o, c)), int(rng.integers(-128, 128))
+    for c, o in dense:
+        matrix, zero = integers(rng, weights, (o, c), code), int(rng.integers(-128, 128))
         ops.append((Dense(matrix, rng.integers(-3000, 3000, o), zero), (c,)))
     for i, (op, shape) in enumerate(ops):
         reach = np.abs(op.bias) + 128 * np.abs(op.weights).reshape(len(op.bias), -1).sum(axis=1)
         out = op.shape(shape)
         values |= {n: Value(n, s, Quant.of(1)) for n, s in ((f"x{i}", shape), (f"s{i}", out), (f"y{i}", out))}
-        nodes.append(Node(f"n{i}", op, (f"x{i}",), f"s{i}", code="int8"))
+        nodes.append(Node(f"n{i}", op, (f"x{i}",), f"s{i}", code=code))
         nodes.append(Node(f"r{i}", requantise(rng, reach, seed + i), (f"s{i}",), f"y{i}"))
     count = range(len(ops))
     return Graph(
@@ -97,8 +98,8 @@ def network(seed, weights):
     )
 
 
-def vectors(graph, seed):
-    """All codes at one end, by turns, random, and with the sign of a filter's weights."""
+def vectors(graph, seed, worst=(0, 1)):
+    """All codes at one end, by turns, random, and with the sign of the `worst` filters' weights."""
     rng, found = np.random.default_rng(seed), {}
     for node in graph.nodes[::2]:
         (name,) = node.inputs
@@ -107,9 +108,10 @@ def vectors(graph, seed):
         rows = [np.full(shape, -128), np.full(shape, 127), np.where(turns, 127, -128),
                 np.where(turns, -128, 127), *rng.integers(-128, 128, (3, *shape)),
                 *rng.choice([-128, 127], (2, *shape))]  # fmt: skip
-        filters = node.op.weights[:2] if len(shape) == 1 else node.op.weights[:2, :, :1, :1]
-        for worst in filters:  # as far up and down as a sum of these weights goes
-            sign = np.resize(worst > 0, shape[0]).reshape(-1, *[1] * (len(shape) - 1))
+        filters = [node.op.weights[min(i, len(node.op.weights) - 1)] for i in worst]
+        for each in filters:  # as far up and down as a sum of these weights goes
+            each = each if len(shape) == 1 else each[:, :1, :1]
+            sign = np.resize(each > 0, shape[0]).reshape(-1, *[1] * (len(shape) - 1))
             rows += [np.broadcast_to(np.where(sign, a, b), shape) for a, b in ((127, -128), (-128, 127))]
         found[name] = np.stack((rows * 2)[:13]).astype(np.int64)
     return found

@@ -93,9 +93,13 @@ def test_the_number_of_instructions_does_not_depend_on_the_input(machine, tmp_pa
 PLANTS = {
     "a sum reads its neighbour": ("tb_add.h", "sxtb16 r7, r4, ror #8", "sxtb16 r7, r4"),
     "the lower halves carry nothing": ("tb_add.h", "r8, asr #16", "r8, asr #31"),
-    "an average forgets its odd channels": ("tb_pool.h", "((i & 1) ? odd : even)", "even"),
-    "a maximum is compared unsigned": ("tb_pool.h", "ssub8 r5, %0, r4", "usub8 r5, %0, r4"),
-    "padding counts": ("tb_pool.h", "rows * columns * w->pad", "w->kernel_height * w->kernel_width * w->pad"),
+    "an average forgets its odd channels": ("tb_reduce.h", "((i & 1) ? odd : even)", "even"),
+    "a maximum is compared unsigned": ("tb_reduce.h", "ssub8 r5, %0, r4", "usub8 r5, %0, r4"),
+    "padding counts": (
+        "tb_reduce.h",
+        "rows * columns * w->pad",
+        "w->kernel_height * w->kernel_width * w->pad",
+    ),
 }
 
 

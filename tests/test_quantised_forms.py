@@ -110,6 +110,13 @@ def test_an_integer_input_is_moved_before_it_is_dequantised(kind, dtype, tmp_pat
     assert (compared >= 1000, worst <= 1.01, differing <= 2e-3 * compared) == (True, True, True)
 
 
+def _beyond(net):
+    """A number that the scale in front of the Pad cannot hold."""
+    x = net.quantised("x", 0.02, 3, np.int8)
+    y = net.put("Pad", x, ints(net, 0, 0, 1, 0, 0, 0, 0, 0), net.constant(50.0), name="odd")
+    return net.quantised(y, 0.5, 0, np.int8)
+
+
 def _integers(net, kind, *more, **attributes):
     pair = net.constant(0.1), net.constant(3, np.int8)
     q = net.put(kind, net.put("QuantizeLinear", "x", *pair), *more, name="odd", **attributes)
@@ -120,7 +127,7 @@ def _integers(net, kind, *more, **attributes):
     ("write", "message"),
     [
         (lambda n: _integers(n, "Relu"), "odd: Relu of quantised integers"),
-        (lambda n: _integers(n, "Pad", ints(n, 0, 0, 1, 0, 0, 0, 0, 0)), "odd: Pad of quantised integers"),
+        (_beyond, "odd: a Pad with 50; expected -2.6"),
         (lambda n: _integers(n, "Add", n.constant(np.ones((4, 1, 1)), np.int8)), "odd: Add of quantised"),
         (lambda n: _integers(n, "Clip", n.constant(5, np.int8), n.constant(5, np.int8)), "odd: a Clip that"),
         (lambda n: _integers(n, "Clip", n.put("Shape", "x")), "odd: a limit of quantised integers"),

@@ -14,11 +14,13 @@ from pipeline import refused, same_network
 from replay import integer_graph
 from test_quantised_forms import differences
 
+from tinybound.build import compile as compile_model
 from tinybound.frontends import load_onnx
 from tinybound.frontends.qdq import integer_weights, weight_of
 from tinybound.inspect_model import inspect_model
 from tinybound.ops import Add, AveragePool, Dense, Requantise
 from tinybound.ops.base import Scaled
+from tinybound.options import Options
 
 VECTOR, MAP = (1, 24), (1, 4, 6, 6)
 
@@ -266,3 +268,39 @@ def test_inspect_shows_both(tmp_path):
     found = inspect_model(net.save(tmp_path, net.put("Gemm", "x", net.normal(24, 3))))
     assert [n["weights"] for n in found["nodes"]] == ["rounded to int8", ""]
     assert (found["quantised"], found["power_of_two_scales"]) == (False, False)
+
+
+def two_bits(net, array, kind):
+    """An initializer of a type that the installed onnx may not know: four to a byte, the first one lowest."""
+    flat = np.append(np.asarray(array).ravel() & 3, [0, 0, 0])
+    held = [int(flat[i : i + 4] @ (1, 4, 16, 64)) for i in range(0, np.size(array), 4)]
+    name = f"t{len(net.constants)}"
+    net.constants.append(
+        onnx.TensorProto(name=name, data_type=kind, dims=np.shape(array), raw_data=bytes(held))
+    )
+    return name
+
+
+@pytest.mark.parametrize(("kind", "low", "zero"), [(26, -2, 0), (26, -2, -1), (25, 0, 2)])
+def test_weights_of_two_bits_are_read(kind, low, zero, tmp_path):
+    found = []
+    for packed in (True, False):
+        net = Typed(*VECTOR, opset=21)
+        q = net.rng.integers(low, low + 4, (5, 24))
+        q.ravel()[:4] = range(low, low + 4)
+        scale = net.constant(0.125)
+        if packed:
+            inputs = two_bits(net, q, kind), scale, two_bits(net, zero, kind)
+        else:
+            inputs = net.constant(q, np.int8), scale, net.constant(zero, np.int8)
+        model = net.model(net.gemm(net.put("DequantizeLinear", *inputs)), infer=False)
+        model.graph.output[0].CopyFrom(helper.make_tensor_value_info(model.graph.output[0].name, 1, [1, 5]))
+        path = tmp_path / f"net{packed}.onnx"
+        onnx.save(model, str(path))
+        (weights,) = load_onnx(path).weights.values()
+        np.testing.assert_array_equal(weights.integers, q - zero)
+        assert same_network(path)
+        found.append(weights.scales)
+    assert found[0] == found[1]
+    build = compile_model(tmp_path / "netTrue.onnx", tmp_path / "build", Options(target="c"))
+    assert build.verify(["host"]).ok

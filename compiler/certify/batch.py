@@ -16,7 +16,7 @@ from ..graph import Graph
 class Batch(Exact):
     """Words on (N, *shape) arrays."""
 
-    def gather(self, x: Array, index: NDArray[np.int64], pad: int) -> Array:
+    def gather(self, x: Array, index: NDArray[np.int64], pad: float) -> Array:
         flat = x.reshape(len(x), -1)
         return np.where(index >= 0, flat[:, np.maximum(index, 0)], np.asarray(pad, x.dtype))
 
@@ -28,6 +28,10 @@ class Batch(Exact):
 
     def max(self, x: Array, axis: int) -> Array:
         return np.asarray(x.max(axis=axis + 1))
+
+    def argmax(self, x: Array, last: int, offset: int) -> Array:
+        rows = super().argmax(x, last, offset)
+        return rows if x.ndim > 2 else rows.reshape(len(x), 1)
 
     def requantise(self, x: Array, *how: Any) -> Array:
         swapped = np.moveaxis(x, 0, -1)  # channels first, as the golden model wants them

@@ -19,7 +19,8 @@ from ..domains.pair_interval import PairInterval
 from ..domains.pair_product import PairProduct
 from ..domains.pair_zonotope import PairZonotope
 from ..graph import Graph
-from ..ops import Requantise
+from ..ops import Requantise, Softmax
+from ..ops.final import final
 from .attack import Attack, attack
 from .branch import Bounds, Cut, bounds, divide, largest, ranges
 from .layers import describe
@@ -36,7 +37,7 @@ class Certificate:
 
     bound: Bounds  # per bounded value
     attack: Attack
-    values: Mapping[str, str]  # output -> the value that is bounded (the input of a final Softmax)
+    values: Mapping[str, str]  # output -> the value that is bounded (what a final op reads)
     probability: Mapping[str, float]  # output of a Softmax -> bound on its probabilities
     alone: Mapping[str, Bounds]  # the bound by each domain alone
     hashes: Mapping[str, str]
@@ -74,10 +75,11 @@ class Certificate:
                 "witness": {key: x.ravel().tolist() for key, x in witness.items()},
                 "domains": {kind: each[value].ravel().tolist() for kind, each in self.alone.items()},
             }
-            if value != name:
-                outputs[name]["softmax"] = "the bound is on the logits"
             if name in self.probability:
+                outputs[name]["softmax"] = "the bound is on the logits"
                 outputs[name]["probability_bound"] = self.probability[name]
+            elif value != name:
+                outputs[name]["argmax"] = "the bound is on what is compared"
         return outputs
 
     def document(self) -> dict[str, Any]:
@@ -170,16 +172,13 @@ def _twin(real: Graph, whole: Graph, name: str) -> str:
 
 
 def _bounded(whole: Graph) -> tuple[dict[str, str], dict[str, float]]:
-    """Output -> value that is bounded; output of a Softmax -> error of its table, if known."""
+    """Output -> value that is bounded; output of a Softmax -> error of its table."""
     values, errors = {}, {}
     for name in whole.outputs:
-        node = whole.producer(name)
-        values[name] = name
-        if node is not None and type(node.op).__name__ == "Softmax":
-            values[name] = node.inputs[0]
-            error = getattr(node.op, "error", None)
-            if error is not None:
-                errors[name] = error(whole.values[name].size)
+        node = final(whole, name)
+        values[name] = name if node is None else node.inputs[0]
+        if node is not None and isinstance(node.op, Softmax):
+            errors[name] = node.op.error(whole.values[node.inputs[0]].shape[-1])
     return values, errors
 
 

@@ -17,10 +17,12 @@ import numpy as np
 from ..domains.exact import run
 from ..domains.interval import Interval
 from ..domains.pair import Affine, Entry, PairDomain, Product, Rounding, Step, Sum, Units
+from ..domains.pair_box import Pad
 from ..domains.pair_float import above, below
 from ..domains.pair_table import Pointwise
 from ..errors import CompileError
 from ..graph import Graph, Node, Value
+from ..ops.final import final
 from .record import Word, record
 
 State = TypeVar("State")
@@ -37,7 +39,7 @@ class Lockstep:
 
 
 def lockstep(real: Graph, whole: Graph) -> Lockstep:
-    """Pair the words of both networks. Stops before a Softmax: the certificate bounds the logits."""
+    """Pair the words of both networks. Stops before a final op: the certificate bounds what it reads."""
     if real.inputs != whole.inputs:
         raise CompileError(whole.name, f"inputs {whole.inputs}", f"those of the float network, {real.inputs}")
     steps: list[Step] = []
@@ -51,7 +53,7 @@ def lockstep(real: Graph, whole: Graph) -> Lockstep:
     for node in whole.nodes:
         twin = _twin(real, node, partner)
         partner[node.output] = twin.output
-        if type(node.op).__name__ == "Softmax":
+        if final(whole, node.output) is not None:
             continue
         places[node.output] = _pair(
             steps, places, real, whole, node, twin, units_of(whole.values[node.output], spans)
@@ -262,11 +264,10 @@ def _compute(step: Step, domain: PairDomain[State], xs: list[State], units: list
             raise CompileError(step.node, f"the word {step.word}", "a word with a pair rule")
 
 
-def _pad(step: Step) -> tuple[float, float]:
-    """What padding means on the integer side, S * (pad - z), outward; the float side pads with 0."""
-    if step.real[1] != 0:
-        raise CompileError(step.node, f"float padding {step.real[1]}", "0")
+def _pad(step: Step) -> Pad:
+    """What padding means: x as the float network pads, y = S * (pad - z), outward."""
     if (np.asarray(step.integer[0]) >= 0).all():
-        return 0.0, 0.0
-    value = step.units.scale * (step.integer[1] - step.units.zero)
-    return below(value), above(value)
+        return Pad()
+    y = step.units.scale * (step.integer[1] - step.units.zero)
+    d = y - Fraction(step.real[1])
+    return Pad(float(step.real[1]), (below(y), above(y)), (below(d), above(d)))

@@ -37,7 +37,7 @@ class Recorder:
     def __init__(self) -> None:
         self.words: list[Word] = []
 
-    def gather(self, x: Ref, index: NDArray[np.int64], pad: int) -> Ref:
+    def gather(self, x: Ref, index: NDArray[np.int64], pad: float) -> Ref:
         return self._put("gather", (x,), (index, pad), index.shape)
 
     def reshape(self, x: Ref, shape: tuple[int, ...]) -> Ref:
@@ -77,6 +77,9 @@ class Recorder:
 
     def softmax(self, x: Ref, table: NDArray[np.int64]) -> Ref:
         return self._put("softmax", (x,), (table,), x.shape)
+
+    def argmax(self, x: Ref, last: int, offset: int) -> Ref:
+        return self._put("argmax", (x,), (last, offset), x.shape[:-1] or (1,))
 
     def _put(self, name: str, reads: tuple[Ref, ...], args: tuple[Any, ...], shape: tuple[int, ...]) -> Ref:
         self.words.append(Word(name, tuple(ref.position for ref in reads), args, tuple(shape)))

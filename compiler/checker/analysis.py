@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .files import need
-from .forms import LIMIT, Change, Form, meet, tighten
+from .forms import LIMIT, Change, Form, Pad, meet, tighten
 from .pairs import Affine, Product, Rounding, Step, Sum, Table
 from .pools import Maximum
 from .products import linear, product
@@ -40,9 +40,9 @@ class State:
     box: Floats
     form: Form | None
 
-    def gather(self, index: Ints, pad: tuple[float, float] = (0.0, 0.0)) -> State:
-        """Flat positions; -1 reads x = 0 and y = d within pad."""
-        fill = np.array([0.0, 0.0, *pad, *pad]).reshape(6, *(1,) * index.ndim)
+    def gather(self, index: Ints, pad: Pad) -> State:
+        """Flat positions; -1 reads pad."""
+        fill = np.array([pad.x, pad.x, *pad.y, *pad.d]).reshape(6, *(1,) * index.ndim)
         box = np.where(index >= 0, self.box.reshape(6, -1)[:, np.maximum(index, 0)], fill)
         return State(box, self.form and self.form.gather(index, pad))
 
@@ -102,13 +102,13 @@ class Analysis:
             case "Requantise":
                 return self._requantise(xs[0], data)
             case "MaxPool":
-                return self._maximum(xs[0].gather(data)).reshape(step.shape)
+                return self._maximum(xs[0].gather(data, Pad())).reshape(step.shape)
             case "Table":
                 return self._table(xs[0], data)
             case "Concat":
                 return self._concat(xs, data)
             case "Take" | "Transpose":
-                return xs[0].gather(data)
+                return xs[0].gather(*data)
             case _:
                 return xs[0].reshape(step.shape)
 
@@ -293,7 +293,7 @@ class Analysis:
         pool = Maximum(x.box)
         if x.form is None:
             return State(pool.box, None)
-        chosen = x.form.gather(pool.star, (0.0, 0.0))
+        chosen = x.form.gather(pool.star, Pad())
         return self._changed(chosen, pool.box, lambda form: pool.choose(x.form, form))
 
     def _table(self, x: State, t: Table) -> State:

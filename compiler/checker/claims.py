@@ -12,7 +12,7 @@ import numpy as np
 from .analysis import Analysis, Entry
 from .files import floats, integer, integers, mapping, need, sequence
 from .integer_net import SUMS, spans
-from .layers import Network
+from .layers import Network, final
 from .pairs import Rounding, Step
 from .rounding import Floats, Ints, down, lattice, rounded, times, up
 
@@ -32,22 +32,23 @@ class Claim:
 
 def read_claims(said: Any, whole: Network) -> list[Claim]:
     """One claim per output of the network; finite, 0 <= attack <= bound."""
-    makers, claims = {layer.output: layer for layer in whole.layers}, []
+    claims = []
     for name, entry in mapping(said, "outputs", set(whole.outputs)).items():
-        maker, keys = makers.get(name), {"value", "bound", "attack", "bound_e9", "witness", "domains"}
+        maker, keys = final(whole, name), {"value", "bound", "attack", "bound_e9", "witness", "domains"}
         softmax = maker is not None and maker.op == "Softmax"
-        value = maker.inputs[0] if softmax and maker is not None else name
-        more = {"softmax", "probability_bound"} if softmax else set()
+        value = name if maker is None else maker.inputs[0]
+        more = {"softmax", "probability_bound"} if softmax else {"argmax"} if maker is not None else set()
         mapping(entry, f"output {name}", keys | more)
         need(entry["value"] == value, f"{name}: bounds {entry['value']!r}, expected {value!r}")
         need(not softmax or entry["softmax"] == "the bound is on the logits", f"{name}: softmax")
+        need("argmax" not in more or entry["argmax"] == "the bound is on what is compared", f"{name}: argmax")
         size = int(np.prod(whole.shapes[value]))
         bound, attack = (floats(entry[key], f"{name}: {key}", size) for key in ("bound", "attack"))
         need((attack >= 0).all() and (bound >= 0).all(), f"{name}: a negative bound or attack")
         need((attack <= bound).all(), f"{name}: an attack above the bound")
         largest = float(bound.max())
         if softmax:
-            least = 0.5 * largest + _softmax_error(size)
+            least = 0.5 * largest + _softmax_error(whole.shapes[value][-1])
             (largest,) = floats([entry["probability_bound"]], f"{name}: probability_bound", 1).tolist()
             need(largest >= least, f"{name}: probability_bound below {least}")
         e9 = -int(-Fraction(largest) * 10**9 // 1)

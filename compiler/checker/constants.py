@@ -29,7 +29,20 @@ def tensor_array(tensor: Any) -> Array:
     need(not outside, f"{tensor.name}: data in another file")
     need(np.prod([float(n) for n in tensor.dims]) <= MAX_ELEMENTS, f"{tensor.name}: too large")
     need(all(n >= 0 for n in tensor.dims), f"{tensor.name}: a negative extent")
+    if tensor.data_type in (25, 26):
+        return _two_bits(tensor)
     return np.asarray(numpy_helper.to_array(tensor))
+
+
+def _two_bits(tensor: Any) -> Array:
+    """UINT2 and INT2: element i lies in byte i / 4, from bit 2 (i mod 4) on."""
+    held, count = tensor.raw_data or bytes(tensor.int32_data), int(np.prod(tensor.dims))
+    need(len(held) == (count + 3) // 4, f"{tensor.name}: {len(held)} bytes for {count} elements of 2 bits")
+    values = [(held[i // 4] >> 2 * (i % 4)) % 4 for i in range(count)]
+    if tensor.data_type == 26:
+        values = [v - 4 if v & 2 else v for v in values]
+    kind = "int2" if tensor.data_type == 26 else "uint2"
+    return np.array(values, np.int64).reshape(tensor.dims).astype(np.dtype(kind))
 
 
 def input_kind(entry: Any) -> tuple[Any, tuple[int, ...]]:

@@ -9,6 +9,7 @@ from .expand_elementwise import EXPANSIONS as ELEMENTWISE
 from .expand_lines import EXPANSIONS as LINES
 from .expand_pools import EXPANSIONS as POOLS
 from .expand_products import EXPANSIONS as PRODUCTS
+from .expand_rows import EXPANSIONS as ROWS
 from .expand_takes import EXPANSIONS as TAKES
 from .expand_transposed import conv_transpose
 from .files import need
@@ -79,6 +80,7 @@ EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     **LINES,
     **POOLS,
     **PRODUCTS,
+    **ROWS,
     **TAKES,
 }
 

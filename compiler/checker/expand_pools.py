@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pools with rounded up sizes or with padding that does not count; PRelu; Cast."""
+"""Pools with rounded up sizes or with padding that does not count; PRelu."""
 
 from __future__ import annotations
 
@@ -103,16 +103,8 @@ def _prelu(p: Place) -> bool:
     return True
 
 
-def _cast(p: Place) -> bool:
-    p.only("to", "saturate")
-    need(p.attributes.get("to") in (1, 11), f"{p.name}: a cast")
-    p.put("Identity", p.inputs[:1])
-    return True
-
-
 EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     ("", "AveragePool"): _pool,
-    ("", "Cast"): _cast,
     ("", "MaxPool"): _pool,
     ("", "PRelu"): _prelu,
 }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .files import MAX_ELEMENTS, need
 from .place import Place
+from .stored import span
 
 Lists = list[list[int]]
 
@@ -94,14 +95,20 @@ def _pad(p: Place) -> bool:
     if len(p.inputs) > 2 and p.inputs[2]:
         need(p.inputs[2] in p.constants, f"{p.name}: a value that is not constant")
         value = p.constants[p.inputs[2]]
-    need(mode != "constant" or not np.any(value), f"{p.name}: pads with {value}")
+    numbers = [float(v) for v in np.ravel(value)] or [0.0]
+    need(abs(numbers[0]) < 1e6, f"{p.name}: pads with {numbers[0]}")
     need(mode == "constant" or min(pads) >= 0, f"{p.name}: negative pads")
     need(len({p.axis(a) for a in axes}) == len(axes), f"{p.name}: axes")
     for a, begin, end in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
         n = len(lists[p.axis(a)])
         need(max(begin, end) <= MAX_ELEMENTS, f"{p.name}: too large")
         lists[p.axis(a)] = [_outside(i, n, mode) for i in range(-begin, n + end)]
-    p.take(grid(p, lists))
+    number, source = numbers[0], p.inputs[0]
+    if source in p.kinds:  # an integer, which stands for a real number
+        need(source in p.scales, f"{p.name}: integers without a scale")
+        scale, zero = p.scales[source][:2]
+        number = float(scale * (int(number) - span(p.kinds[source], p.name)[0] - zero))
+    p.take(grid(p, lists), pad=number)
     return True
 
 

@@ -8,13 +8,29 @@ with symbols e_i in [-1, 1] that all tensors share.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .rounding import TINY, Floats, Ints, U, down, total, up
+from .rounding import TINY, Floats, Ints, U, above, below, down, total, up
 
 LIMIT = 1 << 24  # numbers in one generator matrix
+
+
+class Pad(NamedTuple):
+    """What is read outside: x exactly, ranges of y and of d."""
+
+    x: float = 0.0
+    y: tuple[float, float] = (0.0, 0.0)
+    d: tuple[float, float] = (0.0, 0.0)
+
+    @classmethod
+    def of(cls, x: float, y: Fraction) -> Pad:
+        """Of two exact numbers."""
+        d = y - Fraction(x)
+        return cls(x, (below(y), above(y)), (below(d), above(d)))
 
 
 def tighten(box: Floats) -> Floats:
@@ -43,11 +59,11 @@ class Form:
     at: Ints
     ids: Ints
 
-    def gather(self, index: Ints, pad: tuple[float, float]) -> Form:
+    def gather(self, index: Ints, pad: Pad) -> Form:
         """Flat positions; -1 reads x = 0 and d within pad."""
         inside, at = index >= 0, np.maximum(index, 0)
-        fill = np.array([0.0, 0.5 * pad[0] + 0.5 * pad[1]]).reshape(2, *(1,) * index.ndim)
-        rest = np.array([0.0, 0.5000001 * (pad[1] - pad[0])]).reshape(fill.shape)
+        fill = np.array([pad.x, 0.5 * pad.d[0] + 0.5 * pad.d[1]]).reshape(2, *(1,) * index.ndim)
+        rest = np.array([0.0, 1.000001 * (pad.d[1] - pad.d[0])]).reshape(fill.shape)
         c, r = (
             np.where(inside, part.reshape(2, -1)[:, at], f) for part, f in ((self.c, fill), (self.r, rest))
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .files import Rejected, integer, integers, mapping, need, rational, sequence, shape_of, text, texts
-from .layers import Layer, Meaning, Network, Shape, output_shape
+from .layers import FINAL, Layer, Meaning, Network, Shape, check_final, output_shape
 from .rounding import Ints, rounded
 
 FORMAT = "tinybound-network-1"
@@ -44,10 +44,11 @@ _FIELDS: dict[str, tuple[dict[str, tuple[int, int]], dict[str, int | None], set[
     ),
     "Reshape": ({}, {"target": None}, set()),
     "Concat": ({"axis": (0, 8)}, {}, set()),
-    "Take": ({"zero": _BYTE}, {"size": None}, {"positions"}),
+    "Take": ({"pad": _BYTE}, {"size": None}, {"positions"}),
     "Transpose": ({}, {"size": None, "perm": None}, set()),
     "Table": ({"first": (-128, -128)}, {}, {"entries"}),
     "Softmax": ({}, {}, {"table"}),
+    "ArgMax": ({"last": (0, 1), "offset": (-128, 0)}, {}, set()),
 }
 
 
@@ -74,7 +75,7 @@ def read_network(data: dict[str, Any], arrays: dict[str, Ints], bits: int | None
     need((bits is not None) == bool(pooled), f"bits {bits} for a network with {len(pooled)} pool layers")
     _check_structure(net)
     for layer in layers:
-        if layer.op in (*SUMS, "Concat", "Requantise", "Softmax", "Table", "Take"):
+        if layer.op in (*SUMS, *FINAL, "Concat", "Requantise", "Table", "Take"):
             _check_numbers(net, layer)
     _check_ranges(net)  # at 8 bits, as the file describes it
     for layer in pooled:
@@ -133,9 +134,7 @@ def _check_structure(net: Network) -> None:
                 not summed or (layer.op == "Requantise" and readers[name] == 1), f"{layer.name}: reads a sum"
             )
             need(summed or len(net.meanings[name].scales) == 1, f"{name}: several scales")
-        need(
-            readers[layer.output] == 0 or layer.op != "Softmax", f"{layer.name}: a softmax inside the network"
-        )
+    check_final(net)
     need(known == set(net.shapes), "a value that is not computed")
     need(set(net.outputs) <= known, "an output that is not computed")
     need(not any(by_output[n].op in SUMS for n in net.outputs if n in by_output), "a sum as output")
@@ -150,7 +149,7 @@ def _check_numbers(net: Network, layer: Layer) -> None:
     elif layer.op == "Concat":
         same = all((m.scales, m.zero) == (out.scales, out.zero) for m in ins)
         need(same, f"{name}: inputs of other scales or zero points")
-    elif layer.op in (*SUMS, "Take"):
+    elif layer.op in SUMS:
         need(f["zero"] == ins[0].zero, f"{name}: zero point")
     if layer.op in SUMS:
         need(out.zero == 0, f"{name}: a sum with a zero point")
@@ -188,6 +187,10 @@ def _check_numbers(net: Network, layer: Layer) -> None:
     elif layer.op == "Table":
         entries = f["entries"]
         need(entries.shape == (256,) and entries.min() >= -128 and entries.max() <= 127, f"{name}: entries")
+    elif layer.op == "ArgMax":
+        wide = net.shapes[layer.inputs[0]][-1] > 128
+        fit = f["offset"] == out.zero == (-128 if wide else 0)
+        need(fit and out.scales[0] == Fraction(1), f"{name}: offset, scale or zero point of an index")
     elif layer.op == "Softmax":
         need((out.scales[0], out.zero) == (Fraction(1, 256), -128), f"{name}: scale of probabilities")
         exact_e = 2.0**15 * np.exp(-np.arange(256) * float(ins[0].scales[0]))
@@ -262,7 +265,7 @@ def _span(layer: Layer, xs: list[Span], shape: Shape) -> Span:
         return a.max(axis=1).reshape(shape), b.max(axis=1).reshape(shape)
     if layer.op == "Take":
         at = f["positions"]
-        a, b = (np.where(at < 0, f["zero"], end.ravel()[at]) for end in (low, high))
+        a, b = (np.where(at < 0, f["pad"], end.ravel()[at]) for end in (low, high))
         return a, b
     if layer.op == "Reshape":
         return low.reshape(shape), high.reshape(shape)
@@ -275,6 +278,8 @@ def _span(layer: Layer, xs: list[Span], shape: Shape) -> Span:
         return ends_t[0], ends_t[1]
     if layer.op == "Softmax":
         return _softmax(low, high, f["table"]), _softmax(high, low, f["table"])
+    if layer.op == "ArgMax":
+        return _indices(low, high, f["last"], f["offset"], shape)
     raise Rejected(f"{layer.name}: op {layer.op}")
 
 
@@ -320,11 +325,27 @@ def _summed(layer: Layer, low: Ints, high: Ints, shape: Shape) -> Span:
 def _softmax(own: Ints, others: Ints, table: Ints) -> Ints:
     """q' of each element where it is at `own` and all others are at `others`."""
     out = np.empty_like(own)
-    for i in range(own.size):
+    for i in range(own.shape[-1]):
         x = others.copy()
-        x[i] = own[i]
-        e = table[x.max() - x]
-        whole, rest = divmod(256 * int(e[i]), int(e.sum()))
-        twice = 2 * rest - int(e.sum())
-        out[i] = min(whole + (twice > 0 or (twice == 0 and whole % 2 == 1)), 255) - 128
+        x[..., i] = own[..., i]
+        e = table[np.max(x, axis=-1)[..., None] - x]
+        total = np.sum(e, axis=-1)
+        whole, rest = np.divmod(256 * e[..., i], total)
+        twice = 2 * rest - total
+        more = (twice > 0) | ((twice == 0) & (whole % 2 == 1))
+        out[..., i] = np.minimum(whole + more, 255) - 128
     return out
+
+
+def _indices(low: Ints, high: Ints, last: int, offset: int, shape: Shape) -> Span:
+    """An index can win where its highest value beats the lowest of all others; of equals one end wins."""
+    count = low.shape[-1]
+    can = np.ones(low.shape, bool)
+    for i in range(count):
+        for j in range(count):
+            wins_ties = i == j or (j < i if last else i < j)
+            mine, other = high[..., i], low[..., j]
+            can[..., i] &= i == j or (mine >= other if wins_ties else mine > other)
+    first = can.argmax(axis=-1)
+    final_index = count - 1 - can[..., ::-1].argmax(axis=-1)
+    return (first + offset).reshape(shape), (final_index + offset).reshape(shape)

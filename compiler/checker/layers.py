@@ -13,6 +13,8 @@ from .files import MAX_ELEMENTS, need
 from .rounding import Ints
 
 Shape = tuple[int, ...]
+FINAL = {"ArgMax": 256, "Softmax": 1 << 15}  # what may only be moved afterwards; longest rows
+MOVES = ("Reshape", "Take", "Transpose")
 
 
 @dataclass
@@ -48,6 +50,24 @@ class Network:
     shapes: dict[str, Shape]
     meanings: dict[str, Meaning] = field(default_factory=dict)
     hulls: dict[str, tuple[int, int]] = field(default_factory=dict)  # derived ranges of the integers
+
+
+def final(net: Network, value: str) -> Layer | None:
+    """The ArgMax or Softmax whose result, moved at most, is this value."""
+    makers = {layer.output: layer for layer in net.layers}
+    maker = makers.get(value)
+    while maker is not None and maker.op in MOVES and np.all(maker.fields.get("positions", 0) >= np.int64(0)):
+        maker = makers.get(maker.inputs[0])
+    return maker if maker is not None and maker.op in FINAL else None
+
+
+def check_final(net: Network) -> None:
+    """Nothing computes with what a final layer returns."""
+    ends = {layer.output for layer in net.layers if layer.op in FINAL}
+    for layer in net.layers:
+        if ends & {*layer.inputs}:
+            need(layer.op in MOVES and final(net, layer.output), f"{layer.name}: reads a final layer")
+            ends.add(layer.output)
 
 
 def fresh(wanted: str, taken: set[str]) -> str:
@@ -115,6 +135,7 @@ def output_shape(layer: Layer, shapes: list[Shape]) -> Shape:
         return tuple(first[axis] for axis in f["perm"])
     if layer.op in ("Add", "Mul"):
         need(shapes[0] == shapes[1], f"{layer.name}: shapes {shapes}")
-    if layer.op == "Softmax":
-        need(len(first) == 1, f"{layer.name}: softmax of shape {first}")
-    return first
+    if layer.op in FINAL:
+        need(len(first) in (1, 2), f"{layer.name}: {layer.op} of shape {first}")
+        need(first[-1] <= FINAL[layer.op], f"{layer.name}: {layer.op} of {first[-1]} elements")
+    return (first[:-1] or (1,)) if layer.op == "ArgMax" else first

@@ -28,7 +28,7 @@ from .stored import clipped, dequantised, quantised, span
 
 Array = NDArray[Any]
 Scaled = tuple[Fraction, int, int, int]  # scale, zero point, lowest and highest integer; uint8 as q - 128
-_CARRY = {"MaxPool", "Reshape", "Flatten", "Transpose"}  # move integers as they move reals
+_CARRY = {"MaxPool", "Reshape", "Flatten", "Transpose", f"{OWN}.Take", f"{OWN}.ArgMax"}  # as with reals
 _ALL = EXPANSIONS | QUANTISED | QONNX
 
 
@@ -109,7 +109,7 @@ class Reader:
             outputs = list(proto.output)
             place = Place(
                 name, op, inputs, attributes, shapes, self.constants, self.values, outputs, self.opset,
-                self.marks, self.sums, self.batches.without,
+                self.marks, self.kinds, self.sums, self.batches.without, self.batches.indices,
             )  # fmt: skip
             if expansion(place):
                 for part in place.parts:
@@ -235,11 +235,10 @@ class Reader:
         node.constants = [self.constants.get(i) if i else None for i in inputs]
         node.shapes = [self._shape(i) if i in self.alias else None for i in inputs]
         whole = [i for i in inputs if i in self.kinds]
-        taken = node.op == f"{OWN}.Take" and (self.constants[inputs[1]] >= 0).all()  # no padding
         alike = {(self.marks.get(i), np.dtype(self.kinds[i])) for i in whole}
         joined = node.op == "Concat" and whole == inputs and len(alike) == 1 and whole[0] in self.marks
-        need(not whole or taken or joined or node.op in _CARRY, f"{node.name}: computes with integers")
-        if whole:
+        need(not whole or joined or node.op in _CARRY, f"{node.name}: computes with integers")
+        if whole and node.op != f"{OWN}.ArgMax":
             self._carry(whole[0], out)
         if joined:
             self.known[out] = self.marks[out]

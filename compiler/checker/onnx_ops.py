@@ -47,7 +47,8 @@ _ALLOWED = {
     "Reshape": {"allowzero"},
     "Transpose": {"perm"},
     "Concat": {"axis"},
-    "Softmax": {"axis"},
+    "tinybound.Softmax": set(),
+    "tinybound.ArgMax": {"select_last_index"},
     "tinybound.Take": set(),
 }
 
@@ -164,7 +165,8 @@ def _moves(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
         case "tinybound.Take":
             at = node.constants[1]
             need(at is not None, f"{where}: no positions")
-            return "Take", {"positions": at}
+            pad = node.constants[2] if len(node.constants) > 2 else None
+            return "Take", {"positions": at, "pad": 0.0 if pad is None else float(pad)}
         case "HardSigmoid":
             return "HardSigmoid", {"alpha": float(get("alpha", 0.2)), "beta": float(get("beta", 0.5))}
         case "LeakyRelu":
@@ -185,8 +187,9 @@ def _moves(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
             perm = tuple(get("perm", tuple(reversed(range(len(first) + 1)))))
             need(sorted(perm) == list(range(len(first) + 1)) and perm[0] == 0, f"{where}: perm {perm}")
             return "Transpose", {"size": first, "perm": tuple(axis - 1 for axis in perm[1:])}
+        case "tinybound.ArgMax":
+            return "ArgMax", {"last": int(bool(get("select_last_index", 0)))}
         case _:
-            need(get("axis", -1 if node.opset >= 13 else 1) in (-1, 1), f"{where}: axis")
             return "Softmax", {}
 
 

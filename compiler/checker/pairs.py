@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from .files import need
+from .forms import Pad
 from .functions import NAMES, Function, function
-from .layers import Layer, Meaning, Network
-from .rounding import Floats, Ints, above, below
+from .layers import Layer, Meaning, Network, final
+from .rounding import Floats, Ints
 
 GEOMETRY = ("size", "kernel", "strides", "dilations", "pads", "groups", "target", "perm", "axis")
 Limits = tuple[float, float]
@@ -34,7 +35,7 @@ class Affine:
     c: Floats
     offset: Floats
     index: Ints
-    pad: Limits
+    pad: Pad
     lost: int
     scale: Fraction
     zero: int
@@ -96,7 +97,7 @@ class Step:
 
 
 def pair(real: Network, whole: Network) -> list[Step]:
-    """Steps in topological order, up to a final Softmax. Rejected when the structures differ."""
+    """Steps in topological order, up to a final layer. Rejected when the structures differ."""
     need(len(real.inputs) == len(whole.inputs), "other inputs than the float network")
     need(len(real.outputs) == len(whole.outputs), "other outputs than the float network")
     need(
@@ -118,7 +119,8 @@ def pair(real: Network, whole: Network) -> list[Step]:
         same = np.array_equal(q.fields.get("positions", ()), f.fields.get("positions", ()))
         need(same, f"{q.name}: other positions than the float network's")
         twin[q.output] = f.output
-        if q.op != "Softmax":
+        need(q.fields.get("last", 0) == f.fields.get("last", 0), f"{q.name}: another of equal elements")
+        if final(whole, q.output) is None:
             steps.append(Step(q, _data(q, f, whole), whole.shapes[q.output]))
     for name, other in zip(whole.outputs, real.outputs, strict=True):
         need(twin[name] == other, f"{name}: not the float network's output {other}")
@@ -149,10 +151,13 @@ def _data(q: Layer, f: Layer, net: Network) -> Any:
     if q.op == "Concat":
         return q.fields["axis"]
     if q.op == "Take":
-        return q.fields["positions"]
+        nearest = round(Fraction(f.fields["pad"]) / ins[0].scales[0]) + ins[0].zero
+        need(q.fields["pad"] == min(max(nearest, -128), 127), f"{q.name}: not the integer for what is padded")
+        y = ins[0].scales[0] * (q.fields["pad"] - ins[0].zero)
+        return q.fields["positions"], Pad.of(f.fields["pad"], y)
     if q.op == "Transpose":
         size = net.shapes[q.inputs[0]]
-        return np.arange(prod(size)).reshape(size).transpose(q.fields["perm"])
+        return np.arange(prod(size)).reshape(size).transpose(q.fields["perm"]), Pad()
     if q.op == "MaxPool":  # a padded tap reads the first real tap of its window again
         index = q.fields["index"]
         first = np.take_along_axis(index, (index >= 0).argmax(axis=1)[:, None, :], axis=1)
@@ -189,7 +194,6 @@ def _affine(q: Layer, f: Layer, unit: Meaning, out: Meaning, net: Network) -> Af
     moved = unit.scales[0] * ((unit.zero & ~lost) - unit.zero)  # what padding means with its bits cleared
     index = np.arange(w.shape[2]) if q.op == "Dense" else q.fields["index"]
     index = index.reshape(w.shape[0], w.shape[2], -1)
-    pad = (below(moved), above(moved))
     return Affine(
         w,
         v,
@@ -198,7 +202,7 @@ def _affine(q: Layer, f: Layer, unit: Meaning, out: Meaning, net: Network) -> Af
         c[..., None],
         (abs(b) + abs(c))[..., None],
         index,
-        pad,
+        Pad.of(0.0, Fraction(moved)),
         lost,
         unit.scales[0],
         unit.zero,

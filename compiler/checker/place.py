@@ -31,10 +31,12 @@ class Place:
     outputs: list[str]
     opset: int
     scales: Mapping[str, Any] = field(default_factory=dict)  # of quantised integer tensors
+    kinds: Mapping[str, Any] = field(default_factory=dict)  # integer types of them
     sums: dict[str, float] = field(
         default_factory=dict
     )  # tensors that stand for so many times their integers
     bare: set[str] = field(default_factory=set)  # tensors without batch axis
+    indices: set[str] = field(default_factory=set)  # what an ArgMax returns
     parts: list[Any] = field(default_factory=list)
 
     def file_shape(self, name: str) -> Shape:
@@ -94,21 +96,27 @@ class Place:
         need(-rank <= a < rank, f"{self.name}: axis {a}")
         return a % rank
 
-    def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0) -> str:
-        """Elements of the first input at flat positions (batch axis included); -1 is a 0."""
+    def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0, pad: float = 0.0) -> str:
+        """Elements of the first input at flat positions (batch axis included); -1 is `pad`."""
         need(positions.ndim > 0 and len(positions) == 1 and positions.size > 0, f"{self.name}: batch")
         need(positions.size <= MAX_ELEMENTS, f"{self.name}: too large")
         if positions.ravel().tolist() == list(range(int(np.prod(self.first())))):
             return self.reshape(self.inputs[0], positions.shape[1:], suffix, result)
-        return self.moved(self.inputs[0], positions[0], suffix, result)
+        return self.moved(self.inputs[0], positions[0], suffix, result, pad=pad)
 
     def moved(
-        self, source: str, positions: NDArray[np.int64], suffix: str = "", result: int = 0, name: str = ""
+        self,
+        source: str,
+        positions: NDArray[np.int64],
+        suffix: str = "",
+        result: int = 0,
+        name: str = "",
+        pad: float = 0.0,
     ) -> str:
         """Elements of any tensor at flat positions, no batch axis."""
-        at = self.free(f"{suffix or result or 'positions'}.at")
-        self.constants[at] = positions
-        return self.put("Take", [source, at], suffix, result, name, domain=OWN)
+        at, number = self.free(f"{suffix or result or 'positions'}.at"), self.free("pad")
+        self.constants[at], self.constants[number] = positions, np.array(pad)
+        return self.put("Take", [source, at, number], suffix, result, name, domain=OWN)
 
     def reshape(self, source: str, shape: Shape, suffix: str = "", result: int = 0, name: str = "") -> str:
         """The same elements under another shape (no batch axis)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .forms import Change, Form, tighten
+from .forms import Change, Form, Pad, tighten
 from .relax import Choice
 from .rounding import Floats, down, total, up
 
@@ -39,7 +39,7 @@ class Maximum:
         rows = star.rows()
         spent = [total(rows[0]), total(rows[1])]
         for j in range(self.all.shape[2]):
-            form, ends = x.gather(places[:, j], (0.0, 0.0)), self.all[:, :, j]
+            form, ends = x.gather(places[:, j], Pad()), self.all[:, :, j]
             (_, dx), (_, dy), (dl, dh) = self._gaps(form, star, ends, own, rows, spent, self.tap == j)
             over_x = np.where(self.can_x[:, j], np.maximum(over_x, dx), over_x)
             over_y = np.where(self.can_y[:, j], np.maximum(over_y, dy), over_y)

@@ -16,14 +16,15 @@ _BY_ELEMENT = {
     *("QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu"),
     *("Quant", "IntQuant", "BipolarQuant", "Trunc"),
 }
-_LAST_AXIS = ("MatMul", "MatMulInteger", "QLinearMatMul", "Gemm", "QGemm", "Softmax")
+_LAST_AXIS = ("MatMul", "MatMulInteger", "QLinearMatMul", "Gemm", "QGemm", "Softmax", "ArgMax")
 _GIVEN_AXIS = ("Concat", "Gather", "Split")
 
 
 class Batches:
-    """`without`: the tensors that have no batch axis."""
+    """`without`: the tensors that have no batch axis; `indices`: those that an ArgMax returns."""
 
     def __init__(self, inputs: Any) -> None:
+        self.indices: set[str] = set()
         self.without = {e.name for e in inputs if len(e.type.tensor_type.shape.dim) <= 1}
 
     def take(self, proto: Any, live: list[str], constants: Mapping[str, np.ndarray]) -> None:

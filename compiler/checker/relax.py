@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import need
-from .forms import Change, Form
+from .forms import Change, Form, Pad
 from .rounding import TINY, Floats, U, up
 
 Line = tuple[Floats, Floats]
@@ -92,7 +92,7 @@ class Choice:
             score = score + 0.5 * (np.abs(p) * self.sums[1] + np.abs(q) * self.sums[0])
         else:
             left = np.flatnonzero(score < self.score)
-            flat = self.x.reshape((p.size,)).gather(left, (0.0, 0.0))
+            flat = self.x.reshape((p.size,)).gather(left, Pad())
             rows = flat.rows()
             score.reshape(-1)[left] += 0.5 * np.abs(
                 p.ravel()[left] * rows[1] + q.ravel()[left] * rows[0]

@@ -13,6 +13,7 @@ from .files import need
 
 Array = NDArray[Any]
 ACTIVATIONS = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 15)}
+ACTIVATIONS |= {"int2": (-2, 1), "uint2": (0, 3)}
 _WEIGHTS = {*ACTIVATIONS, "int16", "uint16", "int32"}
 
 

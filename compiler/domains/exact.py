@@ -49,7 +49,7 @@ def rounded(product: NDArray[np.int64], shift: NDArray[np.int64], mode: str) -> 
 class Exact:
     """Each word on numbers; the same code serves integers and floats, dtype decides."""
 
-    def gather(self, x: Array, index: NDArray[np.int64], pad: int) -> Array:
+    def gather(self, x: Array, index: NDArray[np.int64], pad: float) -> Array:
         flat = x.reshape(-1)
         return np.where(index >= 0, flat[np.maximum(index, 0)], np.asarray(pad, x.dtype))
 
@@ -105,13 +105,18 @@ class Exact:
 
     def softmax(self, x: Array, table: NDArray[np.int64]) -> Array:
         if not table.size:
-            powers = np.exp(x - x.max())
-            return np.asarray(powers / powers.sum())
-        weights = table[x.max() - x]
-        total = weights.sum()
+            powers = np.exp(x - x.max(axis=-1, keepdims=True))
+            return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+        weights = table[x.max(axis=-1, keepdims=True) - x]
+        total = weights.sum(axis=-1, keepdims=True)
         quotient, rest = np.divmod(256 * weights, total)
         up = (2 * rest > total) | ((2 * rest == total) & (quotient % 2 == 1))
         return np.asarray(np.minimum(quotient + up, 255) - 128)
+
+    def argmax(self, x: Array, last: int, offset: int) -> Array:
+        found = x.shape[-1] - 1 - x[..., ::-1].argmax(axis=-1) if last else x.argmax(axis=-1)
+        rows = np.asarray(found).reshape(x.shape[:-1] or (1,))
+        return np.asarray(rows + np.asarray(offset, x.dtype))
 
 
 def run(graph: Graph, inputs: Mapping[str, Any], domain: Any | None = None) -> dict[str, Any]:

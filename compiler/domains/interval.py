@@ -21,7 +21,7 @@ _EXACT = Exact()
 class Interval:
     """Each word on boxes of numbers."""
 
-    def gather(self, x: Box, index: NDArray[np.int64], pad: int) -> Box:
+    def gather(self, x: Box, index: NDArray[np.int64], pad: float) -> Box:
         return _EXACT.gather(x[0], index, pad), _EXACT.gather(x[1], index, pad)
 
     def reshape(self, x: Box, shape: tuple[int, ...]) -> Box:
@@ -78,9 +78,18 @@ class Interval:
     def softmax(self, x: Box, table: NDArray[np.int64]) -> Box:
         """Largest when the element is at its top and all others at their bottom, and the other way round."""
         low, high = np.empty_like(x[0]), np.empty_like(x[1])
-        for i in range(x[0].size):
+        for i in range(x[0].shape[-1]):
             for mine, others, out in ((x[0], x[1], low), (x[1], x[0], high)):
                 corner = others.copy()
-                corner[i] = mine[i]
-                out[i] = _EXACT.softmax(corner, table)[i]
+                corner[..., i] = mine[..., i]
+                out[..., i] = _EXACT.softmax(corner, table)[..., i]
         return low, high
+
+    def argmax(self, x: Box, last: int, offset: int) -> Box:
+        """First and last index that can win: at its top, with all others at their bottom."""
+        wins = np.empty(x[0].shape, bool)
+        for i in range(x[0].shape[-1]):
+            corner = x[0].copy()
+            corner[..., i] = x[1][..., i]
+            wins[..., i] = (_EXACT.argmax(corner, last, 0) == i).reshape(x[0].shape[:-1])
+        return _EXACT.argmax(wins, 0, 0) + offset, _EXACT.argmax(wins, 1, 0) + offset

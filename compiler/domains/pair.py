@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CompileError
-from .pair_box import Box
+from .pair_box import Box, Pad
 from .pair_float import Floats, Ints, above, below, lattice, rounded, scaled
 from .pair_vertex import Envelope
 
 State = TypeVar("State")
-Pad = tuple[float, float]  # range of y where a gather reads padding: 0, unless cleared bits move it
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
 from .pair_float import Floats, Ints, down, up
+
+
+class Pad(NamedTuple):
+    """What a gather reads outside: x exactly, and ranges of y and of d = y - x."""
+
+    x: float = 0.0
+    y: tuple[float, float] = (0.0, 0.0)
+    d: tuple[float, float] = (0.0, 0.0)
+
+
+NOTHING = Pad()
 
 
 @dataclass(frozen=True)
@@ -22,10 +34,10 @@ class Box:
     ld: Floats
     ud: Floats
 
-    def gather(self, index: Ints, pad: tuple[float, float] = (0.0, 0.0)) -> Box:
-        """Flat positions; -1 is padding, where x = 0 and y = d lies within `pad`."""
+    def gather(self, index: Ints, pad: Pad = NOTHING) -> Box:
+        """Flat positions; -1 is padding."""
         inside, at = index >= 0, np.maximum(index, 0)
-        fills = (0.0, 0.0, *pad, *pad)
+        fills = (pad.x, pad.x, *pad.y, *pad.d)
         ends = (getattr(self, field.name).reshape(-1)[at] for field in fields(self))
         return Box(*(np.where(inside, end, fill) for end, fill in zip(ends, fills, strict=True)))
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from .pair_box import Box
+from .pair_box import NOTHING, Box, Pad, centre
 from .pair_float import TINY, Floats, Ints, U, down, total, up
 
 LIMIT = 1 << 24  # most numbers in one generator matrix (128 MB)
@@ -38,17 +39,17 @@ class Forms:
         """Shape of the tensor."""
         return self.cx.shape
 
-    def gather(self, index: Ints, pad: tuple[float, float] = (0.0, 0.0)) -> Forms:
-        """Elements at flat positions; -1 is padding, where x = 0 and y = d lies within `pad`."""
+    def gather(self, index: Ints, pad: Pad = NOTHING) -> Forms:
+        """Elements at flat positions; -1 is padding."""
         inside, at = index >= 0, np.maximum(index, 0)
-        middle, radius = 0.5 * pad[0] + 0.5 * pad[1], 0.5000001 * (pad[1] - pad[0])
+        middle, radius = centre(*np.array(pad.d))
 
-        def read(part: Floats, fill: float) -> Floats:
+        def read(part: Floats, fill: Any) -> Floats:
             return np.where(inside, part.reshape(-1)[at], fill)
 
         where = np.where(inside, self.index.reshape(-1)[at], -1)
         return Forms(
-            read(self.cx, 0.0), read(self.cd, middle), read(self.rx, 0.0), read(self.rd, radius),
+            read(self.cx, pad.x), read(self.cd, middle), read(self.rx, 0.0), read(self.rd, radius),
             self.gx, self.gd, where, self.symbols, self.box.gather(index, pad),
         )  # fmt: skip
 

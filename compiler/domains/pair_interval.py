@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .pair import Affine, Entry, Pad, Product, Rounding, Step, Sum, cut
-from .pair_box import Box, centre
+from .pair import Affine, Entry, Product, Rounding, Step, Sum, cut
+from .pair_box import Box, Pad, centre
 from .pair_float import Floats, Ints, down, slack, up
 from .pair_multiply import product
 from .pair_table import Pointwise

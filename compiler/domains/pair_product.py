@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .pair import Affine, Entry, Pad, Product, Rounding, Step, Sum
-from .pair_box import Box
+from .pair import Affine, Entry, Product, Rounding, Step, Sum
+from .pair_box import Box, Pad
 from .pair_float import Ints
 from .pair_forms import Forms
 from .pair_interval import PairInterval

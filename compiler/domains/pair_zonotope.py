@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .pair import Affine, Entry, Pad, Product, Rounding, Step, Sum, cut
-from .pair_box import Box
+from .pair import Affine, Entry, Product, Rounding, Step, Sum, cut
+from .pair_box import Box, Pad
 from .pair_float import TINY, Floats, Ints, down, slack, up
 from .pair_forms import LIMIT, Change, Forms, changed, joined, reduced, unknown
 from .pair_interval import FREE, PairInterval, stepped

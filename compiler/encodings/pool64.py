@@ -46,6 +46,10 @@ class Pool64(Encoding):
         bits = (np.arange(256)[:, None] >> np.arange(WIDTH)) & 1
         return np.asarray(bits @ self.vectors.T)
 
+    def raised(self) -> NDArray[np.int64]:
+        """(64,): what must be added to every subset sum of a vector so that none is negative."""
+        return np.asarray(np.maximum(-self.vectors, 0).sum(axis=1))
+
 
 def make_pool(layers: Iterable[Rows]) -> Pool64 | None:
     """The pool of all pool-coded layers of a network; None without such a layer."""

@@ -47,11 +47,6 @@ class Annotations:
         self.weights: dict[str, Quantised] = {}  # dequantised constants
         self.sums: dict[str, Fraction] = {}  # expansions/integer_sums.py
 
-    @property
-    def scales(self) -> dict[str, Fraction]:
-        """Scales of integer tensors, where they are known."""
-        return {tensor: mark.scale.scale for tensor, mark in self.marks.items() if mark.scale is not None}
-
     def quantise(self, proto: onnx.NodeProto) -> None:
         """QuantizeLinear of a computed tensor."""
         value, out = self.alias[proto.input[0]], proto.output[0]
@@ -132,15 +127,13 @@ class Annotations:
     def carry(self, op_type: str, inputs: Sequence[str], out: str) -> None:
         """Mark the result of an op on integer tensors; Unsupported where it computes with them."""
         marks = [self.marks[i] for i in inputs if i in self.marks]
-        if not marks:
+        if not marks or op_type == "tinybound.ArgMax":
             return
         joined = (
             op_type == "Concat" and len(marks) == len(inputs) and {*marks} == {replace(marks[0], source="")}
         )
         if op_type not in MOVES_INTEGERS and not joined:
-            raise Unsupported(f"{op_type} of quantised integers", REMEDY)
-        if op_type == "tinybound.Take" and (self.constants[inputs[1]] < 0).any():
-            raise Unsupported("Pad of quantised integers", REMEDY)  # with the integer 0, which is no real 0
+            raise Unsupported(f"{op_type.removeprefix('tinybound.')} of quantised integers", REMEDY)
         self.marks[out] = marks[0]
         if joined and marks[0].scale is not None:  # a join takes no scale over from what it joins
             self.activations[out] = marks[0].scale

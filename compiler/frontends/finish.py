@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from ..errors import CompileError
 from ..graph import Graph, Node, Value, check
-from ..ops import Clip, Softmax
+from ..ops import ArgMax, Clip, Softmax
 from ..ops.base import IntegerWeights, Scaled
+from ..ops.final import final, moves
 from ..passes.activations import add_activations
 from ..passes.fold_channel_affine import fold_channel_affine
 from ..passes.rewrite import fresh, rebuild
@@ -66,10 +67,11 @@ class Walked:
 def finish(walked: Walked) -> Imported:
     """Name the outputs, normalise, and match integer weights with the layers they belong to."""
     nodes, known = _named(walked)
+    nodes = _compared(nodes)
     raw = Graph(walked.name, tuple(walked.inputs), tuple(walked.outputs), tuple(nodes), walked.values)
     graph = rebuild(raw, _live(nodes, walked.outputs))
     graph, known = add_activations(fold_channel_affine(graph), known)
-    _check_softmax(graph)
+    _check_final(graph)
     weights = {
         node.name: integers
         for node in graph.nodes
@@ -108,6 +110,15 @@ def _named(walked: Walked) -> tuple[list[Node], dict[str, Scaled]]:
     return nodes, {renamed.get(name, name): scale for name, scale in known.items()}
 
 
+def _compared(nodes: Sequence[Node]) -> list[Node]:
+    """An ArgMax of a Softmax compares what that reads: the largest element lies in the same place."""
+    logits = {node.output: node.inputs for node in nodes if isinstance(node.op, Softmax)}
+    return [
+        replace(node, inputs=logits.get(node.inputs[0], node.inputs)) if isinstance(node.op, ArgMax) else node
+        for node in nodes
+    ]
+
+
 def _live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
     """Nodes that some output needs."""
     needed = set(outputs)
@@ -119,7 +130,10 @@ def _live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
     return kept[::-1]
 
 
-def _check_softmax(graph: Graph) -> None:
+def _check_final(graph: Graph) -> None:
     for node in graph.nodes:
-        if isinstance(node.op, Softmax) and graph.consumers(node.output):
-            raise CompileError(node.name, "a softmax inside the network", "softmax as the last op only")
+        maker = final(graph, node.inputs[0])
+        if maker is not None and not moves(node.op):
+            what = type(maker.op).__name__.lower()
+            found = f"{'an' if what[0] == 'a' else 'a'} {what} inside the network"
+            raise CompileError(maker.name, found, f"{what} as the last op only")

@@ -95,7 +95,7 @@ class _Walk:
         self.problems: list[Problem] = []
         self.lost: set[str] = set()  # outputs of unsupported nodes
         self.inputs = tuple(spec.name for spec in input_specs(model))
-        self.unbatched = Unbatched()
+        self.unbatched, self.indices = Unbatched(), set[str]()
         self.unbatched.of_inputs(model.graph)
         readers = Counter(
             [*(i for n in model.graph.node for i in n.input), *(e.name for e in model.graph.output)]
@@ -195,9 +195,10 @@ class _Walk:
             self.constants,
             self.opset,
             self.names,
-            held.scales,
+            held.marks,
             held.sums,
             self.unbatched,
+            self.indices,
         )
         return site.parts if expansion(site) else None
 

@@ -19,6 +19,7 @@ from ..ops.base import MAX_ELEMENTS
 from .expansions.qonnx import DOMAINS
 
 MAX_BYTES = 1 << 30
+TWO_BITS = {25: "uint2", 26: "int2"}  # types of opset 25, which onnx knows from 1.20 on
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
 BYTES = {onnx.TensorProto.INT8: np.int8, onnx.TensorProto.UINT8: np.uint8}
 
@@ -48,6 +49,7 @@ def read_model(path: Path) -> onnx.ModelProto:
         )
     _import_domains(model)
     try:
+        _stay_inside(model, path)
         onnx.load_external_data_for_model(model, str(path.resolve().parent))
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, FileNotFoundError, OSError) as error:
@@ -73,6 +75,21 @@ def _import_domains(model: onnx.ModelProto) -> None:
         model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
 
 
+def _stay_inside(model: onnx.ModelProto, path: Path) -> None:
+    """CompileError for weights that a symbolic link takes from another folder: onnx would follow it."""
+    folder = path.resolve().parent
+    stored = [a.t for node in model.graph.node for a in node.attribute if a.HasField("t")]
+    for tensor in [*model.graph.initializer, *stored]:
+        for entry in tensor.external_data:
+            if entry.key == "location" and not (folder / entry.value).resolve().is_relative_to(folder):
+                raise CompileError(
+                    str(path),
+                    f"invalid ONNX ({tensor.name} in {entry.value!r}, outside the folder of the model)",
+                    "weights in files beside the model",
+                    "a copy of that file there",
+                )
+
+
 def self_contained(path: Path) -> bytes:
     """The file's own bytes, or, when it keeps weights in other files, one file with all of them."""
     raw = onnx.load(str(path), load_external_data=False)
@@ -88,9 +105,20 @@ def opset_of(model: onnx.ModelProto) -> int:
 def initial_constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
     """Initializers as numpy arrays."""
     try:
-        return {t.name: np.asarray(numpy_helper.to_array(t)) for t in model.graph.initializer}
+        return {t.name: _array(t) for t in model.graph.initializer}
     except (ValueError, TypeError, KeyError) as error:
         raise CompileError(model.graph.name or "model", f"damaged initializer ({error})") from error
+
+
+def _array(tensor: onnx.TensorProto) -> NDArray[Any]:
+    """The elements of an initializer; 2-bit types (opset 25) lie four to a byte, the first one lowest."""
+    kind = TWO_BITS.get(tensor.data_type)
+    if kind is None:
+        return np.asarray(numpy_helper.to_array(tensor))
+    held = np.frombuffer(tensor.raw_data or bytes(tensor.int32_data), np.uint8)
+    fields = ((held[:, None] >> np.arange(0, 8, 2)) & 3).astype(np.int64).ravel()[: prod(tensor.dims)]
+    values = fields - 4 * (fields > 1) if kind == "int2" else fields
+    return values.reshape(tensor.dims).astype(np.dtype(kind))
 
 
 def input_specs(model: onnx.ModelProto) -> list[InputSpec]:

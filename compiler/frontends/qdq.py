@@ -18,6 +18,7 @@ Constants = Mapping[str, NDArray[Any]]
 
 
 STORED = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 15)}  # of activations
+STORED |= {"int2": (-2, 1), "uint2": (0, 3)}
 WEIGHTS = (*STORED, "int16", "uint16", "int32")  # int4 is a type of ml_dtypes, no numpy integer
 Move = Callable[[NDArray[Any]], NDArray[Any]]
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ..ops.base import Unsupported
 
 SEES_NO_AXES = {
-    *("Add", "Sub", "Mul", "Div", "PRelu", "MatMul", "MatMulInteger", "Gemm", "Softmax", "Cast", "Dropout"),
+    *("Add", "Sub", "Mul", "Div", "PRelu", "MatMul", "MatMulInteger", "Gemm", "Softmax", "ArgMax"),
+    *("Cast", "Dropout"),
     *("Relu", "LeakyRelu", "Clip", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh", "Gelu", "Identity"),
     *("QuantizeLinear", "DequantizeLinear", "QLinearAdd", "QLinearMul", "QLinearMatMul", "QLinearSigmoid"),
     *("QLinearLeakyRelu", "QGemm", "Expand", "Quant", "IntQuant", "BipolarQuant", "Trunc"),

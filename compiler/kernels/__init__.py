@@ -2,13 +2,17 @@
 """Kernels of the C target, one file each. docs/adding-a-kernel.md shows how to add one."""
 
 from .add_split import AddSplit
+from .baked import Baked
 from .base import Kernel, Packed
+from .buckets import Buckets
 from .depthwise import Depthwise
 from .fours import Fours
 from .halves import Halves
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
 from .pools import AverageFours, MaxFours
+from .ring import Ring
+from .straight import Straight
 from .wide import Wide
 
 # A step's kernels are those that take it; the first ones are tried first.
@@ -25,9 +29,24 @@ KERNELS: tuple[Kernel, ...] = (
     AddSplit(),
     AverageFours(),
     MaxFours(),
+    Ring(),
+    Baked(),
+    Straight(),
+    Buckets(),
     *map(
         Unweighted,
-        ("add", "average_pool", "concat", "max_pool", "mul", "reorder", "requantise", "softmax", "table"),
+        (
+            "add",
+            "arg_max",
+            "average_pool",
+            "concat",
+            "max_pool",
+            "mul",
+            "reorder",
+            "requantise",
+            "softmax",
+            "table",
+        ),
     ),
 )
 

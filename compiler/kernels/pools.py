@@ -14,10 +14,10 @@ MOST_TAPS = 256  # their sums fit 16 bits
 
 
 class AverageFours(Kernel):
-    """Sums of four channels at a time (firmware/tb_pool.h)."""
+    """Sums of four channels at a time (firmware/tb_reduce.h)."""
 
     name = "average_fours"
-    headers = ("tb_pool.h",)
+    headers = ("tb_reduce.h",)
     template = "average_pool.c.j2"
 
     def takes(self, step: Step) -> bool:
@@ -27,10 +27,10 @@ class AverageFours(Kernel):
 
 
 class MaxFours(Kernel):
-    """The largest of four channels at a time (firmware/tb_pool.h)."""
+    """The largest of four channels at a time (firmware/tb_reduce.h)."""
 
     name = "max_fours"
-    headers = ("tb_pool.h",)
+    headers = ("tb_reduce.h",)
     template = "max_pool.c.j2"
 
     def takes(self, step: Step) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from .add import Add
+from .argmax import ArgMax
 from .average_pool import AveragePool
 from .base import Op
 from .channel_affine import ChannelAffine
@@ -28,6 +29,7 @@ from .transpose import Transpose
 
 OPS: tuple[type[Op], ...] = (
     Add,
+    ArgMax,
     AveragePool,
     ChannelAffine,
     Clip,
@@ -57,6 +59,7 @@ __all__ = [
     "BY_ONNX",
     "OPS",
     "Add",
+    "ArgMax",
     "AveragePool",
     "ChannelAffine",
     "Clip",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Softmax over a vector, as the last op of a network; integer by table."""
+"""Softmax along the last axis, as the last op of a network; integer by table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def exponentials(scale: Fraction) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class Softmax(Op):
-    """p[i] = exp(x[i]) / sum exp(x), over a vector.
+    """p[i] = exp(x[i]) / sum exp(x), of a vector or of each row of a matrix.
 
     Integer: e[i] = table[max(q) - q[i]]; q_out[i] = min(rhe(256 * e[i] / sum e), 255) - 128, so a
     probability is (q_out + 128) / 256. Without a table (float side) it is the function itself.
@@ -31,16 +31,13 @@ class Softmax(Op):
 
     table: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
-    onnx = ("Softmax",)
+    onnx = ("tinybound.Softmax",)  # written by an expansion
     out: ClassVar[Scaled] = Scaled(Fraction(1, 256), -128, -128, 127)
 
     @classmethod
     def parse(cls, node: OnnxNode) -> Softmax:
-        rank = len(node.shapes[0])
-        if rank != 1 or node.get("axis", -1 if node.opset >= 13 else 1) not in (-1, 1):
-            raise Unsupported(f"softmax over {node.shapes[0]}, axis {node.get('axis', -1)}", "a vector")
-        if node.shapes[0][0] > 1 << 15:
-            raise Unsupported(f"softmax over {node.shapes[0][0]} elements", "at most 32768")
+        if node.shapes[0][-1] > 1 << 15:
+            raise Unsupported(f"softmax over {node.shapes[0][-1]} elements", "at most 32768")
         return cls()
 
     def error(self, count: int) -> float:
@@ -59,4 +56,5 @@ class Softmax(Op):
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
-        yield Sample(cls(), ((10,),), (Scaled(Fraction(1, 16), 3, -128, 127),), cls.out)
+        for shape in ((10,), (3, 4)):
+            yield Sample(cls(), (shape,), (Scaled(Fraction(1, 16), 3, -128, 127),), cls.out)

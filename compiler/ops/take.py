@@ -16,14 +16,14 @@ from .base import Array, Domain, OnnxNode, Op, Sample, Scaled, Shape, Unsupporte
 
 @dataclass(frozen=True, eq=False)
 class Take(Op):
-    """y[i] = x[positions[i]] on an input of shape `size`; -1 reads the real number 0, which is `zero`.
+    """y[i] = x[positions[i]] on an input of shape `size`; -1 reads `pad`: a real number, or its integer.
 
     `positions` are flat and have the shape of the output.
     """
 
     positions: Array
     size: Shape
-    zero: int = 0
+    pad: float = 0.0
 
     onnx = ("tinybound.Take",)  # written by expansions only
 
@@ -32,14 +32,15 @@ class Take(Op):
         positions = node.constants[1]
         if positions is None:
             raise Unsupported("positions that are not constant", "constant positions")
-        return cls(positions.astype(np.int64), tuple(node.shapes[0]))
+        pad = node.constants[2] if len(node.constants) > 2 else None
+        return cls(positions.astype(np.int64), tuple(node.shapes[0]), 0.0 if pad is None else float(pad))
 
     def shape(self, *shapes: Shape) -> Shape:
         inside = self.positions.size and self.positions.min() >= -1 and self.positions.max() < prod(self.size)
         return self.positions.shape if shapes == (self.size,) and inside else ()
 
     def meaning(self, d: Domain, *xs: Any) -> Any:
-        return d.gather(xs[0], self.positions, self.zero)
+        return d.gather(xs[0], self.positions, self.pad)
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
@@ -55,3 +56,4 @@ class Take(Op):
             ragged,
         ):
             yield Sample(cls(index, (2, 3, 4)), ((2, 3, 4),), (unit,), unit)
+        yield Sample(cls(ragged, (2, 3, 4), -1.234), ((2, 3, 4),), (unit,), unit)

@@ -13,7 +13,9 @@ from ..domains.exact import run
 from ..domains.interval import Interval
 from ..errors import CompileError
 from ..graph import Graph
+from ..ops import Take
 from ..ops.base import Scaled
+from ..passes.activations import KEEPS
 
 Ranges = dict[str, tuple[float, float]]
 AFFORDABLE = 2.0  # factor between what a box can reach and what was seen
@@ -56,6 +58,19 @@ def reachable(
         held = (known or {}).get(node.output)
         boxes[node.output] = box if held is None else d.clip(box, *held.reals)
     return {name: (float(lo.min()), float(hi.max())) for name, (lo, hi) in boxes.items()}
+
+
+def with_pads(graph: Graph, ranges: Ranges) -> Ranges:
+    """Ranges that also hold what a Take pads with, of the value whose scale it takes over."""
+    wide = dict(ranges)
+    for node in graph.nodes:
+        if isinstance(node.op, Take) and (node.op.positions < 0).any():
+            source = node.inputs[0]
+            while (maker := graph.producer(source)) and isinstance(maker.op, KEEPS):
+                source = maker.inputs[0]
+            low, high = wide[source]
+            wide[source] = min(low, node.op.pad), max(high, node.op.pad)
+    return wide
 
 
 def widen(seen: Ranges, limits: Ranges | None) -> Ranges:

@@ -12,7 +12,8 @@ import numpy as np
 
 from ..errors import CompileError
 from ..graph import Graph, Node, Quant
-from ..ops import Add, AveragePool, Clip, Concat, Conv, Dense, Mul, Requantise, Softmax, Take
+from ..ops import Add, ArgMax, AveragePool, Clip, Concat, Conv, Dense, Mul, Requantise, Softmax, Take
+from ..ops.argmax import offset_of
 from ..ops.base import IntegerWeights, Op, Scaled
 from ..ops.function import Function, Table
 from ..ops.softmax import exponentials
@@ -42,6 +43,9 @@ def stored_scales(graph: Graph, wanted: Mapping[str, Scaled]) -> dict[str, Scale
             continue
         if isinstance(node.op, Softmax):
             scales[node.output] = Softmax.out
+        elif isinstance(node.op, ArgMax):
+            offset = offset_of(graph.values[node.inputs[0]].shape[-1])
+            scales[node.output] = Scaled(Fraction(1), offset, -128, 127)
         elif node.op.activates or isinstance(node.op, Function):
             name = node.output
             while name in joined:
@@ -80,10 +84,12 @@ def lower(
                 units[node.inputs[0]] = _unit(op, scales[node.output])
         elif isinstance(node.op, Softmax):
             op = Softmax(exponentials(scales[node.inputs[0]].scale))
+        elif isinstance(node.op, ArgMax):
+            op = replace(node.op, offset=scales[node.output].zero)
         elif isinstance(node.op, Function):
             op = _table(node.op, scales[node.inputs[0]], scales[node.output])
         elif isinstance(node.op, Take):
-            op = replace(node.op, zero=scales[node.inputs[0]].zero)
+            op = replace(node.op, pad=_pad(node.name, node.op.pad, scales[node.inputs[0]]))
         else:
             op = node.op
         code = weights[node.name].code if node.name in weights else ""
@@ -91,6 +97,19 @@ def lower(
     bare = Graph(graph.name, graph.inputs, graph.outputs, tuple(nodes), graph.values)
     spans = {name: (scales[name].lo, scales[name].hi) for name in graph.inputs}
     return derive_ranges(bare, spans, units)
+
+
+def _pad(where: str, pad: float, scale: Scaled) -> int:
+    """The nearest integer to what a Take pads with; at the ends of int8 rounding may lead one step out."""
+    q = round(Fraction(pad) / scale.scale) + scale.zero
+    q += {-129: 1, 128: -1}.get(q, 0)
+    if not scale.lo <= q <= scale.hi:
+        low, high = (float(scale.scale * (end - scale.zero)) for end in (scale.lo, scale.hi))
+        raise CompileError(
+            where, f"a Pad with {pad:.6g}", f"{low:.6g} to {high:.6g}, what its input's scale can hold",
+            "a quantised model whose Pad has equal scales around it",
+        )  # fmt: skip
+    return q
 
 
 def _accumulate(

@@ -27,6 +27,7 @@ from .row_calls import row_calls
 from .rows import Group
 from .slices import whole_of
 
+PAIRED = (0, 2, 1, 3, 4, 6, 5, 7)  # activations in the order in which UXTB16 unpacks two words
 _INCLUDE = re.compile(r'^ *# *include "(tb_\w+\.h)"', re.MULTILINE)
 
 
@@ -134,7 +135,8 @@ def generate_c(
         "tflite": any(s.requantise.mode != "half-even" for s in plan.steps if s.requantise),
         "inputs": [graph.values[n] for n in graph.inputs],
         "outputs": [graph.values[n] for n in graph.outputs],
-        "pool": None if plan.pool is None else np.ravel(plan.pool.table()),
+        "pool": None if plan.pool is None else np.ravel(plan.pool.table() + plan.pool.raised()),
+        "vectors": None if plan.pool is None else np.ravel(plan.pool.vectors[:, PAIRED]),
         "size": plan.size,
         "hex": _float_literal,
     }

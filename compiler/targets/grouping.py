@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import lru_cache
 
 from ..kernels.kernel_plan import KernelPlan
@@ -13,6 +13,7 @@ from .slices import Slices, joins
 
 WORTH = 32  # groups are taken when they save this part of the memory: they cost some code
 SHORT = 6  # steps in groups that are tried one by one
+LONG = 32  # steps in a group at most: with every window a group keeps more rows
 STATE, WINDOW = 16, 88  # bytes of stack: a tb_rows per step of a group, and a tb_window
 
 Span = tuple[int, int]
@@ -38,7 +39,11 @@ def _slices(plan: KernelPlan, where: str) -> Slices:
 
 
 class _Search:
-    """Groups of one plan by span, and what each set of groups needs."""
+    """Groups of one plan by span, and what each set of groups needs.
+
+    needs: by span of steps, one step or a group, a lower bound of the arena while it runs. No cut needs less
+    than its parts, so one whose parts need too much is not laid out.
+    """
 
     def __init__(self, plan: KernelPlan, where: str, slices: Slices) -> None:
         self.plan, self.where, self.slices = plan, where, slices
@@ -47,21 +52,24 @@ class _Search:
         self.groups: dict[Span, Group] = {}
         self.known: dict[tuple[Cut, bool], tuple[int, int]] = {}
         for first in range(self.count):
-            for last in range(first + 1, self.count):
+            for last in range(first + 1, min(first + LONG, self.count)):
                 if not able[first] or not able[last]:
                     break
                 group = Group(plan, first, last)
                 if group.linked:
                     self.groups[first, last] = group
+        self.needs = {(i, i): self.need((), i) for i in range(self.count)}
+        self.needs |= {span: self.need((group,), span[0]) for span, group in self.groups.items()}
 
     def best(self) -> tuple[Group, ...]:
         """Start from the best cut under some limit; then add groups one by one while each is worth it."""
-        cut: Cut = min(self.cuts(), key=self.cost, default=())
+        cut = self.under_limits()
         cut = cut if self.worth(cut, ()) else ()
         while True:
             free = [s for s in self.groups if all(s[1] < t[0] or t[1] < s[0] for t in cut)]
             more = [(*cut, (first, last)) for first, last in free if last - first < SHORT]
-            best = min(more, key=self.cost, default=None)
+            most = self.most(cut)
+            best = min((each for each in more if self.least(each) <= most), key=self.cost, default=None)
             if best is None or not self.worth(best, cut):
                 return tuple(self.groups[span] for span in sorted(cut))
             cut = best
@@ -79,19 +87,38 @@ class _Search:
         stack = max((WINDOW + STATE * length for length in lengths), default=0)
         return lay_out(self.plan, groups, self.where, self.slices, final=final).arena + stack, sum(lengths)
 
+    def most(self, cut: Cut) -> int:
+        """The memory that another cut may need to be worth taking."""
+        before = self.cost(cut, final=True)[0]
+        return before - before // WORTH
+
     def worth(self, cut: Cut, other: Cut) -> bool:
         """Whether a cut saves enough against another one."""
-        before = self.cost(other, final=True)[0]
-        return cut != other and self.cost(cut, final=True)[0] <= before - before // WORTH
+        return cut != other and self.cost(cut, final=True)[0] <= self.most(other)
 
-    def cuts(self) -> Iterator[Cut]:
-        """For each limit of memory, the fewest steps in groups that keep to it by a lower bound."""
-        needs = {(i, i): self.need((), i) for i in range(self.count)}
-        needs |= {span: self.need((group,), span[0]) for span, group in self.groups.items()}
-        for limit in sorted(set(needs.values())):
-            cut = _fewest(self.count, {span for span, need in needs.items() if need <= limit})
-            if cut is not None:
-                yield tuple(span for span in cut if span[0] < span[1])
+    def least(self, cut: Cut) -> int:
+        """A lower bound of what a cut needs."""
+        inside = {i for first, last in cut for i in range(first, last + 1)}
+        alone = [(i, i) for i in range(self.count) if i not in inside]
+        return max(self.needs[span] for span in [*cut, *alone])
+
+    def under_limits(self) -> Cut:
+        """For each limit of memory, the fewest steps in groups that keep to it; the best of these cuts."""
+        useful = {  # a group that needs no less than its steps is none of the fewest
+            (first, last): need
+            for (first, last), need in self.needs.items()
+            if first == last or need < max(self.needs[i, i] for i in range(first, last + 1))
+        }
+        best: Cut = ()
+        most = self.most(())
+        for limit in sorted(set(useful.values())):
+            if limit > most:
+                break
+            cut = _fewest(self.count, [span for span, need in useful.items() if need <= limit])
+            if cut is not None and (not best or self.cost(cut) < self.cost(best)):
+                best = cut
+                most = min(most, self.cost(best)[0])
+        return best
 
     def need(self, groups: tuple[Group, ...], step: int) -> int:
         """A lower bound of what lives while a step, or the group that begins with it, runs."""
@@ -114,16 +141,26 @@ class _Search:
         return total
 
 
-def _fewest(count: int, allowed: set[Span]) -> Cut | None:
-    """Steps 0 to count - 1 cut into allowed spans, with the fewest steps in spans of several."""
-    best: list[tuple[int, Cut] | None] = [(0, ())]
-    for end in range(count):
+def _fewest(count: int, allowed: Sequence[Span]) -> Cut | None:
+    """Steps 0 to count - 1 cut into allowed spans, with the fewest steps in spans of several; the latter."""
+    starts: list[list[int]] = [[] for _ in range(count)]
+    for first, last in allowed:
+        starts[last].append(first)
+    best: list[tuple[int, int] | None] = [(0, 0)]  # steps in groups so far; minus where the last span begins
+    for last in range(count):
         options = []
-        for first, last in allowed:
-            before = best[first] if last == end else None
+        for first in starts[last]:
+            before = best[first]
             if before is not None:
-                fused = last - first + 1 if last > first else 0
-                options.append((before[0] + fused, (*before[1], (first, last))))
+                options.append((before[0] + (last - first + 1 if last > first else 0), -first))
         best.append(min(options, default=None))
-    found = best[count]
-    return None if found is None else found[1]
+    cut: list[Span] = []
+    end = count
+    while end:
+        found = best[end]
+        if found is None:
+            return None
+        if -found[1] < end - 1:
+            cut.append((-found[1], end - 1))
+        end = -found[1]
+    return tuple(reversed(cut))

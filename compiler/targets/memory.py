@@ -80,9 +80,13 @@ def _end(buffers: Sequence[Buffer], offsets: dict[str, int]) -> int:
 def _lowest(order: Sequence[Buffer], align: int) -> dict[str, int]:
     offsets: dict[str, int] = {}
     for i, buffer in enumerate(order):
-        barred = [_barred(buffer, other, offsets[other.name]) for other in order[:i] if buffer.meets(other)]
-        starts = sorted({0, *(-(-high // align) * align for _, high in barred)})
-        offsets[buffer.name] = next(at for at in starts if not any(low < at < high for low, high in barred))
+        at = 0
+        for low, high in sorted(_barred(buffer, b, offsets[b.name]) for b in order[:i] if buffer.meets(b)):
+            if low >= at:  # and so does every later one
+                break
+            if at < high:
+                at = -(-high // align) * align
+        offsets[buffer.name] = at
     return offsets
 
 

@@ -8,6 +8,7 @@ be read (diagonal memory optimisation, Blacker et al., arXiv 2010.01668).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ IN_PLACE = ("add", "mul", "requantise", "softmax", "table")  # element i is read
 WINDOWS = ("average_pool", "conv", "max_pool")
 
 
+@lru_cache(maxsize=1024)  # the planner asks again and again
 def lag(step: Step) -> int | None:
     """Bytes by which the output must begin before an input that it may overlap; None: no overlap."""
     if step.kind in IN_PLACE:

@@ -152,7 +152,7 @@ class _Planner:
             if moved is None:
                 self.alias[node.output] = self.alias.get(node.inputs[0], node.inputs[0])
             else:
-                pad = op.zero if isinstance(op, Take) else 0
+                pad = int(op.pad) if isinstance(op, Take) else 0
                 self.move(node, node.output, moved, pad)
         elif isinstance(op, Concat):
             self.add(node, node.output, {**shapes(graph, node), **_chunks(graph, node, op.axis)})
@@ -196,13 +196,14 @@ def _chunks(graph: Graph, node: Node, axis: int) -> dict[str, Any]:
 
 
 def shapes(graph: Graph, node: Node) -> dict[str, Any]:
-    """Input and output shapes as (C, H, W); vectors count as channels."""
+    """Input and output shapes as (C, H, W), vectors as channels; how long a row of the input is."""
 
     def three(name: str) -> tuple[int, int, int]:
         shape = graph.values[name].shape
         return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (int(np.prod(shape)), 1, 1)
 
-    return {"input": three(node.inputs[0]), "output": three(node.output)}
+    row = graph.values[node.inputs[0]].shape[-1]
+    return {"input": three(node.inputs[0]), "output": three(node.output), "row": row}
 
 
 def _weights(node: Node, order: dict[str, Order], pool: Pool64 | None) -> dict[str, Any]:
@@ -213,7 +214,11 @@ def _weights(node: Node, order: dict[str, Order], pool: Pool64 | None) -> dict[s
     encoding: Encoding = encoding_of(node.code, pool)
     offset = node.op.zero + (128 if node.code == "pool64" else 0)  # pools run on u = q + 128
     bias: NDArray[np.int64] = node.op.bias - offset * rows.sum(axis=1)
-    return {"code": node.code, "stored": encoding.encode(rows), "rows": rows, "bias": bias}
+    stored = encoding.encode(rows)
+    view: dict[str, Any] = {"code": node.code, "stored": stored, "rows": rows, "bias": bias}
+    if isinstance(encoding, Pool64):
+        view |= {"pool": encoding.vectors, "less": encoding.raised()[stored].sum(axis=1)}
+    return view
 
 
 def exposed(plan: Plan) -> Iterator[tuple[int, str, Order]]:

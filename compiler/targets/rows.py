@@ -93,15 +93,22 @@ class Group:
         """Storage -> the step of the group that writes it."""
         return {step.target: step for step in self.steps}
 
+    @cached_property
+    def _readings(self) -> dict[str, list[tuple[str, int, Reading]]]:
+        """Per target the sources of its step, their rows, and how they are read."""
+        found: dict[str, list[tuple[str, int, Reading]]] = {}
+        for step in self.steps:
+            found[step.target] = []
+            for source in step.sources:
+                height = self.plan.heights[source]
+                how = reading(step, height)
+                assert how is not None
+                found[step.target].append((source, height, how))
+        return found
+
     def reads(self, step: Step, row: int) -> list[tuple[str, int, int]]:
         """(source, first row, one after the last) that a row of a step reads."""
-        found = []
-        for source in step.sources:
-            height = self.plan.heights[source]
-            how = reading(step, height)
-            assert how is not None
-            found.append((source, *how.rows(row, height)))
-        return found
+        return [(source, *how.rows(row, height)) for source, height, how in self._readings[step.target]]
 
     @cached_property
     def schedule(self) -> tuple[Step, ...]:

@@ -11,6 +11,7 @@
 #endif
 
 #if defined TB_TRACE && !defined TB_COUNT
+TB_WORDS
 static struct { uint8_t before[TB_GUARD]; int8_t arena[1]; uint8_t after[TB_GUARD]; }
   guarded = { TB_GUARD_BYTES, {0}, TB_GUARD_BYTES };
 #define arena guarded.arena

@@ -206,6 +206,23 @@ def plain_samples() -> Iterator[Sample]:
         )
 
 
+def argmax_samples() -> Iterator[Sample]:
+    """Rows with many ties."""
+    rng = np.random.default_rng(5)
+    for count, last, offset in ((1, 0, 0), (2, 1, 0), (10, 0, 0), (10, 1, 0), (256, 1, -128)):
+        x = rng.integers(-128, 128, (FRAMES, count)) // 40
+        x[1] = np.arange(count) - 128 if count > 1 else -128
+        x[2] = 127  # all equal
+        found = count - 1 - x[:, ::-1].argmax(axis=1) if last else x.argmax(axis=1)
+
+        def expect(_: list[int], found=found, offset=offset) -> np.ndarray:
+            return found[:, None] + offset
+
+        params = {"COUNT": count, "LAST": last, "OFFSET": offset}
+        body = instance("tb_argmax", "dut", params, f"{s_port(8)}, {M_PORT}")
+        yield Sample(f"argmax-{count}-{last}", body, 8, {}, x, expect)
+
+
 def softmax_samples() -> Iterator[Sample]:
     """Softmax of a few values."""
     rng = np.random.default_rng(3)

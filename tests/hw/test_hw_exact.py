@@ -10,7 +10,13 @@ import pytest
 from hw_build import Bench, Job, Result, build, mutant, once
 from hw_samples import FRAMES, Sample
 from hw_samples_layers import affine_samples, maxpool_samples, pool_samples, residual_sample
-from hw_samples_streams import add_samples, plain_samples, requantise_samples, softmax_samples
+from hw_samples_streams import (
+    add_samples,
+    argmax_samples,
+    plain_samples,
+    requantise_samples,
+    softmax_samples,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +29,7 @@ SAMPLES = [
     *add_samples(),
     *plain_samples(),
     *softmax_samples(),
+    *argmax_samples(),
 ]
 FAMILIES = sorted({s.family for s in SAMPLES})
 
@@ -83,6 +90,7 @@ MUTANTS = {
         "two",
     ),
     "division cut": ("tb_softmax.v", "quotient + {23'd0, up}", "quotient", softmax_samples, "softmax-10"),
+    "the first of equals": ("tb_argmax.v", "value == top", "1'b0", argmax_samples, "argmax-10-1"),
     "zero point of b": ("tb_add.v", "(b - ZB) * MB", "b * MB", add_samples, "scaled"),
 }
 

@@ -16,12 +16,14 @@ from .pools import global_max_pool, reduce_mean, uneven_pool
 from .products import gemm, matmul
 from .qonnx import QONNX, QONNX_REMEDIES
 from .qoperator import QOPERATOR, QOPERATOR_REMEDIES
+from .rows import argmax, softmax
 from .site import Expansion, Site
 from .takes import expand, gather, pad, slice_, split, tile
 from .transposed import conv_transpose
 
 EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "Add"): elementwise,
+    ("", "ArgMax"): argmax,
     ("", "AveragePool"): uneven_pool,
     ("", "BatchNormalization"): line,
     ("", "Cast"): cast,
@@ -43,6 +45,7 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "Pad"): pad,
     ("", "ReduceMean"): reduce_mean,
     ("", "Slice"): slice_,
+    ("", "Softmax"): softmax,
     ("", "Split"): split,
     ("", "Squeeze"): squeeze,
     ("", "Sub"): elementwise,
@@ -52,7 +55,6 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     **QONNX,
 }
 REMEDIES = {  # ops that have no such form
-    ("", "ArgMax"): "the model without it: the place of the largest output is a loop in your own code",
     **QOPERATOR_REMEDIES,
     **QONNX_REMEDIES,
 }

@@ -19,11 +19,12 @@ REMEDY = "a Cast and a Mul by one constant behind it, or QDQ form"
 
 def integer_sum(site: Site) -> bool:
     """ConvInteger or MatMulInteger of a tensor whose scale is known."""
-    scale = site.scales.get(site.inputs[0])
-    if scale is None:
+    mark = site.marks.get(site.inputs[0])
+    if mark is None or mark.scale is None:
         raise Unsupported(
             f"{site.proto.op_type} of integers without a scale", "static quantisation: QuantizeLinear first"
         )
+    scale = mark.scale.scale
     names = [*site.inputs, "", ""][:4]
     zeros = [site.given(i) for i in (2, 3) if names[i]]
     if names[2] and zeros[0] is not None and zeros[0].size != 1:

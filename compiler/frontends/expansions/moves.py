@@ -6,6 +6,8 @@ from __future__ import annotations
 from ...ops.base import Unsupported
 from .site import Site
 
+INDEX_TYPES = (1, 4, 5, 6, 7, 10, 11, 12, 13)  # hold 0 to 255
+
 
 def axes_of(axes: tuple[int, ...], rank: int) -> list[int]:
     """Axes of a tensor of `rank`, batch axis counted but not among them, as sorted non-negative numbers."""
@@ -32,8 +34,10 @@ def squeeze(site: Site) -> bool:
 
 
 def cast(site: Site) -> bool:
-    """Between float types that hold every value: nothing happens."""
-    if site.get("to", 0) not in (1, 11):
+    """Between float types that hold every value, or of indices that any type holds: nothing happens."""
+    if site.inputs[0] in site.indices and site.get("to", 0) in INDEX_TYPES:
+        site.indices.add(site.proto.output[0])
+    elif site.get("to", 0) not in (1, 11):
         raise Unsupported(f"Cast of a computed tensor to type {site.get('to', 0)}", "float32 or float64")
     site.put("Identity", site.inputs[:1])
     return True

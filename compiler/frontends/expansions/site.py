@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...ops.base import Shape, Unsupported
 from ...passes.rewrite import fresh
+from ..annotations import Mark
 
 
 @dataclass
@@ -31,9 +32,10 @@ class Site:
     constants: dict[str, NDArray[Any]]
     opset: int
     names: set[str]
-    scales: Mapping[str, Fraction] = field(default_factory=dict)  # of quantised integer tensors
+    marks: Mapping[str, Mark] = field(default_factory=dict)  # quantised integer tensors
     sums: dict[str, Fraction] = field(default_factory=dict)  # see integer_sums.py
     bare: set[str] = field(default_factory=set)  # tensors without batch axis, see ../unbatched.py
+    indices: set[str] = field(default_factory=set)  # what an ArgMax returns
     parts: list[onnx.NodeProto] = field(default_factory=list)
 
     @property
@@ -103,22 +105,30 @@ class Site:
         """Flat positions of the first input's elements, batch axis included."""
         return np.arange(prod(self.first)).reshape(1, *self.first)
 
-    def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0) -> str:
-        """Elements of the first input at flat positions (batch axis included), the real 0 at -1."""
+    def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0, pad: float = 0.0) -> str:
+        """Elements of the first input at flat positions (batch axis included), the real `pad` at -1."""
         if positions.ndim < 1 or positions.shape[0] != 1 or not positions.size:
             raise Unsupported(
                 f"{self.proto.op_type} to shape {positions.shape}", "a result that keeps a batch of one"
             )
         if np.array_equal(positions.ravel(), np.arange(prod(self.first))):
             return self.reshape(self.inputs[0], positions.shape[1:], suffix, result)
-        return self.moved(self.inputs[0], positions[0], suffix, result)
+        return self.moved(self.inputs[0], positions[0], suffix, result, pad=pad)
 
     def moved(
-        self, source: str, positions: NDArray[np.int64], suffix: str = "", result: int = 0, name: str = ""
+        self,
+        source: str,
+        positions: NDArray[np.int64],
+        suffix: str = "",
+        result: int = 0,
+        name: str = "",
+        pad: float = 0.0,
     ) -> str:
         """Elements of any tensor at flat positions, batch axis not counted."""
-        at = self.constant(f"{suffix or result or 'positions'}.at", positions)
-        return self.put("Take", [source, at], suffix, result, name, domain="tinybound")
+        inputs = [source, self.constant(f"{suffix or result or 'positions'}.at", positions)]
+        if pad:
+            inputs.append(self.constant("pad", pad, np.float64))
+        return self.put("Take", inputs, suffix, result, name, domain="tinybound")
 
     def _fresh(self, suffix: str) -> str:
         name = fresh(f"{self.proto.output[0]}.{suffix}", self.names)

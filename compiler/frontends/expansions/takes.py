@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...ops.base import MAX_ELEMENTS, Unsupported
+from ..qdq import taken_off
 from .site import Site
+
+LARGEST = 1e6  # beyond it a number means "never the largest", and would ruin the scale of its tensor
 
 
 def slice_(site: Site) -> bool:
@@ -46,15 +50,14 @@ def split(site: Site) -> bool:
 
 
 def pad(site: Site) -> bool:
-    """Pad with zeros, or by the map's own elements (reflect, edge, wrap); negative pads cut off."""
+    """Pad with a number, or by the map's own elements (reflect, edge, wrap); negative pads cut off."""
     positions, mode = site.positions(), site.get("mode", "constant")
     pads, value = site.integers(1, "pads"), site.given(2)
     axes = site.integers(3, "axes") or tuple(range(positions.ndim))
     value = np.asarray(site.get("value", 0.0)) if value is None else value
     if pads is None or len(pads) != 2 * len(axes):
         raise Unsupported(f"pads {pads}", "a beginning and an end per axis")
-    if mode == "constant" and value.size and value.any():
-        raise Unsupported(f"a Pad with {value.ravel()[0]}", "a Pad with zeros")
+    number = _number(site, value)
     if mode not in ("constant", "reflect", "edge", "wrap"):
         raise Unsupported(f"mode {mode!r}", "constant, reflect, edge or wrap")
     around, cut = [(0, 0)] * positions.ndim, [slice(None)] * positions.ndim
@@ -66,8 +69,21 @@ def pad(site: Site) -> bool:
             raise Unsupported(f"negative pads {list(pads)} in mode {mode}", "a Slice")
     _affordable([n + sum(more) for n, more in zip(positions.shape, around, strict=True)])
     more: dict[str, Any] = {"constant_values": -1} if mode == "constant" else {}
-    site.take(np.pad(positions, around, mode, **more)[tuple(cut)])
+    site.take(np.pad(positions, around, mode, **more)[tuple(cut)], pad=number)
     return True
+
+
+def _number(site: Site, value: NDArray[Any]) -> float:
+    """The real number that a Pad puts in; among quantised integers what the integer stands for."""
+    held = float(value.ravel()[0]) if value.size else 0.0
+    if not abs(held) < LARGEST:
+        raise Unsupported(f"a Pad with {held}", "pads of the MaxPool behind it")
+    if site.inputs[0] not in site.marks:
+        return held
+    mark = site.marks[site.inputs[0]]
+    if mark.scale is None:
+        raise Unsupported("Pad of integers before their scale", "DequantizeLinear in front of it")
+    return float(mark.scale.scale * (int(held) - taken_off(mark.kind) - mark.scale.zero))
 
 
 def expand(site: Site) -> bool:
