@@ -95,11 +95,7 @@ PLANTS = {
     "the lower halves carry nothing": ("tb_add.h", "r8, asr #16", "r8, asr #31"),
     "an average forgets its odd channels": ("tb_reduce.h", "((i & 1) ? odd : even)", "even"),
     "a maximum is compared unsigned": ("tb_reduce.h", "ssub8 r5, %0, r4", "usub8 r5, %0, r4"),
-    "padding counts": (
-        "tb_reduce.h",
-        "rows * columns * w->pad",
-        "w->kernel_height * w->kernel_width * w->pad",
-    ),
+    "padding counts": ("tb_reduce.h", "rows * columns * w->pad", "w->kernel_height * w->pad"),
 }
 
 

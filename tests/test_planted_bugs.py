@@ -87,7 +87,7 @@ def differences(command, build, executor, layer):
 
 def test_c_that_rounds_half_up(command, plant):
     """Powers of two: the tie goes the wrong way, by one, where the quotient below it is even."""
-    build = plant("c", replaced("tb_kernels.h", "((v >> s) & some)", "some"), scales="pow2")
+    build = plant("c", replaced("tb_requantise.h", "((v >> s) & some)", "some"), scales="pow2")
     stage = differences(command, build, "host", "relu1")
     assert stage["first"]["found"] == stage["first"]["expected"] + 1
     assert stage["first"]["expected"] % 2 == 0 or build.graph.values["relu1"].quant.zero % 2
