@@ -144,8 +144,8 @@ static inline void tb_affine_halves(const int8_t *in, int8_t *out, const tb_wind
         }
         tb_halves_sums(weight, column, taps, sums);
         for (int32_t i = 0; i < 4; i += 2) {
-          *out++ = tb_requantise((int32_t)sums[i], r, o + i);
-          *out++ = tb_requantise((int32_t)(sums[i + 1] - sums[i]) >> 8, r, o + i + 1);
+          *out++ = tb_direct((int32_t)sums[i], r, (o + i) * r->step);
+          *out++ = tb_direct((int32_t)(sums[i + 1] - sums[i]) >> 8, r, (o + i + 1) * r->step);
         }
         weight += 2 * taps;
       }

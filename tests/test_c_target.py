@@ -265,7 +265,6 @@ PLANTS = {
     "padding reads zero": ("tb_kernels.h", "inside ? in[tap + c] : w->pad", "inside ? in[tap + c] : 0"),
     "the average forgets its zero point": ("tb_kernels.h", "in[tap + c] - w->pad", "in[tap + c]"),
     "one pool plane too few": ("tb_kernels.h", "p >= 8 - bits; p--", "p > 8 - bits; p--"),
-    "int4 sign": ("tb_kernels.h", "(nibble ^ 8) - 8", "nibble"),
     "pot4 sign": ("tb_kernels.h", "(code & 8u) ? -size", "(code & 8u) ? size"),
     "addition loses a zero point": ("tb_add.h", "b[i] * s->upper_b", "b[i] * s->upper_a"),
     "softmax may reach 256": ("tb_elements.h", "tb_min(q, 255)", "q"),

@@ -36,6 +36,7 @@ class Place:
         default_factory=dict
     )  # tensors that stand for so many times their integers
     bare: set[str] = field(default_factory=set)  # tensors without batch axis
+    stored: Mapping[str, Any] = field(default_factory=dict)  # how the values of tensors are quantised
     indices: set[str] = field(default_factory=set)  # what an ArgMax returns
     parts: list[Any] = field(default_factory=list)
 

@@ -4,6 +4,7 @@
 from .add_split import AddSplit
 from .baked import Baked
 from .base import Kernel, Packed
+from .book import Book
 from .buckets import Buckets
 from .depthwise import Depthwise
 from .fours import Fours
@@ -25,6 +26,7 @@ KERNELS: tuple[Kernel, ...] = (
     Plain("int8"),
     Plain("int4"),
     Plain("pot4"),
+    Book(),
     PlainPool("pool64"),
     AddSplit(),
     AverageFours(),

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..targets.plan import Step
 from .base import Kernel
+from .one_shift import MODES
 
 SHIFTS = range(17, 47)
 LARGEST = (1 << 31) - (1 << 16)  # the upper half of a factor has 16 bits with its sign
@@ -31,7 +32,7 @@ class AddSplit(Kernel):
             len(r.shift) == len(r.multiplier) == 1
             and int(r.multiplier[0]) == 1
             and shift in SHIFTS
-            and (shift < 32 or r.mode != "tflite-double")
+            and r.mode in MODES
             and max(abs(op.ma), abs(op.mb)) < LARGEST
             and not _ties(op, shift)
         )

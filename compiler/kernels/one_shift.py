@@ -21,6 +21,7 @@ from ..targets.plan import Step
 
 Integers = NDArray[np.int64]
 
+MODES = ("half-even", "tflite-single")  # the others' steps lie differently above and below 0
 MOST = 53  # (2 n - 1) 2^(shift - 1) must fit 64 bits for every output n
 LARGEST = 1 << 30  # multipliers stay below, sums within half of it: tb_high relies on it
 USUAL = 36  # tried first: layers that share a shift may share code
@@ -71,7 +72,7 @@ def one_shift(r: Requantise, low: Integers, high: Integers) -> OneShift | None:
     r.zero_in is not applied: sums are what the ratio multiplies.
     """
     m, s = np.broadcast_arrays(r.multiplier, r.shift, low)[:2]
-    if s.max() > MOST or max(-low.min(), high.max()) > LARGEST // 2:
+    if r.mode not in MODES or s.max() > MOST or max(-low.min(), high.max()) > LARGEST // 2:
         return None
     n = np.arange(r.lo + 1, r.hi + 1)[:, None] - r.zero
     begin = -(-_least_product(n, s, r.mode) // m)  # the first sum that reaches output n, per channel
@@ -103,11 +104,6 @@ def _least_product(n: Integers, s: Integers, mode: str) -> Integers:
     half = ((2 * n - 1) << s) >> 1  # floor; exact but for s = 0, where n is reached by n itself
     if mode == "half-even":
         return np.where(s == 0, n, half + (n & 1))
-    if mode == "tflite-double":  # first to 2^31, half up; then the rest, halves away from 0
-        t = np.maximum(s - 31, 0)
-        first = (((2 * n - 1) << t) >> 1) + (n < 1)
-        twice = (first << 31) - (1 << 30)
-        return np.where(s > 31, twice, np.where(s == 0, n, half))
     return np.where(s == 0, n, half)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from ...ops.base import Shape, Unsupported
+from ...ops.base import Scaled, Shape, Unsupported
 from ...passes.rewrite import fresh
 from ..annotations import Mark
 
@@ -35,6 +35,7 @@ class Site:
     marks: Mapping[str, Mark] = field(default_factory=dict)  # quantised integer tensors
     sums: dict[str, Fraction] = field(default_factory=dict)  # see integer_sums.py
     bare: set[str] = field(default_factory=set)  # tensors without batch axis, see ../unbatched.py
+    stored: Mapping[str, Scaled] = field(default_factory=dict)  # how the values of tensors are quantised
     indices: set[str] = field(default_factory=set)  # what an ArgMax returns
     parts: list[onnx.NodeProto] = field(default_factory=list)
 
