@@ -266,7 +266,7 @@ PLANTS = {
     "the average forgets its zero point": ("tb_kernels.h", "in[tap + c] - w->pad", "in[tap + c]"),
     "one pool plane too few": ("tb_kernels.h", "p >= 8 - bits; p--", "p > 8 - bits; p--"),
     "pot4 sign": ("tb_kernels.h", "(code & 8u) ? -size", "(code & 8u) ? size"),
-    "addition loses a zero point": ("tb_add.h", "b[i] * s->upper_b", "b[i] * s->upper_a"),
+    "addition loses a zero point": ("tb_elements.h", "b[i] - zb, mb", "b[i] - zb + 1, mb"),
     "softmax may reach 256": ("tb_elements.h", "tb_min(q, 255)", "q"),
     "every channel takes the first multiplier": ("tb_requantise.h", "r->step ? channel : 0", "channel & 0"),
     "a bias is dropped": ("samples.c", "bias", None),
@@ -304,7 +304,7 @@ def test_a_planted_bug_is_seen(plant, sampled, tmp_path):
         x = dict(x)
         for n in x:
             if n.startswith("Softmax"):  # one element far above the others
-                x[n] = np.where(np.arange(x[n].shape[1]) == 3, 127, -128) * np.ones_like(x[n])
+                x[n] = np.where(np.arange(x[n].shape[-1]) == 3, 127, -128) * np.ones_like(x[n])
     machine = samples.OnMachine(Host())
 
     got = machine(graph, x, tmp_path, texts=planted(texts, *PLANTS[plant]))
