@@ -87,7 +87,8 @@ static inline void tb_dots_copy(const tb_dots *dots, uint8_t *to)
   "add r6, r11, r6, lsl #1\n\t"                                                                      \
   "add r8, r12, r8, lsl #1\n\t"
 #define TB_STORE "stm %[to]!, {r4, r5, r6, r8}\n\t"
-#define TB_EIGHT(code) ".rept 8\n\t" code ".endr"
+/* Written out, because compilers tell the length of assembly by its lines. */
+#define TB_FOUR(code) code code code code
 #define TB_SPOILT "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "memory"
 #endif
 
@@ -95,8 +96,11 @@ static inline void tb_planes_four(tb_lanes *to, const tb_lanes *a, const tb_lane
                                     const tb_lanes *d)
 {
 #ifdef TB_THUMB2
-  __asm__ volatile(TB_EIGHT(TB_FIRST("%[a]") TB_PLANE("%[b]") TB_PLANE("%[c]") TB_PLANE("%[d]") TB_STORE)
-                   : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d) : : TB_SPOILT);
+#pragma GCC unroll 2
+  for (int32_t half = 0; half < 2; half++) {
+    __asm__ volatile(TB_FOUR(TB_FIRST("%[a]") TB_PLANE("%[b]") TB_PLANE("%[c]") TB_PLANE("%[d]") TB_STORE)
+                     : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d) : : TB_SPOILT);
+  }
 #else
   TB_UNROLLED
   for (int32_t i = 0; i < 32; i++) {
@@ -108,8 +112,11 @@ static inline void tb_planes_four(tb_lanes *to, const tb_lanes *a, const tb_lane
 static inline void tb_planes_two(tb_lanes *to, const tb_lanes *a, const tb_lanes *b)
 {
 #ifdef TB_THUMB2
-  __asm__ volatile(TB_EIGHT(TB_FIRST("%[a]") TB_PLANE("%[b]") TB_STORE)
-                   : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b) : : TB_SPOILT);
+#pragma GCC unroll 2
+  for (int32_t half = 0; half < 2; half++) {
+    __asm__ volatile(TB_FOUR(TB_FIRST("%[a]") TB_PLANE("%[b]") TB_STORE)
+                     : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b) : : TB_SPOILT);
+  }
 #else
   for (int32_t i = 0; i < 32; i++) {
     to[i] = (a[i] << 1) + b[i];
@@ -120,8 +127,11 @@ static inline void tb_planes_two(tb_lanes *to, const tb_lanes *a, const tb_lanes
 static inline void tb_planes_two_more(tb_lanes *to, const tb_lanes *a, const tb_lanes *b)
 {
 #ifdef TB_THUMB2
-  __asm__ volatile(TB_EIGHT("ldm %[to], {r4, r5, r6, r8}\n\t" TB_PLANE("%[a]") TB_PLANE("%[b]") TB_STORE)
-                   : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b) : : TB_SPOILT);
+#pragma GCC unroll 2
+  for (int32_t half = 0; half < 2; half++) {
+    __asm__ volatile(TB_FOUR("ldm %[to], {r4, r5, r6, r8}\n\t" TB_PLANE("%[a]") TB_PLANE("%[b]") TB_STORE)
+                     : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b) : : TB_SPOILT);
+  }
 #else
   for (int32_t i = 0; i < 32; i++) {
     to[i] = (((to[i] << 1) + a[i]) << 1) + b[i];
@@ -132,8 +142,11 @@ static inline void tb_planes_two_more(tb_lanes *to, const tb_lanes *a, const tb_
 static inline void tb_planes_one_more(tb_lanes *to, const tb_lanes *a)
 {
 #ifdef TB_THUMB2
-  __asm__ volatile(TB_EIGHT("ldm %[to], {r4, r5, r6, r8}\n\t" TB_PLANE("%[a]") TB_STORE)
-                   : [to] "+r"(to), [a] "+r"(a) : : TB_SPOILT);
+#pragma GCC unroll 2
+  for (int32_t half = 0; half < 2; half++) {
+    __asm__ volatile(TB_FOUR("ldm %[to], {r4, r5, r6, r8}\n\t" TB_PLANE("%[a]") TB_STORE)
+                     : [to] "+r"(to), [a] "+r"(a) : : TB_SPOILT);
+  }
 #else
   for (int32_t i = 0; i < 32; i++) {
     to[i] = (to[i] << 1) + a[i];
@@ -148,18 +161,18 @@ static TB_APART void tb_dots_dsp(const int16_t *vectors, uint32_t a, uint32_t b,
   uint32_t a2, b2;
   __asm__("uxtb16 %0, %2, ror #8\n\tuxtb16 %1, %3, ror #8\n\tuxtb16 %2, %2\n\tuxtb16 %3, %3"
           : "=&r"(a2), "=&r"(b2), "+r"(a), "+r"(b));
-  for (int32_t i = 0; i < 4; i++) {
-    __asm__ volatile(TB_EIGHT("ldm %[v]!, {r4, r5, r6, r8}\n\t"
-                              "smuad r9, r4, %[a]\n\t"
-                              "smlad r9, r5, %[a2], r9\n\t"
-                              "smlad r9, r6, %[b], r9\n\t"
-                              "smlad r9, r8, %[b2], r9\n\t"
-                              "ldm %[v]!, {r4, r5, r6, r8}\n\t"
-                              "smuad r10, r4, %[a]\n\t"
-                              "smlad r10, r5, %[a2], r10\n\t"
-                              "smlad r10, r6, %[b], r10\n\t"
-                              "smlad r10, r8, %[b2], r10\n\t"
-                              "strd r9, r10, [%[to]], #8\n\t")
+  for (int32_t i = 0; i < 8; i++) {
+    __asm__ volatile(TB_FOUR("ldm %[v]!, {r4, r5, r6, r8}\n\t"
+                             "smuad r9, r4, %[a]\n\t"
+                             "smlad r9, r5, %[a2], r9\n\t"
+                             "smlad r9, r6, %[b], r9\n\t"
+                             "smlad r9, r8, %[b2], r9\n\t"
+                             "ldm %[v]!, {r4, r5, r6, r8}\n\t"
+                             "smuad r10, r4, %[a]\n\t"
+                             "smlad r10, r5, %[a2], r10\n\t"
+                             "smlad r10, r6, %[b], r10\n\t"
+                             "smlad r10, r8, %[b2], r10\n\t"
+                             "strd r9, r10, [%[to]], #8\n\t")
                      : [v] "+r"(vectors), [to] "+r"(to) : [a] "r"(a), [a2] "r"(a2), [b] "r"(b), [b2] "r"(b2)
                      : "r4", "r5", "r6", "r8", "r9", "r10", "memory");
   }
