@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from .ops.requantise import MODES
 from .options import Options
 from .passes.match import match_reference
 from .quantise.calibrate import Ranges, calibrate, reachable, samples_of_box, widen, with_pads
-from .quantise.inner import exact_scales, inner_ranges
-from .quantise.lower import lower
+from .quantise.inner import exact_scales, summed
+from .quantise.lower import chosen, lower
 from .quantise.scales import activation
 from .quantise.weights import choose_weights
 
@@ -116,29 +117,35 @@ def _quantise(
     power_of_two = options.scales == "pow2"
     known = imported.activations
     wanted: dict[str, Scaled] = {**known, **exact_scales(graph, known)}
-    stored = {value.name for value in graph.stored()}
-    if not stored <= set(wanted):
-        for name, (lo, hi) in _ranges(imported, options, samples, box).items():
-            wanted.setdefault(name, activation(lo, hi, power_of_two=power_of_two))
+    missing = sorted({*chosen(graph).values()} - set(wanted))
+    if missing:
+        ranges = _ranges(imported, options, samples, box, missing)
+        wanted |= {name: activation(*ranges[name], power_of_two=power_of_two) for name in missing}
     layers = [node.name for node in graph.nodes if node.op.weighted]
     weights = choose_weights(graph, options.codes(layers), imported.weights, power_of_two=power_of_two)
     return lower(graph, wanted, weights, MODES[options.requant])
 
 
 def _ranges(
-    imported: Imported, options: Options, samples: dict[str, NDArray[np.float64]], box: Box | None
+    imported: Imported,
+    options: Options,
+    samples: dict[str, NDArray[np.float64]],
+    box: Box | None,
+    missing: Sequence[str],
 ) -> Ranges:
     """What activations cover: what the samples show, or, data-free, all that the domain can reach."""
     graph = imported.graph
     if options.data_free:
         whole = box or _default_domain(imported, graph, samples)
         return with_pads(graph, reachable(graph, whole.lower, whole.upper))
-    seen = calibrate(graph, samples)
     if imported.quantised:
         whole = box or _default_domain(imported, graph, samples)
         limits = reachable(graph, whole.lower, whole.upper, imported.activations)
-        return with_pads(graph, inner_ranges(graph, seen, limits))
-    return with_pads(graph, widen(seen, None if box is None else reachable(graph, box.lower, box.upper)))
+        sums = summed(graph)
+        wide = widen(calibrate(graph, samples), limits) if sums & {*missing} else {}
+        return with_pads(graph, {**limits, **{name: ends for name, ends in wide.items() if name in sums}})
+    reached = None if box is None else reachable(graph, box.lower, box.upper)
+    return with_pads(graph, widen(calibrate(graph, samples), reached))
 
 
 def _default_domain(imported: Imported, graph: Graph, samples: dict[str, NDArray[np.float64]]) -> Box:

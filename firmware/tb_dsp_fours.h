@@ -6,13 +6,17 @@
 
 #include "tb_dsp.h"
 
-/* One or two positions and all fours of filters. The assembly finds the fields at these places. */
+/* Taps at a time: 4096 times their sum for the last filter is below 2^31. A multiple of the unrolled loops. */
+#define TB_FOURS_TAPS 480
+
+/* Taps at one or two positions, and fours of filters. The assembly finds the fields at these places. */
 typedef struct {
   const uint8_t *weights;                /*  0: moves on */
-  const int16_t *columns;                /*  4 */
-  const int16_t *blocks, *end;           /*  8, 12: end of what goes in blocks, and of all columns */
-  int32_t *sums, *last;                  /* 16: moves on, 20: its end */
-  uint32_t start[8];                     /* 24: what takes the 8s in the weights out, per filter and position */
+  int32_t skip;                          /*  4: from a four's weights to those of the next */
+  const int16_t *columns;                /*  8 */
+  const int16_t *blocks, *end;           /* 12, 16: end of what goes in blocks, and of all columns */
+  int32_t *sums, *last;                  /* 20: moves on, 24: its end */
+  uint32_t start[8];                     /* 28: what takes the 8s in the weights out, per filter and position */
 } tb_fours;
 
 /* A weight word holds two taps of filters a, b, c, d from the low nibble up, d alone with its sign. Its sums are
@@ -49,13 +53,13 @@ typedef struct {
   "ldm r1!, {r10, r11, r12, lr}\n\t" TB_FOURS_ONE("r6", "r10") TB_FOURS_ONE("r7", "r11")             \
   TB_FOURS_ONE("r8", "r12") TB_FOURS_ONE("r9", "lr")
 
-/* `blocks` repeats until r1 reaches field 8, `step` from there until it reaches field 12. r7 is kept here: compilers
+/* `blocks` repeats until r1 reaches field 12, `step` from there until it reaches field 16. r7 is kept here: compilers
  * may not give it away. */
 #define TB_FOURS_LOOPS(start, blocks, step)                                                          \
   "push {r0, r7}\n"                                                                                  \
   "1:\n\t"                                                                                           \
-  "ldr r1, [r0, #4]\n\t"                                                                             \
-  "ldr r10, [r0, #8]\n\t" start                                                                      \
+  "ldr r1, [r0, #8]\n\t"                                                                             \
+  "ldr r10, [r0, #12]\n\t" start                                                                      \
   "ldr r0, [r0]\n\t"                                                                                 \
   "push {r10}\n\t"                                                                                   \
   "cmp r1, r10\n\t"                                                                                  \
@@ -66,7 +70,7 @@ typedef struct {
   "bne 2b\n"                                                                                         \
   "3:\n\t"                                                                                           \
   "ldr r10, [sp, #4]\n\t"                                                                            \
-  "ldr r10, [r10, #12]\n\t"                                                                          \
+  "ldr r10, [r10, #16]\n\t"                                                                          \
   "str r10, [sp]\n\t"                                                                                \
   "cmp r1, r10\n\t"                                                                                  \
   "beq 5f\n"                                                                                         \
@@ -80,11 +84,13 @@ typedef struct {
 #define TB_FOURS_STORE(registers)                                                                    \
   "mov r1, r0\n\t"                                                                                   \
   "ldr r0, [sp]\n\t"                                                                                 \
-  "ldr r12, [r0, #16]\n\t"                                                                           \
-  "ldr lr, [r0, #20]\n\t"                                                                            \
+  "ldr r12, [r0, #4]\n\t"                                                                            \
+  "ldr lr, [r0, #24]\n\t"                                                                            \
+  "add r1, r1, r12\n\t"                                                                              \
+  "ldr r12, [r0, #20]\n\t"                                                                           \
   "stm r12!, " registers "\n\t"                                                                      \
   "str r1, [r0]\n\t"                                                                                 \
-  "str r12, [r0, #16]\n\t"                                                                           \
+  "str r12, [r0, #20]\n\t"                                                                           \
   "cmp r12, lr\n\t"                                                                                  \
   "bne 1b\n\t"                                                                                       \
   "pop {r0, r7}"
@@ -92,7 +98,7 @@ typedef struct {
 static __attribute__((noinline)) void tb_fours_two(tb_fours *work)
 {
   register tb_fours *at __asm__("r0") = work;
-  __asm__ volatile(TB_FOURS_LOOPS("add r12, r0, #24\n\tldm r12, {r2-r9}\n\t",
+  __asm__ volatile(TB_FOURS_LOOPS("add r12, r0, #28\n\tldm r12, {r2-r9}\n\t",
                                   TB_FOURS_TWO_POSITIONS TB_FOURS_TWO_POSITIONS
                                   TB_FOURS_TWO_POSITIONS TB_FOURS_TWO_POSITIONS,
                                   TB_FOURS_TWO_POSITIONS)
@@ -115,7 +121,7 @@ static __attribute__((noinline)) void tb_fours_two(tb_fours *work)
 static __attribute__((noinline)) void tb_fours_one(tb_fours *work)
 {
   register tb_fours *at __asm__("r0") = work;
-  __asm__ volatile(TB_FOURS_LOOPS("add r12, r0, #24\n\tldm r12, {r2-r5}\n\t",
+  __asm__ volatile(TB_FOURS_LOOPS("add r12, r0, #28\n\tldm r12, {r2-r5}\n\t",
                                   TB_FOURS_EIGHT_TAPS TB_FOURS_EIGHT_TAPS
                                   TB_FOURS_EIGHT_TAPS TB_FOURS_EIGHT_TAPS,
                                   "ldm r0!, {r6, r7}\n\t"
@@ -140,35 +146,56 @@ static inline void tb_fours_start(uint32_t *start, int32_t gap, int32_t less)
   start[3 * gap] = start[2 * gap];
 }
 
+/* `sums` for fours of filters over all taps, TB_FOURS_TAPS at a time; less: see tb_filters_fours. */
+static inline void tb_fours_sums(tb_fours *work, const int16_t *columns, int32_t positions, int32_t taps,
+                                 const uint8_t *weights, const int32_t *less, int32_t *sums, int32_t count)
+{
+  int32_t more[2 * TB_BLOCK];
+  for (int32_t first = 0; first < taps; first += TB_FOURS_TAPS) {
+    const int32_t here = (taps - first < TB_FOURS_TAPS) ? taps - first : TB_FOURS_TAPS;
+    work->weights = weights + 2 * first;
+    work->skip = 2 * (taps - here);
+    work->columns = columns + positions * first;
+    work->end = work->columns + positions * here;
+    work->sums = first ? more : sums;
+    work->last = work->sums + count;
+    tb_fours_start(work->start, positions, *less++);
+    if (positions > 1) {
+      tb_fours_start(work->start + 1, positions, *less++);
+      work->blocks = work->columns + 2 * (here & -16);
+      tb_fours_two(work);
+    } else {
+      work->blocks = work->columns + (here & -32);
+      tb_fours_one(work);
+    }
+    for (int32_t i = 0; (i < count) && (first > 0); i++) {
+      sums[i] += more[i];
+    }
+  }
+}
+
 /* All filters at the one or two positions in `columns`. */
 static inline void tb_filters_fours(const int16_t *columns, int32_t positions, int8_t *out, const tb_window *w,
                                     const uint8_t *weights, const int32_t *bias, const tb_scaling *r)
 {
-  const int32_t taps = w->row_bytes >> 1, block = (positions > 1) ? 16 : 32;
-  int32_t sums[2 * TB_BLOCK], less0, less1;
+  const int32_t taps = w->row_bytes >> 1;
+  int32_t sums[2 * TB_BLOCK], less[2 * TB_PARTS], part = 0; /* -128 times the activations of each part */
   tb_fours work;
-  work.weights = weights;
-  work.columns = columns;
-  work.blocks = columns + positions * (taps & -block);
-  work.end = columns + positions * taps;
-  if (positions > 1) {
-    tb_less_two(columns, taps, &less0, &less1);
-    tb_fours_start(work.start, 2, less0);
-    tb_fours_start(work.start + 1, 2, less1);
-  } else {
-    tb_fours_start(work.start, 1, tb_less_one(columns, taps));
+  for (int32_t first = 0; first < taps; first += TB_FOURS_TAPS) {
+    const int32_t here = (taps - first < TB_FOURS_TAPS) ? taps - first : TB_FOURS_TAPS;
+    if (positions > 1) {
+      tb_less_two(columns + 2 * first, here, less + part, less + part + 1);
+    } else {
+      less[part] = tb_less_one(columns + first, here);
+    }
+    part += positions;
   }
   for (int32_t o = 0; o < w->outputs; o += TB_BLOCK) {
     const int32_t left = w->outputs - o, count = (left < TB_BLOCK) ? left : TB_BLOCK;
-    work.sums = sums;
-    work.last = sums + positions * ((count + 3) & -4);
-    if (positions > 1) {
-      tb_fours_two(&work);
-      tb_finish(sums, out + o, out + w->outputs + o, bias + o, r, o, count);
-    } else {
-      tb_fours_one(&work);
-      tb_finish(sums, out + o, NULL, bias + o, r, o, count);
-    }
+    const int32_t filters = (count + 3) & -4;
+    tb_fours_sums(&work, columns, positions, taps, weights, less, sums, positions * filters);
+    tb_finish(sums, out + o, (positions > 1) ? out + w->outputs + o : NULL, bias + o, r, o, count);
+    weights += 2 * taps * filters >> 2;
   }
 }
 

@@ -3,7 +3,7 @@
  * two products per instruction (tb_dsp_fours.h).
  *
  * Filters a, b, c and d stand side by side, tap by tap: a half word is 4096 d + 256 (c + 8) + 16 (b + 8) + a + 8.
- * The compiler makes sure that 4096 D fits 32 bits, and fills up filters and taps to four by zeros.
+ * The compiler fills up filters and taps to four by zeros.
  */
 #ifndef TB_INT4_H
 #define TB_INT4_H
@@ -91,7 +91,8 @@ static inline int32_t tb_upper(uint32_t sum)
   return (rest < 0) ? ~(~rest >> 16) : (rest >> 16);
 }
 
-/* Sums a, b, c and d of four filters from `column` to `stop`, an even number of words of two taps. */
+/* Sums a, b, c and d of four filters from `column` to `stop`, an even number of words of two taps. Compilers add
+ * products before they add them to a sum, and run out of registers; for size they take no high ones at all. */
 #if defined __GNUC__ && defined __thumb__ && (__ARM_ARCH_ISA_THUMB == 2)
 #define TB_ONE_WORD                                                                                  \
   "ldr r3, [%[w]], #4\n\t"                                                                           \
@@ -107,7 +108,7 @@ static inline int32_t tb_upper(uint32_t sum)
   "mla %[d], r5, r4, %[d]\n\t"
 #define TB_SUM_UP(sum) "+r"(sum)
 #define TB_FLIP
-#elif defined __GNUC__ && defined __thumb__
+#elif defined __GNUC__ && defined __thumb__ && !defined __OPTIMIZE_SIZE__
 #define TB_ONE_WORD                                                                                  \
   "ldm %[w]!, {r3}\n\t"                                                                              \
   "ldm %[x]!, {r4}\n\t"                                                                              \

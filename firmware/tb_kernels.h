@@ -97,14 +97,16 @@ static inline int64_t tb_half_even(int64_t v, uint8_t s)
 }
 
 #ifdef TB_TFLITE
-/* v / 2^s rounded half up; or twice, by 31 bits half up and by the rest half away from zero: one shift does
- * it, because the first rounding moves the second one's tie by half of its unit, towards zero. */
+/* v / 2^s rounded half up; or, of an average, half away from zero; or twice, by 31 bits half up and by the rest
+ * half away from zero: one shift does it, because the first rounding moves the second one's tie by half of its
+ * unit, towards zero. */
 static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
 {
   const int64_t half = ((int64_t)1 << s) >> 1;
   const int64_t carry = ((roundings == 2) && (s > 31u)) ? (int64_t)1 << 30 : 0;
+  const int64_t down = ((roundings == 3) && (s != 0u)) ? (v >> 63) : 0;
   const int64_t sign = (v + carry) >> 63;
-  return (v + half + ((carry ^ sign) - sign)) >> s;
+  return (v + half + down + ((carry ^ sign) - sign)) >> s;
 }
 #endif
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import product
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,8 @@ def half_away(x: Fraction) -> int:
 
 def quotient(product: int, s: int, mode: str) -> int:
     """product / 2^s as a Requantise of this mode rounds it."""
+    if mode == "tflite-average":
+        return half_away(Fraction(product, 2**s))
     if mode == "half-even":
         return rhe(Fraction(product, 2**s))
     if mode == "tflite-single":
@@ -131,8 +134,10 @@ def requantise(op: Any, x: Any) -> Any:
         at = c if len(op.multiplier) > 1 else 0
         m, s = int(op.multiplier[at]), int(op.shift[at])
         for place in np.ndindex(x.shape[1:]):
-            near = quotient((int(x[c, *place]) - op.zero_in) * m, s, op.mode)
-            out[c, *place] = clip(near + op.zero, op.lo, op.hi)
+            total, zero = int(x[c, *place]) - op.zero_in, op.zero
+            if op.mode == "tflite-average":  # of the integers themselves, which hold the zero point already
+                total, zero = total + zero * ceil(Fraction(2**s, m)), 0
+            out[c, *place] = clip(quotient(total * m, s, op.mode) + zero, op.lo, op.hi)
     return out
 
 

@@ -264,7 +264,6 @@ PLANTS = {
     "padding reads zero": ("tb_kernels.h", "inside ? in[tap + c] : w->pad", "inside ? in[tap + c] : 0"),
     "the average forgets its zero point": ("tb_kernels.h", "in[tap + c] - w->pad", "in[tap + c]"),
     "one pool plane too few": ("tb_kernels.h", "p >= 8 - bits; p--", "p > 8 - bits; p--"),
-    "int4 sign": ("tb_kernels.h", "(nibble ^ 8) - 8", "nibble"),
     "pot4 sign": ("tb_kernels.h", "(code & 8u) ? -size", "(code & 8u) ? size"),
     "addition loses a zero point": ("tb_elements.h", "(b[i] - zb)", "(b[i] - zb + 1)"),
     "softmax may reach 256": ("tb_elements.h", "q = (q > 255u) ? 255u : q;", ""),

@@ -51,7 +51,7 @@ def test_every_op_and_code(core, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("requant", ["onnx", "tflite-single", "tflite-double"])
-@pytest.mark.parametrize("code", ["int8", "pot4", "pool64"])
+@pytest.mark.parametrize("code", ["int8", "int4", "pot4", "pool64"])
 @pytest.mark.parametrize("model", ["controller4", "digits_cnn_softmax", "residual_cnn"])
 def test_bundled_networks(model, code, requant, core, examples, tmp_path):
     options = tinybound.Options(domain="-1,1", weights=(code,), requant=requant)

@@ -5,7 +5,7 @@ import pytest
 from peer_suite import Refused, Unusable, cases, integers, meaning, prepare
 
 CASES = {case.name: case for case in cases()}
-FEWEST = 217  # cases that pass now; no change may lose one unseen
+FEWEST = 234  # cases that pass now; no change may lose one unseen
 
 
 def _run(case, work, check):

@@ -14,6 +14,7 @@ from pipeline import refused, same_network
 from test_quantised_forms import differences, domain
 
 from tinybound.build import compile as compile_model
+from tinybound.certify import certificate
 from tinybound.checker import check_certificate
 from tinybound.frontends import load_onnx
 from tinybound.options import Options
@@ -265,7 +266,7 @@ def test_a_certificate_is_accepted(tmp_path):
         (lambda t: t.quant("x", 0.1, 4, rounding_mode="ODD"), "odd: rounding_mode = ODD .*one of ROUND"),
         (lambda t: t.put("BipolarQuant", "x", t.net.constant(1.0)), "odd: an activation of two levels"),
         (lambda t: t.put("Trunc", "x", *(t.net.constant(v) for v in (0.1, 0.0, 8.0, 4.0))),
-         r"odd: op Trunc \(try Quant in its place"),
+         "odd: a Trunc of 8 bits without a quantiser"),
         (lambda t: t.quant(t.net.constant(np.ones((4, 6))), np.ones((4, 6)), 4), "odd: scales of shape"),
         (lambda t: t.quant(t.net.constant(np.full(3, 1e9)), 1.0, 32), "odd: quantised constants of 30 bits"),
     ],
@@ -275,3 +276,72 @@ def test_what_is_refused_by_name(write, message, tmp_path):
     y = write(t)
     t.net.nodes[-1].name = "odd"
     refused(t.save(tmp_path, t.net.put("Add", "x", y)), message)
+
+
+def truncated(x, scale, zero, bits, *rest, signed=1, narrow=0, rounding_mode="FLOOR"):
+    """Both versions, by the published rule: round, divide, (clamp,) round again."""
+    q = np.round(x.astype(np.float64) / scale + zero)
+    if len(rest) == 1:
+        m = ROUND[rounding_mode](q / 2.0 ** (bits - rest[0]))
+        return ((m - zero) * scale).astype(np.float32)
+    out_scale, out_bits = rest
+    divisor = 2.0 ** np.round(np.log2(out_scale / scale))
+    lowest, highest = (-(2 ** (out_bits - 1)) + narrow, 2 ** (out_bits - 1) - 1) if signed else (
+        0, 2**out_bits - 1 - narrow)  # fmt: skip
+    m = ROUND[rounding_mode](np.clip(q / divisor, lowest, highest))
+    return ((m - zero / divisor) * out_scale).astype(np.float32)
+
+
+TRUNCS = {  # quantiser in front (bits, zero, signed) or None, the Trunc's numbers, attributes
+    "floor": ((8, 0, 1), (0.0625, 0, 8, 4), {}),
+    "ceil": ((8, 0, 1), (0.0625, 0, 8, 5), {"rounding_mode": "CEIL"}),
+    "round, with an odd zero point": ((8, 3, 1), (0.0625, 3, 8, 6), {"rounding_mode": "ROUND"}),
+    "unsigned": ((8, 0, 0), (0.0625, 0, 8, 7), {"rounding_mode": "ROUND"}),
+    "nothing in front": (None, (0.0625, 0, 7, 4), {}),
+    "to another scale": ((8, 0, 1), (0.0625, 0, 8, 0.25, 6), {}),
+    "to another scale, clamped": ((8, 4, 1), (0.0625, 4, 8, 0.25, 4), {"narrow": 1,
+                                                                       "rounding_mode": "ROUND"}),
+    "unsigned, to another scale": ((8, 0, 0), (0.0625, 0, 8, 0.5, 4), {"signed": 0, "rounding_mode": "CEIL"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", TRUNCS)
+def test_trunc_rounds_in_its_own_order(form, tmp_path, monkeypatch):
+    monkeypatch.setattr(certificate, "_budget", lambda _: 100)
+    before, numbers, attributes = TRUNCS[form]
+    t = Quants((1, 40))
+    x = "x" if before is None else t.quant("x", 0.0625, before[0], float(before[1]), signed=before[2])
+    y = t.put("Trunc", x, *(t.net.constant(n) for n in numbers), **attributes)
+    path = t.save(tmp_path, y)
+    build = compile_model(path, tmp_path / "build", Options(target="c", domain="-9,9"))
+    real = np.random.default_rng(1).integers(-160, 160, (80, 40)) / 16.0
+
+    shown = build.simulate({"x": real})
+    (name,) = build.graph.outputs
+    q = real if before is None else quant(real, 0.0625, before[1], before[0], before[2])
+    if before is None:
+        q = np.clip(real, -8, 127 / 16)
+    want = truncated(q, *numbers, **attributes)
+
+    np.testing.assert_array_equal(shown[name].ravel(), want.ravel().astype(np.float64))
+    assert same_network(path)
+    if form in [*TRUNCS][::3]:
+        assert build.verify(["host"]).ok
+    found = check_certificate(tmp_path / "build" / "certificate.json", tmp_path / "build")
+    assert found["accepted"], found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "attributes", "message"),
+    [
+        ((0.0625, 0, 10, 4), {}, "10 bits without a quantiser in front"),
+        ((0.0625, 0, 7, 4), {"rounding_mode": "UP"}, "rounding_mode = UP"),
+        ((0.0625, 0.5, 7, 4), {}, "whole numbers"),
+        ((0.0625, 0, 4, 7), {}, "0 to 8 bits fewer"),
+        ((0.0625, 1, 8, 0.25, 6), {}, "multiple of the input's"),
+    ],
+)
+def test_what_of_trunc_is_refused(numbers, attributes, message, tmp_path):
+    t = Quants((1, 4))
+    y = t.put("Trunc", "x", *(t.net.constant(n) for n in numbers), **attributes)
+    refused(t.save(tmp_path, y), message)

@@ -93,7 +93,17 @@ def test_kernels_of_litert(rows):
     assert max(row[6] for row in found if row[3] in WEIGHTED) == 1
 
 
-@pytest.mark.parametrize(("model", "elements"), [("kws_dscnn_int8", 120), ("ad_autoenc_int8", 12_800)])
+@pytest.mark.parametrize("executor", ["reference", "XNNPACK", "TFLite Micro"])
+def test_averages_are_tflites(rows, executor):
+    found = rows("ic_resnet8_int8")
+    for mode in ("tflite-single", "tflite-double"):
+        assert of(found, executor, mode, "AVERAGE_POOL_2D") == (0, 192)
+
+
+@pytest.mark.parametrize(
+    ("model", "elements"),
+    [("kws_dscnn_int8", 120), ("ad_autoenc_int8", 12_800), ("ic_resnet8_int8", 30)],
+)
 def test_a_network_from_onnx_is_tflite_micro(oracle, model, elements):
     """From the ONNX twin of the file through the front end, and left to itself: the same outputs."""
     graph = build_networks(file(f"{model}.onnx"), Options(requant="tflite-double")).integer_graph

@@ -234,7 +234,7 @@ def test_activations_of_16_bits_are_refused(dtype, tmp_path):
         return net.put("DequantizeLinear", q, *pair)
 
     text = refused(saved(write, tmp_path), f"wide: activations of type {np.dtype(dtype)}")
-    assert "(try int8 or uint8: the integer network has 8 bits)" in text
+    assert "(try int8 or uint8, quantised again from the float model" in text
 
 
 # -- powers of two ----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from ..domains.pair_zonotope import PairZonotope
 from ..graph import Graph
 from ..ops import Requantise, Softmax
 from ..ops.final import final
+from ..ops.requantise import AVERAGE
 from .attack import Attack, attack
 from .branch import Bounds, Cut, bounds, divide, largest, ranges
 from .layers import describe
@@ -161,7 +162,7 @@ def bound_e9(bound: Floats) -> int:
 
 def _rule(whole: Graph) -> str:
     """The --requant that an integer network follows; sums with rules of their own keep half to even."""
-    modes = {node.op.mode for node in whole.nodes if isinstance(node.op, Requantise)} - {"half-even"}
+    modes = {node.op.mode for node in whole.nodes if isinstance(node.op, Requantise)} - {"half-even", AVERAGE}
     return min(modes, default="onnx")
 
 

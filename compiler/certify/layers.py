@@ -47,7 +47,7 @@ def _saturates(step: Step, both: Lockstep, boxes: Mapping[int, Box]) -> NDArray[
     unit = both.steps[before].units
     terms, box = Rounding(step, unit), boxes[before]
     first, final = unit.integers(box)
-    low, high = (rounded(n, terms.m, terms.s, terms.mode) + terms.zero for n in (first, final))
+    low, high = (rounded(n, terms.m, terms.s, terms.mode, terms.zero) + terms.zero for n in (first, final))
     scale, (a, c) = float(terms.scale), step.real
     own_low = (
         abs(scale * (terms.lo - terms.zero) - a) <= 0.5000001 * scale

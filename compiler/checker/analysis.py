@@ -263,7 +263,9 @@ class Analysis:
 
     def _requantise(self, x: State, t: Rounding) -> State:
         first, last = lattice(x.box[2], x.box[3], t.step, t.span)
-        q = [np.clip(rounded(n, t.m, t.s, t.mode) + t.zero, t.lo, t.hi) - t.zero for n in (first, last)]
+        q = [
+            np.clip(rounded(n, t.m, t.s, t.mode, t.zero) + t.zero, t.lo, t.hi) - t.zero for n in (first, last)
+        ]
         half = moved(t.scale, t.s, t.mode)
         env = Envelope(half, half, times(q[0], t.scale)[0], times(q[1], t.scale)[1])
         if t.gain is None:

@@ -123,7 +123,7 @@ def check_layers(said: Any, steps: list[Step], whole: Network, boxes: dict[str, 
 def _saturates(t: Rounding, box: Floats) -> Any:
     """Neurons that lo or hi can cut, where that limit does not stand for the float activation's own."""
     first, last = lattice(box[2], box[3], t.step, t.span)
-    ends: list[Ints] = [rounded(n, t.m, t.s, t.mode) + t.zero for n in (first, last)]
+    ends: list[Ints] = [rounded(n, t.m, t.s, t.mode, t.zero) + t.zero for n in (first, last)]
     scale = float(t.scale)
     own = [
         abs(scale * (q - t.zero) - x) <= 0.5000001 * scale

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .expand import Place
+from .expand_trunc import trunc
 from .files import need
 
 _DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
@@ -90,5 +91,10 @@ def _activation(p: Place, scale: Any, zero: Any, ends: tuple[int, int], kind: An
 QONNX = {
     (domain, op): expansion
     for domain in _DOMAINS
-    for op, expansion in (("Quant", _quant), ("IntQuant", _quant), ("BipolarQuant", _bipolar))
+    for op, expansion in (
+        ("Quant", _quant),
+        ("IntQuant", _quant),
+        ("BipolarQuant", _bipolar),
+        ("Trunc", trunc),
+    )
 }

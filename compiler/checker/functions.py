@@ -12,7 +12,7 @@ import numpy as np
 from .layers import Layer
 from .rounding import Floats
 
-NAMES = {"HardSigmoid", "Sigmoid", "Tanh", "LeakyRelu", "HardSwish", "Gelu"}
+NAMES = {"HardSigmoid", "Sigmoid", "Tanh", "LeakyRelu", "HardSwish", "Gelu", "Trunc"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,9 @@ def function(layer: Layer) -> Function:
             a = f["alpha"]
             steep = max(1.0, abs(a))
             return Function(lambda x: np.where(x >= 0, x, a * x), (-steep, steep))
+        case "Trunc":
+            a, b = f["factor"], f["offset"]
+            return Function(lambda x: a * x + b, (0.0, a))
         case "HardSwish":
             return Function(lambda x: x * np.clip(x / 6 + 0.5, 0.0, 1.0), (-1.5, 1.5))
         case _:

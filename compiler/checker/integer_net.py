@@ -12,13 +12,13 @@ import numpy as np
 
 from .files import Rejected, integer, integers, mapping, need, rational, sequence, shape_of, text, texts
 from .layers import FINAL, Layer, Meaning, Network, Shape, check_final, output_shape
-from .rounding import Ints, rounded
+from .rounding import AVERAGE, Ints, is_mean, rounded
 
 FORMAT = "tinybound-network-1"
 KEEPS = ("Concat", "MaxPool", "Reshape", "Take", "Transpose")
 SUMS = ("Conv", "Dense", "Add", "Mul", "AveragePool")
 CODES = ("int8", "int4", "pot4", "pool64")
-MODES = ("half-even", "tflite-single", "tflite-double")
+MODES = ("half-even", "tflite-single", "tflite-double", AVERAGE)
 Span = tuple[Ints, Ints]
 # Per op: scalar fields with their limits, tuple fields with their lengths, arrays.
 _BYTE, _PAIR = (-128, 127), {"strides": 2, "dilations": 2}
@@ -102,6 +102,8 @@ def _layer(entry: Any, arrays: dict[str, Ints]) -> Layer:
     if op == "Requantise":
         fields["mode"] = text(found["mode"], f"{name}.mode")
         need(fields["mode"] in MODES, f"{name}: mode {fields['mode']!r}")
+        mean = fields["mode"] == AVERAGE
+        need(not mean or is_mean(fields["multiplier"], fields["shift"]), f"{name}: no mean of integers")
     if op in ("Conv", "Dense"):
         need(fields["bits"] == 8, f"{name}: bits {fields['bits']} in the file")
     code, origin = text(entry["code"], name), text(entry["origin"], name)
@@ -229,7 +231,9 @@ def rule(net: Network) -> str:
     for layer in net.layers:
         if layer.op == "Requantise":
             maker = makers.get(layer.inputs[0])
-            modes[maker in SUMS and maker not in ("Conv", "Dense")].add(layer.fields["mode"])
+            average = maker == "AveragePool" and layer.fields["mode"] == AVERAGE
+            if not average:
+                modes[maker in SUMS and maker not in ("Conv", "Dense")].add(layer.fields["mode"])
     need(modes[True] <= {"half-even"}, "a mode behind a sum without weights")
     need(len(modes[False]) <= 1, f"several modes: {sorted(modes[False])}")
     mode = "".join(modes[False])
@@ -255,7 +259,7 @@ def _span(layer: Layer, xs: list[Span], shape: Shape) -> Span:
     if layer.op == "Requantise":
         each = (-1, *(1,) * (low.ndim - 1))
         m, s = f["multiplier"].reshape(each), f["shift"].reshape(each)
-        ends_q = [rounded(end - f["zero_in"], m, s, f["mode"]) + f["zero"] for end in xs[0]]
+        ends_q = [rounded(end - f["zero_in"], m, s, f["mode"], f["zero"]) + f["zero"] for end in xs[0]]
         return np.clip(ends_q[0], f["lo"], f["hi"]), np.clip(ends_q[1], f["lo"], f["hi"])
     if layer.op == "MaxPool":
         index = f["index"]

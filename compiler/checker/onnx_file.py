@@ -109,7 +109,8 @@ class Reader:
             outputs = list(proto.output)
             place = Place(
                 name, op, inputs, attributes, shapes, self.constants, self.values, outputs, self.opset,
-                self.marks, self.kinds, self.sums, self.batches.without, self.batches.indices,
+                self.marks, self.kinds, self.sums, self.batches.without,
+                {t: self.known[v] for t, v in self.alias.items() if v in self.known}, self.batches.indices,
             )  # fmt: skip
             if expansion(place):
                 for part in place.parts:

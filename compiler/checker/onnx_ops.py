@@ -48,6 +48,7 @@ _ALLOWED = {
     "Transpose": {"perm"},
     "Concat": {"axis"},
     "tinybound.Softmax": set(),
+    "tinybound.Trunc": set(),
     "tinybound.ArgMax": {"select_last_index"},
     "tinybound.Take": set(),
 }
@@ -162,11 +163,6 @@ def _moves(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
             need(-rank <= axis < rank and axis % rank > 0, f"{where}: axis {axis}")
             need(all(c is None for c in node.constants), f"{where}: a constant")
             return "Concat", {"axis": axis % rank - 1}
-        case "tinybound.Take":
-            at = node.constants[1]
-            need(at is not None, f"{where}: no positions")
-            pad = node.constants[2] if len(node.constants) > 2 else None
-            return "Take", {"positions": at, "pad": 0.0 if pad is None else float(pad)}
         case "HardSigmoid":
             return "HardSigmoid", {"alpha": float(get("alpha", 0.2)), "beta": float(get("beta", 0.5))}
         case "LeakyRelu":
@@ -187,6 +183,23 @@ def _moves(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
             perm = tuple(get("perm", tuple(reversed(range(len(first) + 1)))))
             need(sorted(perm) == list(range(len(first) + 1)) and perm[0] == 0, f"{where}: perm {perm}")
             return "Transpose", {"size": first, "perm": tuple(axis - 1 for axis in perm[1:])}
+        case _:
+            return _own(node)
+
+
+def _own(node: Node) -> tuple[str, dict[str, Any]]:
+    """Ops that only expansions write."""
+    get, where = node.get, node.name
+    match node.op:
+        case "tinybound.Take":
+            at = node.constants[1]
+            need(at is not None, f"{where}: no positions")
+            pad = node.constants[2] if len(node.constants) > 2 else None
+            return "Take", {"positions": at, "pad": 0.0 if pad is None else float(pad)}
+        case "tinybound.Trunc":
+            factor, offset = node.constant(1), node.constant(2)
+            need(factor is not None and offset is not None, f"{where}: parameters")
+            return "Trunc", {"factor": float(factor), "offset": float(offset)}  # type: ignore[arg-type]
         case "tinybound.ArgMax":
             return "ArgMax", {"last": int(bool(get("select_last_index", 0)))}
         case _:

@@ -36,6 +36,7 @@ class Place:
         default_factory=dict
     )  # tensors that stand for so many times their integers
     bare: set[str] = field(default_factory=set)  # tensors without batch axis
+    stored: Mapping[str, Any] = field(default_factory=dict)  # how the values of tensors are quantised
     indices: set[str] = field(default_factory=set)  # what an ArgMax returns
     parts: list[Any] = field(default_factory=list)
 
@@ -96,9 +97,7 @@ class Place:
         need(-rank <= a < rank, f"{self.name}: axis {a}")
         return a % rank
 
-    def take(
-        self, positions: NDArray[np.int64], suffix: str = "", result: int = 0, pad: float = 0.0
-    ) -> str:
+    def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0, pad: float = 0.0) -> str:
         """Elements of the first input at flat positions (batch axis included); -1 is `pad`."""
         need(positions.ndim > 0 and len(positions) == 1 and positions.size > 0, f"{self.name}: batch")
         need(positions.size <= MAX_ELEMENTS, f"{self.name}: too large")

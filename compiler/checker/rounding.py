@@ -14,6 +14,7 @@ from .files import need
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 U = 2.0**-53
+AVERAGE = "tflite-average"
 TWICE = 31  # bits that the first of two roundings takes
 TINY = 2.0**-1000  # more than anything that underflows
 
@@ -75,21 +76,35 @@ def quotient(product: Any, s: Ints, ties: str) -> Any:
     return whole + more.astype(np.int64)
 
 
-def rounded(n: Ints, m: Ints, s: Ints, mode: str) -> Ints:
-    """n * m / 2^s as a Requantise of this mode rounds, for 0 < m < 2^31, 0 <= s <= 62 and n of any size."""
+def taps(m: Ints, s: Ints) -> Ints:
+    """How many numbers a mean with the factor m / 2^s, which is no less than one over it, is taken of."""
+    return np.asarray((np.left_shift(np.int64(1), s) + m - 1) // m)
+
+
+def rounded(n: Ints, m: Ints, s: Ints, mode: str, zero: int = 0) -> Ints:
+    """n * m / 2^s as a Requantise of this mode rounds, for 0 < m < 2^31, 0 <= s <= 62 and n of any size; a
+    mean of stored integers is rounded with their `zero` in it."""
+    if mode == AVERAGE:
+        n = n + taps(m, s) * zero
     narrow = int(np.abs(n).max(initial=0)) * int(m.max(initial=1)) < 1 << 62
     kind = np.int64 if narrow else object
     product = n.astype(kind) * m.astype(kind)
     if mode == "tflite-double":
         first = np.minimum(s, TWICE)
-        result = quotient(quotient(product, first, "up"), s - first, "away")
-    else:
-        result = quotient(product, s, {"half-even": "even", "tflite-single": "up"}[mode])
-    return np.asarray(result, np.int64)
+        return np.asarray(quotient(quotient(product, first, "up"), s - first, "away"), np.int64)
+    ties = {"half-even": "even", "tflite-single": "up", AVERAGE: "away"}[mode]
+    return np.asarray(quotient(product, s, ties), np.int64) - (zero if mode == AVERAGE else 0)
 
 
 def moved(scale: Fraction, s: Ints, mode: str) -> Floats:
     """How far rounding moves scale * q, outward: half a step, and of two roundings the first half of its own
-    unit, which is 2^(31 - s) steps, more."""
+    unit, which is 2^(31 - s) steps, more; a mean by its zero point times what its factor is too large."""
     twice = (s > TWICE) & (mode == "tflite-double")
-    return up(np.where(twice, 0.5 + 0.5 ** (np.maximum(s, TWICE) - 30.0), 0.5) * float(scale))
+    most = 0.5 + (2.0**-22 if mode == AVERAGE else 0.0)
+    return up(np.where(twice, 0.5 + 0.5 ** (np.maximum(s, TWICE) - 30.0), most) * float(scale))
+
+
+def is_mean(m: Ints, s: Ints) -> bool:
+    """Whether m / 2^s is so little more than one over a whole number as `moved` allows for, s up to 54."""
+    unit = np.left_shift(np.int64(1), np.minimum(s, 54))
+    return bool((s <= 54).all() and ((taps(m, s) * m - unit) <= unit >> 29).all())

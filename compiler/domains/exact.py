@@ -42,6 +42,8 @@ def rounded(product: NDArray[np.int64], shift: NDArray[np.int64], mode: str) -> 
     """product / 2^shift as a Requantise of this mode rounds it."""
     if mode == "half-even":
         return half_even_shift(product, shift)
+    if mode == "tflite-average":
+        return half_away_shift(product, shift)
     first = np.minimum(shift, 31) if mode == "tflite-double" else shift
     return half_away_shift(half_up_shift(product, first), shift - first)
 
@@ -66,8 +68,12 @@ class Exact:
     def affine(self, x: Array, weights: Array, bias: Array, zero: int) -> Array:
         if x.dtype.kind != "i":
             return np.asarray(np.matmul(weights, x - zero) + bias[..., None])
-        # BLAS on doubles is exact here: accumulators fit in 32 bits, so every partial sum is below 2^53.
-        sums = np.matmul(weights.astype(np.float64), (x - zero).astype(np.float64))
+        # BLAS is exact here: no partial sum, in whatever order, exceeds the reach, and a float32 holds every
+        # integer up to 2^24. Doubles hold the others: accumulators fit in 32 bits.
+        terms = x - zero
+        reach = int(np.abs(weights).sum(axis=-1).max(initial=0)) * int(np.abs(terms).max(initial=0))
+        kind = np.float32 if reach <= 1 << 24 else np.float64
+        sums = np.matmul(weights.astype(kind), terms.astype(kind))
         return np.asarray(sums.astype(np.int64) + bias[..., None])
 
     def add(self, a: Array, b: Array, ma: int, mb: int, za: int, zb: int) -> Array:
@@ -91,8 +97,13 @@ class Exact:
         mode: str,
     ) -> Array:
         each = (-1, *(1,) * (x.ndim - 1))  # one multiplier per channel of axis 0
-        product = (x - zero_in) * m.reshape(each)
-        return np.clip(rounded(product, s.reshape(each), mode) + zero, lo, hi)
+        m, s = m.reshape(each), s.reshape(each)
+        if (
+            mode == "tflite-average"
+        ):  # of the stored integers: the sum of `taps` of them, zero points included
+            taps = -((-1 << s) // m)
+            return np.clip(rounded((x - zero_in + taps * zero) * m, s, mode), lo, hi)
+        return np.clip(rounded((x - zero_in) * m, s, mode) + zero, lo, hi)
 
     def max(self, x: Array, axis: int) -> Array:
         return np.asarray(x.max(axis=axis))

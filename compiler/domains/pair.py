@@ -21,6 +21,7 @@ from .pair_float import Floats, Ints, above, below, lattice, rounded, scaled
 from .pair_vertex import Envelope
 
 State = TypeVar("State")
+MEAN = Fraction(1, 1 << 22)  # steps
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ class Rounding:
     def ends(self, box: Box) -> tuple[Ints, Ints]:
         """Integers q that y in [ly, uy] (before `gain`) can become: exact, with the golden model's rule."""
         first, last = self.unit.integers(box)
-        low, high = (rounded(n, self.m, self.s, self.mode) + self.zero for n in (first, last))
+        low, high = (rounded(n, self.m, self.s, self.mode, self.zero) + self.zero for n in (first, last))
         return np.clip(low, self.lo, self.hi), np.clip(high, self.lo, self.hi)
 
     def envelope(self, q: tuple[Ints, Ints]) -> Envelope:
@@ -159,7 +160,10 @@ class Rounding:
 
 def farthest(mode: str, shift: int) -> Fraction:
     """How many steps rounding can move a result: half a one, and of two roundings the first moves it by half
-    of its own unit, 2^(31 - shift) steps, too. Both are attained together, so no less would do."""
+    of its own unit, 2^(31 - shift) steps, too. Both are attained together, so no less would do. Of an average
+    the factor is a little too large (ops/requantise.py)."""
+    if mode == "tflite-average":
+        return Fraction(1, 2) + MEAN
     first = Fraction(1, 1 << (shift - 30)) if mode == "tflite-double" and shift > 31 else 0
     return Fraction(1, 2) + first
 

@@ -63,13 +63,15 @@ def lattice(low: Floats, high: Floats, step: Floats, span: tuple[int, int]) -> t
     return np.clip(first, *span).astype(np.int64), np.clip(last, *span).astype(np.int64)
 
 
-def rounded(n: Ints, m: Ints, s: Ints, mode: str) -> Ints:
-    """n * m / 2^s as a Requantise of this mode rounds it, exact for any size of n.
+def rounded(n: Ints, m: Ints, s: Ints, mode: str, zero: int = 0) -> Ints:
+    """n * m / 2^s as a Requantise of this mode rounds it, exact for any size of n; a mean with `zero` inside.
 
     Every mode is one shift of a nudged product: by half for ties up; by half, less 1 where the quotient is
-    even, for ties to even. Two roundings, the first by 31 bits: the second one's tie lies 2^30 off where the
-    first carries upwards, and ties go away from 0.
+    even, for ties to even, or where the product is negative, for ties away from 0. Two roundings, the first
+    by 31 bits: the second one's tie lies 2^30 off where the first carries upwards, and ties go away from 0.
     """
+    average = mode == "tflite-average"
+    n = n + zero * -((-1 << s) // m) if average else n
     wide = bool((np.abs(n.astype(np.float64)) * m >= 2.0**62).any())
     kind = object if wide else np.int64
     product, shift = n.astype(kind) * m.astype(kind), s.astype(kind)
@@ -79,8 +81,8 @@ def rounded(n: Ints, m: Ints, s: Ints, mode: str) -> Ints:
     elif mode == "tflite-double":
         nudge = half + np.where(s > 31, np.where(product < -(1 << 30), -(1 << 30), 1 << 30), 0)
     else:
-        nudge = half
-    return np.asarray((product + nudge) >> shift, np.int64)
+        nudge = half - (np.where(s > 0, product < 0, 0) if average else 0)
+    return np.asarray((product + nudge) >> shift, np.int64) - (zero if average else 0)
 
 
 def scaled(q: Ints, scale: Fraction) -> tuple[Floats, Floats]:

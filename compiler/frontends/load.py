@@ -198,6 +198,7 @@ class _Walk:
             held.marks,
             held.sums,
             self.unbatched,
+            {t: held.activations[v] for t, v in self.alias.items() if v in held.activations},
             self.indices,
         )
         return site.parts if expansion(site) else None

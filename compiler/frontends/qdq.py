@@ -20,6 +20,7 @@ Constants = Mapping[str, NDArray[Any]]
 STORED = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 15)}  # of activations
 STORED |= {"int2": (-2, 1), "uint2": (0, 3)}
 WEIGHTS = (*STORED, "int16", "uint16", "int32")  # int4 is a type of ml_dtypes, no numpy integer
+WIDE = ", quantised again from the float model (weights may keep their type)"
 Move = Callable[[NDArray[Any]], NDArray[Any]]
 
 
@@ -112,9 +113,9 @@ def activation_scale(proto: onnx.NodeProto, constants: Constants, kind: Any) -> 
     if scale.size != 1:
         raise Unsupported("an activation quantised per axis", "per-tensor activation scales")
     if str(zero.dtype) not in STORED:
-        raise Unsupported(
-            f"activations of type {zero.dtype}", "int8 or uint8: the integer network has 8 bits"
-        )
+        wide = str(zero.dtype) in ("int16", "uint16")
+        remedy = f"int8 or uint8{WIDE if wide else ''}: the integer network has 8 bits"
+        raise Unsupported(f"activations of type {zero.dtype}", remedy)
     lo, hi = STORED[str(zero.dtype)]
     shift = taken_off(zero.dtype)
     return Scaled(Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, lo - shift, hi - shift)

@@ -3,6 +3,7 @@
 
 from .baked import Baked
 from .base import Kernel, Packed
+from .book import Book
 from .buckets import Buckets
 from .depthwise import Depthwise
 from .fours import Fours
@@ -19,6 +20,7 @@ KERNELS: tuple[Kernel, ...] = (
     Plain("int8"),
     Plain("int4"),
     Plain("pot4"),
+    Book(),
     PlainPool("pool64"),
     Ring(),
     Baked(),

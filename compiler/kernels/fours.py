@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..targets.plan import Step
 from .base import Kernel, Packed
 
-LARGEST = 1 << 12  # sum of |d| of a filter: 4096 times 128 times it stays below 2^31
+PART = 480  # TB_FOURS_TAPS of firmware/tb_dsp_fours.h
 
 
 class Fours(Kernel):
@@ -23,27 +23,18 @@ class Fours(Kernel):
 
     def takes(self, step: Step) -> bool:
         op: Any = step.node.op
-        one_group = step.view.get("code") == "int4" and getattr(op, "groups", 1) == 1
-        return one_group and _sums_fit(step.view["rows"])
+        return step.view.get("code") == "int4" and getattr(op, "groups", 1) == 1
 
     def pack(self, step: Step) -> Packed:
         """COLUMNS: activations that a DSP core widens at a time, the window of one position or of two.
-        WINDOW: those of one, which other cores widen."""
+        PARTS: into which it cuts that. WINDOW: activations of one position, which other cores widen."""
         view = step.view
         halves = _halves(view["rows"])
         taps, positions = halves.shape[1], int(np.prod(view["output"][1:]))
         bias = np.pad(view["bias"], (0, -len(view["bias"]) % 4))
         stored = halves.astype("<i2").view(np.uint8)
-        room = {"COLUMNS": taps * min(positions, 2), "WINDOW": taps}
+        room = {"COLUMNS": taps * min(positions, 2), "PARTS": -(-taps // PART), "WINDOW": taps}
         return Packed(stored, bias, 2 * taps, room)
-
-
-def _sums_fit(rows: NDArray[np.int64]) -> bool:
-    """Whether 4096 D stays within 32 bits for every fourth filter; 256 C and 16 B then do where they are no
-    longer than D could be."""
-    last = np.abs(rows[3::4]).sum(axis=1)
-    others = np.abs(rows).sum(axis=1)
-    return int(last.max(initial=0)) < LARGEST and int(others.max()) < 16 * LARGEST
 
 
 def _halves(rows: NDArray[np.int64]) -> NDArray[np.int64]:

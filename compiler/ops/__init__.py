@@ -26,6 +26,7 @@ from .softmax import Softmax
 from .take import Take
 from .tanh import Tanh
 from .transpose import Transpose
+from .trunc import Trunc
 
 OPS: tuple[type[Op], ...] = (
     Add,
@@ -50,6 +51,7 @@ OPS: tuple[type[Op], ...] = (
     Take,
     Tanh,
     Transpose,
+    Trunc,
 )
 BY_NAME = {op.__name__: op for op in OPS}
 BY_ONNX = {name: op for op in OPS for name in op.onnx}
@@ -81,4 +83,5 @@ __all__ = [
     "Take",
     "Tanh",
     "Transpose",
+    "Trunc",
 ]

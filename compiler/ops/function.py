@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,6 +38,10 @@ class Function(Op):
     @abstractmethod
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """f element by element, in float64 to a few units in the last place."""
+
+    def entry(self, steps: Fraction, zero: int) -> int:
+        """The integer of a table for a value of so many steps of its scale."""
+        return round(steps) + zero
 
     def shape(self, *shapes: Shape) -> Shape:
         return shapes[0]

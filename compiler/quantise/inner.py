@@ -18,7 +18,6 @@ from ..graph import Graph, Node
 from ..ops import Add, Clip, Conv, Dense
 from ..ops.base import Scaled
 from ..passes.activations import KEEPS
-from .calibrate import Ranges, widen
 
 
 def exact_scales(graph: Graph, known: Mapping[str, Scaled]) -> dict[str, Scaled]:
@@ -39,14 +38,10 @@ def exact_scales(graph: Graph, known: Mapping[str, Scaled]) -> dict[str, Scaled]
     return found
 
 
-def inner_ranges(graph: Graph, seen: Ranges, limits: Ranges) -> Ranges:
-    """What each value should cover: its limits; a sum of products reaches them hardly ever, see `widen`."""
-    ranges = widen(seen, limits)
-    for node in graph.nodes:
-        maker = graph.producer(node.inputs[0])
-        if not any(_sums(each) for each in (node, maker) if each is not None):
-            ranges[node.output] = limits[node.output]
-    return ranges
+def summed(graph: Graph) -> set[str]:
+    """Values that are sums of products: what intervals reach hardly ever occurs, samples show what does."""
+    sums = {node.output for node in graph.nodes if _sums(node)}
+    return sums | {node.output for node in graph.nodes if node.inputs[0] in sums}
 
 
 def _sums(node: Node) -> bool:

@@ -16,9 +16,10 @@ from ..ops import Add, ArgMax, AveragePool, Clip, Concat, Conv, Dense, Mul, Requ
 from ..ops.argmax import offset_of
 from ..ops.base import IntegerWeights, Op, Scaled
 from ..ops.function import Function, Table
+from ..ops.requantise import AVERAGE
 from ..ops.softmax import exponentials
 from ..passes.derive_ranges import derive_ranges
-from .requantise import multiplier, tflite_multiplier
+from .requantise import average_multiplier, multiplier, tflite_multiplier
 from .room import make_room
 
 INT32 = (1 << 31) - 1
@@ -32,26 +33,29 @@ class _Sum:
     reach: int
 
 
+def chosen(graph: Graph) -> dict[str, str]:
+    """Values whose quantisation must be chosen, and whose it is: of what is joined, the Concat's."""
+    joined = {i: node.output for node in graph.nodes if isinstance(node.op, Concat) for i in node.inputs}
+    found = {name: name for name in graph.inputs}
+    for node in graph.nodes:
+        if (node.op.activates or isinstance(node.op, Function)) and not isinstance(node.op, Softmax):
+            owner = node.output
+            while owner in joined:
+                owner = joined[owner]
+            found[node.output] = owner
+    return found
+
+
 def stored_scales(graph: Graph, wanted: Mapping[str, Scaled]) -> dict[str, Scaled]:
     """Quantisation of every stored value: as wanted, or passed on by ops that only move integers."""
-    scales: dict[str, Scaled] = {}
-    joined = {i: node.output for node in graph.nodes if isinstance(node.op, Concat) for i in node.inputs}
-    for name in graph.inputs:
-        scales[name] = wanted[name]
+    scales = {name: wanted[owner] for name, owner in chosen(graph).items()}
     for node in graph.nodes:
-        if node.op.accumulates:
-            continue
         if isinstance(node.op, Softmax):
             scales[node.output] = Softmax.out
         elif isinstance(node.op, ArgMax):
             offset = offset_of(graph.values[node.inputs[0]].shape[-1])
             scales[node.output] = Scaled(Fraction(1), offset, -128, 127)
-        elif node.op.activates or isinstance(node.op, Function):
-            name = node.output
-            while name in joined:
-                name = joined[name]
-            scales[node.output] = wanted[name]
-        else:
+        elif not node.op.accumulates and node.output not in scales:
             scales[node.output] = scales[node.inputs[0]]
     return scales
 
@@ -80,6 +84,8 @@ def lower(
             maker = graph.producer(node.inputs[0])
             other = maker is not None and maker.op.accumulates and not maker.op.weighted
             op = _requantise(node, source, zero_in, scales[node.output], "half-even" if other else mode)
+            if mode != "half-even" and maker is not None and isinstance(maker.op, AveragePool):
+                op = _average(op, maker.op, scales[maker.inputs[0]], scales[node.output])
             if node.inputs[0] in sums:
                 units[node.inputs[0]] = _unit(op, scales[node.output])
         elif isinstance(node.op, Softmax):
@@ -194,6 +200,15 @@ def _requantise(node: Node, source: _Sum, zero_in: int, target: Scaled, mode: st
     return Requantise(m, s, zero_in, target.zero, lo, hi, mode)
 
 
+def _average(op: Requantise, pool: AveragePool, source: Scaled, target: Scaled) -> Requantise:
+    """The rule of TFLite's average pool; it knows no other scale behind it, and does not count padding."""
+    same = (source.scale, source.zero) == (target.scale, target.zero)
+    if not same or any(pool.pads):
+        return op
+    m, s = average_multiplier(pool.kernel[0] * pool.kernel[1])
+    return replace(op, multiplier=np.array([m], np.int64), shift=np.array([s], np.int64), mode=AVERAGE)
+
+
 def _unit(op: Op, target: Scaled) -> Quant:
     """What one unit of the accumulator is worth exactly, given the multiplier that was chosen."""
     assert isinstance(op, Requantise)
@@ -203,7 +218,7 @@ def _unit(op: Op, target: Scaled) -> Quant:
 
 
 def _table(fn: Function, source: Scaled, target: Scaled) -> Table:
-    """entries[q + 128] = the function of the real value of q, rounded half to even and saturated."""
+    """entries[q + 128] = the function of the real value of q, rounded as it says and saturated."""
     reals = np.array([float(source.scale * (q - source.zero)) for q in range(-128, 128)])
-    units = [round(Fraction(float(y)) / target.scale) + target.zero for y in fn(reals)]
+    units = [fn.entry(Fraction(float(y)) / target.scale, target.zero) for y in fn(reals)]
     return Table(np.clip(np.array(units), target.lo, target.hi).astype(np.int64))

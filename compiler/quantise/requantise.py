@@ -50,6 +50,15 @@ def tflite_multiplier(ratio: Fraction, where: str = "requantise") -> tuple[int, 
     return (m, 31 - exponent) if m and exponent >= -31 else (1, MAX_SHIFT)
 
 
+def average_multiplier(taps: int) -> tuple[int, int]:
+    """(m, s) for the mean of `taps` numbers of 8 bits, halves away from 0: m / 2^s is 1 / taps, or more by
+    less than could move a result past the next half."""
+    if taps & (taps - 1) == 0:
+        return 1, taps.bit_length() - 1
+    shift = 29 + taps.bit_length()
+    return -(-(1 << shift) // taps), shift
+
+
 def _log2(ratio: Fraction) -> int:
     """floor(log2(ratio)), exactly."""
     guess = ratio.numerator.bit_length() - ratio.denominator.bit_length()

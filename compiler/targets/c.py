@@ -21,7 +21,7 @@ from .bounds import CertifiedError
 from .grouping import plan_memory
 from .layout import Memory
 from .names import identifier
-from .plan import ROUNDINGS, Step
+from .plan import ROUNDINGS, Step, zeros
 from .render import render
 from .row_calls import row_calls
 from .rows import Group
@@ -63,7 +63,7 @@ def window(plan: KernelPlan, step: Step) -> dict[str, Any]:
         "dilation_row": dilations[0] * row,
         "dilation_column": dilations[1] * channels,
         "row_bytes": plan.packed(step).row_bytes,
-        "pad": int(getattr(op, "zero", 0)),
+        "pad": zeros(step)[0],
     }
 
 
@@ -80,7 +80,7 @@ def scaling(step: Step) -> dict[str, Any]:
         "shift": shift,
         "direct": int(high is not None),
         "step": int(len(requantise.shift) > 1),
-        "zero": requantise.zero,
+        "zero": zeros(step)[1],
         "lo": requantise.lo,
         "hi": requantise.hi,
         "roundings": ROUNDINGS[requantise.mode],

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
+Span = tuple[int, int]
 SWAPS = 400_000  # budget of the search, in pairs of buffers compared
 
 
@@ -34,26 +36,34 @@ def place(buffers: Sequence[Buffer], align: int = 4, *, search: bool = True) -> 
     Four natural orders, then, with `search`, swaps in the best of them that make the arena no larger;
     deterministic.
     """
-    orders = (
-        sorted(buffers, key=lambda b: (-b.size, b.first, b.name)),
-        sorted(buffers, key=lambda b: (b.first, b.last, -b.size, b.name)),
-        sorted(buffers, key=lambda b: (-b.last, -b.first, -b.size, b.name)),
-        sorted(buffers, key=lambda b: (-b.last, b.first, -b.size, b.name)),
-    )
-    best, order = min(((_lowest(order, align), order) for order in orders), key=lambda t: _end(buffers, t[0]))
+    count, barred = len(buffers), _barred(buffers)
+    keys: list[list[tuple[Any, ...]]] = [
+        [(-b.size, b.first, b.name) for b in buffers],
+        [(b.first, b.last, -b.size, b.name) for b in buffers],
+        [(-b.last, -b.first, -b.size, b.name) for b in buffers],
+        [(-b.last, b.first, -b.size, b.name) for b in buffers],
+    ]
+    orders = [sorted(range(count), key=key.__getitem__) for key in keys]
+
+    def lowest(order: Sequence[int]) -> tuple[int, dict[int, int]]:
+        found = _lowest(order, barred, align)
+        return max((at + buffers[i].size for i, at in found.items()), default=0), found
+
+    end, best, order = min(((*lowest(order), order) for order in orders), key=lambda found: found[0])
     least = max((_live(buffers, b.first, align) for b in buffers), default=0)
     rng = Random(0)  # noqa: S311 -- no secret
-    for _ in range(min(SWAPS // (len(buffers) + 1) ** 2, 100 * len(buffers) ** 2) if search else 0):
-        if _end(buffers, best) <= least:
+    for _ in range(min(SWAPS // (count + 1) ** 2, 100 * count**2) if search else 0):
+        if end <= least:
             break
-        i, j = rng.randrange(len(order)), rng.randrange(len(order))
+        i, j = rng.randrange(count), rng.randrange(count)
         other = list(order)
         other[i], other[j] = other[j], other[i]
-        found = _lowest(other, align)
-        if _end(buffers, found) <= _end(buffers, best):
-            best, order = found, other
-    verify(buffers, best)
-    return best, _end(buffers, best)
+        reached, found = lowest(other)
+        if reached <= end:
+            end, best, order = reached, found, other
+    offsets = {buffers[i].name: at for i, at in best.items()}
+    verify(buffers, offsets)
+    return offsets, end
 
 
 def occupied(buffers: Sequence[Buffer], offsets: dict[str, int], step: int) -> int:
@@ -73,33 +83,34 @@ def _live(buffers: Sequence[Buffer], step: int, align: int) -> int:
     return sum(sizes) + sum(gaps) - max(gaps, default=0)
 
 
-def _end(buffers: Sequence[Buffer], offsets: dict[str, int]) -> int:
-    return max((offsets[b.name] + b.size for b in buffers), default=0)
-
-
-def _lowest(order: Sequence[Buffer], align: int) -> dict[str, int]:
-    offsets: dict[str, int] = {}
-    for i, buffer in enumerate(order):
-        at = 0
-        for low, high in sorted(_barred(buffer, b, offsets[b.name]) for b in order[:i] if buffer.meets(b)):
-            if low >= at:  # and so does every later one
+def _lowest(order: Sequence[int], barred: Sequence[Mapping[int, Span]], align: int) -> dict[int, int]:
+    """Offset of each buffer, one after the other as low as it can lie beside those before it."""
+    offsets: dict[int, int] = {}
+    for i in order:
+        at, apart = 0, barred[i]
+        for low, high in sorted(
+            [(offsets[j] + apart[j][0], offsets[j] + apart[j][1]) for j in apart if j in offsets]
+        ):
+            if at <= low:
                 break
             if at < high:
                 at = -(-high // align) * align
-        offsets[buffer.name] = at
+        offsets[i] = at
     return offsets
 
 
-def _barred(buffer: Buffer, other: Buffer, at: int) -> tuple[int, int]:
-    """Open interval of offsets that `buffer` cannot take while `other` lies at `at`."""
-    low, high = at - buffer.size, at + other.size
-    lag = _lag(buffer, other)
-    if lag is not None:
-        low = max(low, at - lag)
-    lag = _lag(other, buffer)
-    if lag is not None:
-        high = min(high, at + lag)
-    return low, high
+def _barred(buffers: Sequence[Buffer]) -> list[dict[int, Span]]:
+    """[i][j]: the open interval of offsets that i cannot take, from where j lies; none if they never meet."""
+    found: list[dict[int, Span]] = []
+    for buffer in buffers:
+        row = {}
+        for j, other in enumerate(buffers):
+            if other is not buffer and buffer.meets(other):
+                behind, before = _lag(buffer, other), _lag(other, buffer)
+                low = -buffer.size if behind is None else max(-buffer.size, -behind)
+                row[j] = low, other.size if before is None else min(other.size, before)
+        found.append(row)
+    return found
 
 
 def _lag(output: Buffer, source: Buffer) -> int | None:

@@ -16,12 +16,14 @@ from ..encodings import Encoding, encoding_of, make_pool
 from ..encodings.pool64 import Pool64
 from ..graph import Graph, Node
 from ..ops import Concat, Conv, Dense, Requantise, Reshape, Take, Transpose
+from ..ops.requantise import AVERAGE
 from ..passes.layout import Order, movement, orders
 from ..passes.rewrite import fresh
 from .moves import separated
 from .weights import physical_rows
 
-ROUNDINGS = {"half-even": 0, "tflite-single": 1, "tflite-double": 2}  # how kernels and blocks are told a mode
+# How kernels and blocks are told a mode.
+ROUNDINGS = {"half-even": 0, "tflite-single": 1, "tflite-double": 2, AVERAGE: 3}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,13 @@ class Step:
     value: str
     requantise: Requantise | None
     view: dict[str, Any]
+
+
+def zeros(step: Step) -> tuple[int, int]:
+    """Zero points that a sum subtracts and that its result gets: none where a mean is of stored integers."""
+    if step.requantise is None or step.requantise.mode == AVERAGE:
+        return 0, 0
+    return int(getattr(step.node.op, "zero", 0)), step.requantise.zero
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..encodings.pot4 import codes
 from ..graph import Graph
-from ..ops import Requantise
+from ..ops import AveragePool, Requantise
 from ..passes.run_time_bits import has_bits
 from .names import identifier
-from .plan import ROUNDINGS, Plan, Step, exposed, make_plan
+from .plan import ROUNDINGS, Plan, Step, exposed, make_plan, zeros
 from .render import render
 
 MIN_ACC = 19  # narrowest accumulator that every block takes
@@ -37,7 +37,9 @@ def accumulator_bits(graph: Graph, step: Step) -> int:
     """Width of the step's accumulator, from its derived range."""
     span = graph.values[step.node.output].range
     assert span is not None
-    return max(span.bits, MIN_ACC)
+    op = step.node.op
+    taps = op.kernel[0] * op.kernel[1] if isinstance(op, AveragePool) else 0  # its zero point may stay in
+    return max(span.bits, (128 * taps).bit_length() + 1, MIN_ACC)
 
 
 def geometry(step: Step) -> dict[str, int]:
@@ -153,6 +155,7 @@ def generate_verilog(graph: Graph) -> dict[str, str]:
         "size": plan.size,
         "mem": memories,
         "geometry": geometry,
+        "zeros": zeros,
         "rounding": rounding,
         "pot4_codes": codes,
         "acc_bits": lambda step: accumulator_bits(graph, step),

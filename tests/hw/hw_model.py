@@ -45,13 +45,16 @@ def _nearest(product, shift, up_at_tie):
 def requantise(acc, m, s, zero_in, zero_out, lo, hi, roundings=0):
     """On Python integers; m and s lists, one per channel, last axis of acc is the channel.
 
-    Half to even, or as TFLite: half up in one go, or by 31 bits and then half away from 0.
+    Half to even, or as TFLite: half up in one go, or by 31 bits and then half away from 0; an average half
+    away from 0.
     """
     flat = []
     for n, value in enumerate(acc.reshape(-1).tolist()):
         product, shift = (value - zero_in) * m[n % len(m)], s[n % len(s)]
         if roundings == 2 and shift > 31:
             product, shift = _nearest(product, 31, lambda _: True), shift - 31
+            q = _nearest(product, shift, lambda floor: floor >= 0)
+        elif roundings == 3:
             q = _nearest(product, shift, lambda floor: floor >= 0)
         else:
             q = _nearest(product, shift, lambda floor: roundings or floor % 2)

@@ -33,7 +33,7 @@ def requantise_samples() -> Iterator[Sample]:
         "wide": (48, [big, 12345], [62, 50], 0, 0, -128, 127),
         "constant": (20, [77], [3], 0, 4, 4, 4),
     }
-    for roundings in (1, 2):
+    for roundings in (1, 2, 3):
         each = f"tflite{roundings}-"
         settings |= {
             each + "shared": (32, [2**30 + 1], [39], 0, -128, -128, 127, roundings),

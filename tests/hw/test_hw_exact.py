@@ -51,6 +51,13 @@ MUTANTS = {
         requantise_samples,
         "tflite2-tie",
     ),
+    "an average's ties up": (
+        "tb_requantise.v",
+        "wide[S_W-1] &&",
+        "1'b0 &&",
+        requantise_samples,
+        "tflite3-tie",
+    ),
     "last tap dropped": (
         "tb_window.v",
         "tap_last <= at_last;",

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ops.base import Unsupported
+from .qonnx_trunc import trunc
 from .site import Expansion, Site
 
 DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
@@ -129,13 +130,12 @@ def _activation(site: Site, lo: int, hi: int, mode: str) -> None:
 QONNX: dict[tuple[str, str], Expansion] = {
     (domain, op): expansion
     for domain in DOMAINS
-    for op, expansion in (("Quant", quant), ("IntQuant", quant), ("BipolarQuant", bipolar))
+    for op, expansion in (("Quant", quant), ("IntQuant", quant), ("BipolarQuant", bipolar), ("Trunc", trunc))
 }
 QONNX_REMEDIES = {
     (domain, op): remedy
     for domain in DOMAINS
     for op, remedy in (
-        ("Trunc", "Quant in its place: bits are rounded here, not cut off"),
         ("FloatQuant", "Quant: integers only"),
         ("MultiThreshold", "the QONNX file before FINN's streamlining"),
     )

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from ...ops.base import Shape, Unsupported
+from ...ops.base import Scaled, Shape, Unsupported
 from ...passes.rewrite import fresh
 from ..annotations import Mark
 
@@ -35,6 +35,7 @@ class Site:
     marks: Mapping[str, Mark] = field(default_factory=dict)  # quantised integer tensors
     sums: dict[str, Fraction] = field(default_factory=dict)  # see integer_sums.py
     bare: set[str] = field(default_factory=set)  # tensors without batch axis, see ../unbatched.py
+    stored: Mapping[str, Scaled] = field(default_factory=dict)  # how the values of tensors are quantised
     indices: set[str] = field(default_factory=set)  # what an ArgMax returns
     parts: list[onnx.NodeProto] = field(default_factory=list)
 
@@ -105,9 +106,7 @@ class Site:
         """Flat positions of the first input's elements, batch axis included."""
         return np.arange(prod(self.first)).reshape(1, *self.first)
 
-    def take(
-        self, positions: NDArray[np.int64], suffix: str = "", result: int = 0, pad: float = 0.0
-    ) -> str:
+    def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0, pad: float = 0.0) -> str:
         """Elements of the first input at flat positions (batch axis included), the real `pad` at -1."""
         if positions.ndim < 1 or positions.shape[0] != 1 or not positions.size:
             raise Unsupported(

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QONNX's Trunc: as real numbers x / 2^n (version 1) or x (version 2), zero points aside."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import log2
+from typing import Any
+
+import numpy as np
+
+from .files import need
+from .place import OWN, Place
+
+
+def trunc(p: Place) -> bool:
+    """Five inputs in version 1, six in version 2."""
+    p.only("rounding_mode", "signed", "narrow")
+    held = [p.constants.get(i) for i in p.inputs[1:]]
+    need(len(held) in (4, 5) and all(h is not None and h.size == 1 for h in held), f"{p.name}: inputs")
+    values = [float(np.float32(h.ravel()[0])) for h in held if h is not None]
+    second = len(values) == 5
+    scale, zero, bits, out_bits = values[0], values[1], values[2], values[-1]
+    need(np.isfinite(values).all() and scale > 0 and values[-2] > 0, f"{p.name}: scale or bits")
+    need(zero % 1 == 0 and 1 <= out_bits <= 8 and out_bits % 1 == 0, f"{p.name}: zero point or bits")
+    lost = round(log2(values[3] / scale)) if second else bits - out_bits
+    need(lost in range(9), f"{p.name}: {lost} bits")
+    divisor = 2 ** int(lost)
+    signed = bool(p.attributes.get("signed", 1))
+    unsigned = second and not signed
+    known, x = p.stored.get(p.inputs[0]), p.inputs[0]
+    if known is not None:
+        need(known[0] == Fraction(scale), f"{p.name}: another scale than its input's")
+    else:
+        need(bits <= (8 if second else 7), f"{p.name}: no quantiser in front of {bits} bits")
+        pair = [_put(p, "scale", scale, np.float32), _put(p, "zero", zero, np.uint8 if unsigned else np.int8)]
+        x = p.put("DequantizeLinear", [p.put("QuantizeLinear", [x, *pair], "q"), *pair], "stored")
+    if second:
+        need(values[3] == scale * divisor and zero % divisor == 0, f"{p.name}: output scale or zero point")
+        factor, offset, unit, zero = 1.0, 0.0, values[3], zero / divisor
+    else:
+        factor, unit = 1 / divisor, scale
+        offset = float(Fraction(scale) * int(zero) * (1 - divisor) / divisor)
+        unsigned = known is not None and known[1] == zero - 128
+    mode = str(p.attributes.get("rounding_mode", "FLOOR")).upper()
+    need(mode in ("ROUND", "CEIL", "FLOOR"), f"{p.name}: rounding {mode}")
+    line = [_put(p, "factor", factor, np.float64), _put(p, "offset", offset, np.float64)]
+    y = p.put("Trunc", [x, *line], "cut", name=p.name, domain=OWN)
+    kind: Any = np.uint8 if unsigned else np.int8
+    pair = [_put(p, "out.scale", unit, np.float32), _put(p, "out.zero", zero, kind)]
+    q = p.put("QuantizeLinear", [y, *pair], "y")
+    if second:
+        narrow, n = int(bool(p.attributes.get("narrow", 0))), int(out_bits)
+        ends = (-(2 ** (n - 1)) + narrow, 2 ** (n - 1) - 1) if signed else (0, 2**n - 1 - narrow)
+        if ends != (np.iinfo(kind).min, np.iinfo(kind).max):
+            q = p.put("Clip", [q, *(_put(p, "limit", end, kind) for end in ends)], "clipped")
+    p.put("DequantizeLinear", [q, *pair])
+    return True
+
+
+def _put(p: Place, suffix: str, value: float, kind: Any) -> str:
+    whole = np.dtype(kind).kind == "f" or np.iinfo(kind).min <= value <= np.iinfo(kind).max
+    need(whole, f"{p.name}: {value} as {np.dtype(kind)}")
+    name = p.free(suffix)
+    p.constants[name] = np.array(value).astype(kind)
+    return name
