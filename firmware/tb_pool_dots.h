@@ -10,11 +10,17 @@
 #ifdef __GNUC__
 typedef uint32_t __attribute__((may_alias)) tb_lanes;   /* memory that is read as words and as half words */
 typedef uint16_t __attribute__((may_alias)) tb_lane;
-#define TB_APART __attribute__((noinline, unused))
 #else
 typedef uint32_t tb_lanes;
 typedef uint16_t tb_lane;
+#endif
+
+#ifndef TB_APART
+#ifdef __GNUC__
+#define TB_APART __attribute__((noinline, unused))
+#else
 #define TB_APART
+#endif
 #endif
 
 #ifndef TB_BLOCK
@@ -53,7 +59,7 @@ static inline void tb_dots_begin(tb_dots *dots, const uint16_t *table, const int
 #endif
 }
 
-static inline uint32_t tb_four(const int8_t *in)
+static inline uint32_t tb_pool_four(const int8_t *in)
 {
   return (uint32_t)(uint8_t)in[0] | ((uint32_t)(uint8_t)in[1] << 8) | ((uint32_t)(uint8_t)in[2] << 16) |
          ((uint32_t)(uint8_t)in[3] << 24);
@@ -183,7 +189,7 @@ static TB_APART void tb_dots_dsp(const int16_t *vectors, uint32_t a, uint32_t b,
 
 /* Four planes of eight activations, two nibbles to a byte (activation i and i + 4): byte p has plane p, bit i of it
  * is activation i. */
-static inline uint32_t tb_turn(uint32_t nibbles)
+static inline uint32_t tb_pool_turn(uint32_t nibbles)
 {
   uint32_t mask = 0x0000CCCCu;
 #ifdef TB_THUMB2
@@ -234,14 +240,15 @@ static TB_APART void tb_dots_halves(const tb_dots *dots, uint32_t low, uint32_t 
 #endif
 
 /* Four planes of eight activations q + 128, the upper ones, or the lower ones. */
-static inline uint32_t tb_upper(const int8_t *from)
+static inline uint32_t tb_pool_upper(const int8_t *from)
 {
-  return tb_turn((((tb_four(from) >> 4) & 0x0F0F0F0Fu) | (tb_four(from + 4) & 0xF0F0F0F0u)) ^ 0x88888888u);
+  const uint32_t nibbles = ((tb_pool_four(from) >> 4) & 0x0F0F0F0Fu) | (tb_pool_four(from + 4) & 0xF0F0F0F0u);
+  return tb_pool_turn(nibbles ^ 0x88888888u);
 }
 
-static inline uint32_t tb_lower(const int8_t *from)
+static inline uint32_t tb_pool_lower(const int8_t *from)
 {
-  return tb_turn((tb_four(from) & 0x0F0F0F0Fu) | ((tb_four(from + 4) << 4) & 0xF0F0F0F0u));
+  return tb_pool_turn((tb_pool_four(from) & 0x0F0F0F0Fu) | ((tb_pool_four(from + 4) << 4) & 0xF0F0F0F0u));
 }
 
 /* Products with every vector of the activations from `from` to `end`, eight by eight. */
@@ -249,9 +256,9 @@ static TB_APART void tb_dots_narrow(const tb_dots *dots, const int8_t *from, con
 {
   const int32_t bits = dots->bits;
   for (; from < end; from += 8) {
-    tb_planes_of(dots, tb_upper(from), bits, (tb_lanes *)(void *)to);
+    tb_planes_of(dots, tb_pool_upper(from), bits, (tb_lanes *)(void *)to);
     if (bits > 4) {
-      tb_planes_more(dots, tb_lower(from), bits - 4, (tb_lanes *)(void *)to);
+      tb_planes_more(dots, tb_pool_lower(from), bits - 4, (tb_lanes *)(void *)to);
     }
     to += 128;
   }
@@ -262,10 +269,10 @@ static TB_APART void tb_dots_wide(const tb_dots *dots, const int8_t *from, const
   for (; from < end; from += 8) {
 #ifdef TB_DSP
     const uint32_t kept = (255u >> dots->shift) * 0x01010101u;
-    tb_dots_dsp(dots->vectors, ((tb_four(from) ^ 0x80808080u) >> dots->shift) & kept,
-                ((tb_four(from + 4) ^ 0x80808080u) >> dots->shift) & kept, to);
+    tb_dots_dsp(dots->vectors, ((tb_pool_four(from) ^ 0x80808080u) >> dots->shift) & kept,
+                ((tb_pool_four(from + 4) ^ 0x80808080u) >> dots->shift) & kept, to);
 #else
-    tb_dots_halves(dots, tb_lower(from), tb_upper(from), (tb_lanes *)(void *)to);
+    tb_dots_halves(dots, tb_pool_lower(from), tb_pool_upper(from), (tb_lanes *)(void *)to);
 #endif
     to += 256;
   }
