@@ -10,11 +10,17 @@
 #ifdef __GNUC__
 typedef uint32_t __attribute__((may_alias)) tb_lanes;   /* memory that is read as words and as half words */
 typedef uint16_t __attribute__((may_alias)) tb_lane;
-#define TB_APART __attribute__((noinline, unused))
 #else
 typedef uint32_t tb_lanes;
 typedef uint16_t tb_lane;
+#endif
+
+#ifndef TB_APART
+#ifdef __GNUC__
+#define TB_APART __attribute__((noinline, unused))
+#else
 #define TB_APART
+#endif
 #endif
 
 #ifndef TB_BLOCK
@@ -53,7 +59,7 @@ static inline void tb_dots_begin(tb_dots *dots, const uint16_t *table, const int
 #endif
 }
 
-static inline uint32_t tb_four(const int8_t *in)
+static inline uint32_t tb_pool_four(const int8_t *in)
 {
   return (uint32_t)(uint8_t)in[0] | ((uint32_t)(uint8_t)in[1] << 8) | ((uint32_t)(uint8_t)in[2] << 16) |
          ((uint32_t)(uint8_t)in[3] << 24);
@@ -87,7 +93,8 @@ static inline void tb_dots_copy(const tb_dots *dots, uint8_t *to)
   "add r6, r11, r6, lsl #1\n\t"                                                                      \
   "add r8, r12, r8, lsl #1\n\t"
 #define TB_STORE "stm %[to]!, {r4, r5, r6, r8}\n\t"
-#define TB_EIGHT(code) ".rept 8\n\t" code ".endr"
+/* Written out, because compilers tell the length of assembly by its lines. */
+#define TB_FOUR(code) code code code code
 #define TB_SPOILT "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "memory"
 #endif
 
@@ -95,8 +102,11 @@ static inline void tb_planes_four(tb_lanes *to, const tb_lanes *a, const tb_lane
                                     const tb_lanes *d)
 {
 #ifdef TB_THUMB2
-  __asm__ volatile(TB_EIGHT(TB_FIRST("%[a]") TB_PLANE("%[b]") TB_PLANE("%[c]") TB_PLANE("%[d]") TB_STORE)
-                   : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d) : : TB_SPOILT);
+#pragma GCC unroll 2
+  for (int32_t half = 0; half < 2; half++) {
+    __asm__ volatile(TB_FOUR(TB_FIRST("%[a]") TB_PLANE("%[b]") TB_PLANE("%[c]") TB_PLANE("%[d]") TB_STORE)
+                     : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d) : : TB_SPOILT);
+  }
 #else
   TB_UNROLLED
   for (int32_t i = 0; i < 32; i++) {
@@ -108,8 +118,11 @@ static inline void tb_planes_four(tb_lanes *to, const tb_lanes *a, const tb_lane
 static inline void tb_planes_two(tb_lanes *to, const tb_lanes *a, const tb_lanes *b)
 {
 #ifdef TB_THUMB2
-  __asm__ volatile(TB_EIGHT(TB_FIRST("%[a]") TB_PLANE("%[b]") TB_STORE)
-                   : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b) : : TB_SPOILT);
+#pragma GCC unroll 2
+  for (int32_t half = 0; half < 2; half++) {
+    __asm__ volatile(TB_FOUR(TB_FIRST("%[a]") TB_PLANE("%[b]") TB_STORE)
+                     : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b) : : TB_SPOILT);
+  }
 #else
   for (int32_t i = 0; i < 32; i++) {
     to[i] = (a[i] << 1) + b[i];
@@ -120,8 +133,11 @@ static inline void tb_planes_two(tb_lanes *to, const tb_lanes *a, const tb_lanes
 static inline void tb_planes_two_more(tb_lanes *to, const tb_lanes *a, const tb_lanes *b)
 {
 #ifdef TB_THUMB2
-  __asm__ volatile(TB_EIGHT("ldm %[to], {r4, r5, r6, r8}\n\t" TB_PLANE("%[a]") TB_PLANE("%[b]") TB_STORE)
-                   : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b) : : TB_SPOILT);
+#pragma GCC unroll 2
+  for (int32_t half = 0; half < 2; half++) {
+    __asm__ volatile(TB_FOUR("ldm %[to], {r4, r5, r6, r8}\n\t" TB_PLANE("%[a]") TB_PLANE("%[b]") TB_STORE)
+                     : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b) : : TB_SPOILT);
+  }
 #else
   for (int32_t i = 0; i < 32; i++) {
     to[i] = (((to[i] << 1) + a[i]) << 1) + b[i];
@@ -132,8 +148,11 @@ static inline void tb_planes_two_more(tb_lanes *to, const tb_lanes *a, const tb_
 static inline void tb_planes_one_more(tb_lanes *to, const tb_lanes *a)
 {
 #ifdef TB_THUMB2
-  __asm__ volatile(TB_EIGHT("ldm %[to], {r4, r5, r6, r8}\n\t" TB_PLANE("%[a]") TB_STORE)
-                   : [to] "+r"(to), [a] "+r"(a) : : TB_SPOILT);
+#pragma GCC unroll 2
+  for (int32_t half = 0; half < 2; half++) {
+    __asm__ volatile(TB_FOUR("ldm %[to], {r4, r5, r6, r8}\n\t" TB_PLANE("%[a]") TB_STORE)
+                     : [to] "+r"(to), [a] "+r"(a) : : TB_SPOILT);
+  }
 #else
   for (int32_t i = 0; i < 32; i++) {
     to[i] = (to[i] << 1) + a[i];
@@ -148,18 +167,18 @@ static TB_APART void tb_dots_dsp(const int16_t *vectors, uint32_t a, uint32_t b,
   uint32_t a2, b2;
   __asm__("uxtb16 %0, %2, ror #8\n\tuxtb16 %1, %3, ror #8\n\tuxtb16 %2, %2\n\tuxtb16 %3, %3"
           : "=&r"(a2), "=&r"(b2), "+r"(a), "+r"(b));
-  for (int32_t i = 0; i < 4; i++) {
-    __asm__ volatile(TB_EIGHT("ldm %[v]!, {r4, r5, r6, r8}\n\t"
-                              "smuad r9, r4, %[a]\n\t"
-                              "smlad r9, r5, %[a2], r9\n\t"
-                              "smlad r9, r6, %[b], r9\n\t"
-                              "smlad r9, r8, %[b2], r9\n\t"
-                              "ldm %[v]!, {r4, r5, r6, r8}\n\t"
-                              "smuad r10, r4, %[a]\n\t"
-                              "smlad r10, r5, %[a2], r10\n\t"
-                              "smlad r10, r6, %[b], r10\n\t"
-                              "smlad r10, r8, %[b2], r10\n\t"
-                              "strd r9, r10, [%[to]], #8\n\t")
+  for (int32_t i = 0; i < 8; i++) {
+    __asm__ volatile(TB_FOUR("ldm %[v]!, {r4, r5, r6, r8}\n\t"
+                             "smuad r9, r4, %[a]\n\t"
+                             "smlad r9, r5, %[a2], r9\n\t"
+                             "smlad r9, r6, %[b], r9\n\t"
+                             "smlad r9, r8, %[b2], r9\n\t"
+                             "ldm %[v]!, {r4, r5, r6, r8}\n\t"
+                             "smuad r10, r4, %[a]\n\t"
+                             "smlad r10, r5, %[a2], r10\n\t"
+                             "smlad r10, r6, %[b], r10\n\t"
+                             "smlad r10, r8, %[b2], r10\n\t"
+                             "strd r9, r10, [%[to]], #8\n\t")
                      : [v] "+r"(vectors), [to] "+r"(to) : [a] "r"(a), [a2] "r"(a2), [b] "r"(b), [b2] "r"(b2)
                      : "r4", "r5", "r6", "r8", "r9", "r10", "memory");
   }
@@ -170,7 +189,7 @@ static TB_APART void tb_dots_dsp(const int16_t *vectors, uint32_t a, uint32_t b,
 
 /* Four planes of eight activations, two nibbles to a byte (activation i and i + 4): byte p has plane p, bit i of it
  * is activation i. */
-static inline uint32_t tb_turn(uint32_t nibbles)
+static inline uint32_t tb_pool_turn(uint32_t nibbles)
 {
   uint32_t mask = 0x0000CCCCu;
 #ifdef TB_THUMB2
@@ -221,14 +240,15 @@ static TB_APART void tb_dots_halves(const tb_dots *dots, uint32_t low, uint32_t 
 #endif
 
 /* Four planes of eight activations q + 128, the upper ones, or the lower ones. */
-static inline uint32_t tb_upper(const int8_t *from)
+static inline uint32_t tb_pool_upper(const int8_t *from)
 {
-  return tb_turn((((tb_four(from) >> 4) & 0x0F0F0F0Fu) | (tb_four(from + 4) & 0xF0F0F0F0u)) ^ 0x88888888u);
+  const uint32_t nibbles = ((tb_pool_four(from) >> 4) & 0x0F0F0F0Fu) | (tb_pool_four(from + 4) & 0xF0F0F0F0u);
+  return tb_pool_turn(nibbles ^ 0x88888888u);
 }
 
-static inline uint32_t tb_lower(const int8_t *from)
+static inline uint32_t tb_pool_lower(const int8_t *from)
 {
-  return tb_turn((tb_four(from) & 0x0F0F0F0Fu) | ((tb_four(from + 4) << 4) & 0xF0F0F0F0u));
+  return tb_pool_turn((tb_pool_four(from) & 0x0F0F0F0Fu) | ((tb_pool_four(from + 4) << 4) & 0xF0F0F0F0u));
 }
 
 /* Products with every vector of the activations from `from` to `end`, eight by eight. */
@@ -236,9 +256,9 @@ static TB_APART void tb_dots_narrow(const tb_dots *dots, const int8_t *from, con
 {
   const int32_t bits = dots->bits;
   for (; from < end; from += 8) {
-    tb_planes_of(dots, tb_upper(from), bits, (tb_lanes *)(void *)to);
+    tb_planes_of(dots, tb_pool_upper(from), bits, (tb_lanes *)(void *)to);
     if (bits > 4) {
-      tb_planes_more(dots, tb_lower(from), bits - 4, (tb_lanes *)(void *)to);
+      tb_planes_more(dots, tb_pool_lower(from), bits - 4, (tb_lanes *)(void *)to);
     }
     to += 128;
   }
@@ -249,10 +269,10 @@ static TB_APART void tb_dots_wide(const tb_dots *dots, const int8_t *from, const
   for (; from < end; from += 8) {
 #ifdef TB_DSP
     const uint32_t kept = (255u >> dots->shift) * 0x01010101u;
-    tb_dots_dsp(dots->vectors, ((tb_four(from) ^ 0x80808080u) >> dots->shift) & kept,
-                ((tb_four(from + 4) ^ 0x80808080u) >> dots->shift) & kept, to);
+    tb_dots_dsp(dots->vectors, ((tb_pool_four(from) ^ 0x80808080u) >> dots->shift) & kept,
+                ((tb_pool_four(from + 4) ^ 0x80808080u) >> dots->shift) & kept, to);
 #else
-    tb_dots_halves(dots, tb_lower(from), tb_upper(from), (tb_lanes *)(void *)to);
+    tb_dots_halves(dots, tb_pool_lower(from), tb_pool_upper(from), (tb_lanes *)(void *)to);
 #endif
     to += 256;
   }

@@ -90,7 +90,8 @@ typedef struct {
   TB_SUMS_NAMED(name, TB_NONE("r4") TB_NONE("r5") TB_NONE("r6") TB_NONE("r7")                        \
                 TB_NONE("r8") TB_NONE("r9") TB_NONE("r10") TB_NONE("r11")                            \
                 TB_SUMS_PIECE(TB_FILTERS_TWO(load, at) TB_FILTERS_TWO(load, at)                      \
-                              "add r0, r0, " TB_SUMS_##width "\n\tadd r2, r2, " TB_SUMS_##width "\n\t", TB_FILTERS_TWO(load, at)) \
+                              "add r0, r0, " TB_SUMS_##width "\n\tadd r2, r2, " TB_SUMS_##width "\n\t",    \
+                              TB_FILTERS_TWO(load, at))                                              \
                 TB_SHIFT("r4") TB_SHIFT("r5") TB_SHIFT("r6") TB_SHIFT("r7")                          \
                 TB_SHIFT("r8") TB_SHIFT("r9") TB_SHIFT("r10") TB_SHIFT("r11")                        \
                 "stm r0!, {r4-r11}\n\t")

@@ -183,3 +183,18 @@ def test_the_count_does_not_depend_on_activations(bits, tmp_path):
     counts = {M4.count(tmp_path, outer, tmp_path, row[None], bits).total for row in flatten(graph, x)}
     print(counts)
     assert len(counts) == 1
+
+
+def test_pool_kernels_beside_all_others(tmp_path):
+    """One file with every op and the headers of all kernels of weights."""
+    graph = samples.build("all", samples.all_samples(), relu=False)[1]
+    plan = kernel_plan(graph, ("ring", "straight"))
+    assert {"ring", "straight", "fours", "pairs"} <= {kernel.name for kernel in plan.kernels}
+    x = samples.vectors(graph, 8, seed=3)
+
+    for machine in (Host(), M4):
+        texts = generate_c(graph, plan=plan)
+        got = samples.OnMachine(machine)(graph, x, tmp_path / machine.name, texts=texts)
+        wrong, compared, first = samples.mismatches(graph, x, got[8])
+        assert compared > 1000
+        assert wrong == 0, first
