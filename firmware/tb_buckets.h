@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Layers of powers of two as straight-line code for cores without shifted additions.
  *
- * A filter has a bucket per exponent 0 to 6; a weight adds its activation to a bucket, and shifts come at the end. Two
- * positions share a word, x0 + (x1 << 16). Buckets are joined while no input can carry their sum out of a half word
- * (which began in its middle, MIDDLE), and only then parted into both positions' sums. The generator writes filters as
- * a list of these operations: assembly in fixed registers on Thumb-1 and RISC-V, else plain C.
+ * A filter has a bucket per exponent 0 to 6; a weight adds its activation to a bucket, and shifts come at
+ * the end. Two positions share a word, x0 + (x1 << 16). Buckets are joined while no input can carry their
+ * sum out of a half word (which began in its middle, MIDDLE), and only then parted into both positions'
+ * sums. The generator writes filters as a list of these operations: assembly in fixed registers on Thumb-1
+ * and RISC-V, else plain C.
  *
  *   REWIND, STEP(n)       back to the first word; on by n words
  *   ZERO(e), MIDDLE(e)    begin a bucket
@@ -15,8 +16,8 @@
  *   UP(d)                 sums <<= d
  *   STORE(q), MORE(q)     sums of filter q, or added to them
  *
- * Words in front of these: PAIR(i, j) writes taps i and j, TWINS(i, j) their sum and their difference too, for filters
- * whose two weights are equal but for the sign.
+ * Words in front of these: PAIR(i, j) writes taps i and j, TWINS(i, j) their sum and their difference too,
+ * for filters whose two weights are equal but for the sign.
  */
 #ifndef TB_BUCKETS_H
 #define TB_BUCKETS_H

@@ -20,6 +20,19 @@
 #define TB_WORDS
 #endif
 
+#if defined __GNUC__ && (defined __ARM_ARCH_6M__ || defined __ARM_ARCH_8M_BASE__)
+#define TB_THUMB1 1                      /* low registers, no long multiplication: Cortex-M0, M0+ */
+#endif
+
+#if defined TB_DSP || defined TB_THUMB1  /* functions that are all assembly, by the calling convention alone */
+#ifdef __clang__
+#define TB_ASSEMBLY __attribute__((naked, noinline, unused))
+#else
+#define TB_ASSEMBLY __attribute__((naked, noipa, unused))
+#endif
+#define TB_UNUSED __attribute__((unused))
+#endif
+
 /* A sliding window over (height, width, channels); a dense layer is a 1 x 1 map with a 1 x 1 window. */
 typedef struct {
   int32_t height, width, depth;          /* input map; depth = channels per group */
@@ -37,13 +50,14 @@ typedef struct {
 } tb_window;
 
 /* q = clip(round(acc * m / 2^s) + zero, lo, hi); multiplier NULL means m = 1; step 1: per channel, 0: one.
+ * direct: one s from 33 to 46, and no sum is a tie: half up is as good; an only m stands there four times.
  * TB_TFLITE: the network has layers that round as TFLite does, once or twice; the others half to even. */
 typedef struct {
   const int32_t *multiplier;
   const uint8_t *shift;
   int32_t step;
   int32_t zero, lo, hi;
-  int32_t direct;                        /* shifts above 32 and no ties: the high word of a product decides */
+  int32_t direct;
 #ifdef TB_TFLITE
   int32_t roundings;                     /* 0: half to even */
 #endif
@@ -73,85 +87,7 @@ static inline void tb_slide(int8_t *rows, int32_t bytes, int32_t row)
   }
 }
 
-/* What follows shifts negative numbers to the right, and takes no branch on data: the same instructions every time. */
-typedef char tb_shifts_keep_the_sign[((-1 >> 1) == -1) ? 1 : -1];
-
-/* The larger and the smaller of two numbers less than 2^31 apart. */
-static inline int32_t tb_max(int32_t a, int32_t b)
-{
-  const int32_t more = a - b;
-  return b + (more & ~(more >> 31));
-}
-
-static inline int32_t tb_min(int32_t a, int32_t b)
-{
-  const int32_t more = a - b;
-  return b + (more & (more >> 31));
-}
-
-/* Round half to even of v / 2^s, 0 <= s <= 62, |v| < 2^62. */
-static inline int64_t tb_half_even(int64_t v, uint8_t s)
-{
-  const int64_t half = ((int64_t)1 << s) >> 1, some = (s != 0u);
-  return (v + half - some + ((v >> s) & some)) >> s;
-}
-
-#ifdef TB_TFLITE
-/* v / 2^s rounded half up; or, of an average, half away from zero; or twice, by 31 bits half up and by the rest
- * half away from zero: one shift does it, because the first rounding moves the second one's tie by half of its
- * unit, towards zero. */
-static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
-{
-  const int64_t half = ((int64_t)1 << s) >> 1;
-  const int64_t carry = ((roundings == 2) && (s > 31u)) ? (int64_t)1 << 30 : 0;
-  const int64_t down = ((roundings == 3) && (s != 0u)) ? (v >> 63) : 0;
-  const int64_t sign = (v + carry) >> 63;
-  return (v + half + down + ((carry ^ sign) - sign)) >> s;
-}
-#endif
-
-static inline int64_t tb_product(int32_t a, int32_t b)
-{
-#if defined __ARM_ARCH_6M__ || defined __ARM_ARCH_8M_BASE__ /* the library's 64-bit product branches on carries */
-  const int32_t a0 = a & 0xffff, a1 = a >> 16, b0 = b & 0xffff, b1 = b >> 16;
-  const int32_t mid = a1 * b0 + (int32_t)(((uint32_t)a0 * (uint32_t)b0) >> 16);
-  const int32_t high = a1 * b1 + (mid >> 16) + ((a0 * b1 + (mid & 0xffff)) >> 16);
-  return (int64_t)high * ((int64_t)1 << 32) + (uint32_t)a * (uint32_t)b;
-#else
-  return (int64_t)a * b;
-#endif
-}
-
-/* The output for v = acc * m, |v| < 2^62. */
-static inline int8_t tb_round(int64_t v, const tb_scaling *r, int32_t at)
-{
-#ifdef TB_TFLITE
-  const int64_t rounded = r->roundings ? tb_tflite(v, r->shift[at], r->roundings)
-                                       : tb_half_even(v, r->shift[at]);
-#else
-  const int64_t rounded = tb_half_even(v, r->shift[at]);
-#endif
-  int64_t more = rounded + (r->zero - r->lo);
-  more &= ~(more >> 63);
-  int64_t less = (r->hi - r->lo) - more;
-  less &= ~(less >> 63);
-  return (int8_t)(r->hi - (int32_t)less);
-}
-
-static inline int8_t tb_requantise(int32_t acc, const tb_scaling *r, int32_t channel)
-{
-  const int32_t at = r->step ? channel : 0;
-#ifdef TB_SHIFTS_ONLY /* every multiplier of the network is 1: not even code for a multiplication is left */
-  return tb_round(acc, r, at);
-#else
-  if (r->direct) { /* no sum is a tie: half to even is half up, and the low word decides nothing */
-    const int32_t high = (int32_t)(tb_product(acc, r->multiplier[at]) >> 32);
-    const int32_t q = ((high >> (r->shift[at] - 33)) + 1) >> 1;
-    return (int8_t)tb_min(tb_max(q + r->zero, r->lo), r->hi);
-  }
-  return tb_round(r->multiplier ? tb_product(acc, r->multiplier[at]) : acc, r, at);
-#endif
-}
+#include "tb_requantise.h"
 
 /* One weight times one activation, by weight code. */
 static inline int32_t tb_term_int8(const uint8_t *row, int32_t k, int32_t x)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Layers of powers of two, two filters a and b side by side: a word is four taps, as bytes of two nibbles, a's first two
- * taps, b's first two, a's last two, b's last two. Plain C for every core; with two products per instruction where there
- * is the DSP extension: a table makes two half words of a byte. The compiler fills up filters to an even number and
- * taps to four by zeros.
+ * Layers of powers of two, two filters a and b side by side: a word is four taps, as bytes of two nibbles,
+ * a's first two taps, b's first two, a's last two, b's last two. Plain C for every core; with two products
+ * per instruction where there is the DSP extension: a table makes two half words of a byte. The compiler
+ * fills up filters to an even number and taps to four by zeros.
  */
 #ifndef TB_POT4_H
 #define TB_POT4_H
@@ -107,12 +107,14 @@ static __attribute__((noinline)) void tb_book_two(const int16_t *x, int32_t four
   int32_t a0 = 0, a1 = 0, b0 = 0, b1 = 0;
   for (; fours >= 4; fours -= 4) {
     __asm__ volatile(TB_BOOK_TWO_POSITIONS TB_BOOK_TWO_POSITIONS TB_BOOK_TWO_POSITIONS TB_BOOK_TWO_POSITIONS
-                     : [w] "+r"(weights), [x] "+r"(x), [a0] "+r"(a0), [a1] "+r"(a1), [b0] "+r"(b0), [b1] "+r"(b1)
+                     : [w] "+r"(weights), [x] "+r"(x), [a0] "+r"(a0), [a1] "+r"(a1), [b0] "+r"(b0),
+                       [b1] "+r"(b1)
                      : [book] "r"(tb_book) : "r4", "r5", "r6", "r8", "r9", "r10", "memory");
   }
   for (; fours > 0; fours--) {
     __asm__ volatile(TB_BOOK_TWO_POSITIONS
-                     : [w] "+r"(weights), [x] "+r"(x), [a0] "+r"(a0), [a1] "+r"(a1), [b0] "+r"(b0), [b1] "+r"(b1)
+                     : [w] "+r"(weights), [x] "+r"(x), [a0] "+r"(a0), [a1] "+r"(a1), [b0] "+r"(b0),
+                       [b1] "+r"(b1)
                      : [book] "r"(tb_book) : "r4", "r5", "r6", "r8", "r9", "r10", "memory");
   }
   sums[0] = a0;

@@ -13,7 +13,7 @@ from tinybound.targets.overlap import lag
 
 
 class Stand(SimpleNamespace):
-    """What stands for a step; hashed as what it is, because its lag is remembered."""
+    """Stands for a Step; what is asked of one is remembered by it."""
 
     __hash__ = object.__hash__
 

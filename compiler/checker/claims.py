@@ -11,10 +11,10 @@ import numpy as np
 
 from .analysis import Analysis, Entry
 from .files import floats, integer, integers, mapping, need, sequence
-from .integer_net import SUMS, spans
 from .layers import Network, final
 from .pairs import Rounding, Step
 from .rounding import Floats, Ints, down, lattice, rounded, times, up
+from .spans import SUMS, spans
 
 
 @dataclass(frozen=True)

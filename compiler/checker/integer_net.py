@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from .files import Rejected, integer, integers, mapping, need, rational, sequence, shape_of, text, texts
-from .layers import FINAL, Layer, Meaning, Network, Shape, check_final, output_shape
-from .rounding import AVERAGE, Ints, is_mean, rounded
+from .files import integer, integers, mapping, need, rational, sequence, shape_of, text, texts
+from .layers import FINAL, Layer, Meaning, Network, check_final, output_shape
+from .rounding import AVERAGE, Ints, is_mean
+from .spans import SUMS, spans
 
 FORMAT = "tinybound-network-1"
 KEEPS = ("Concat", "MaxPool", "Reshape", "Take", "Transpose")
-SUMS = ("Conv", "Dense", "Add", "Mul", "AveragePool")
 CODES = ("int8", "int4", "pot4", "pool64")
 MODES = ("half-even", "tflite-single", "tflite-double", AVERAGE)
-Span = tuple[Ints, Ints]
 # Per op: scalar fields with their limits, tuple fields with their lengths, arrays.
 _BYTE, _PAIR = (-128, 127), {"strides": 2, "dilations": 2}
 _FIELDS: dict[str, tuple[dict[str, tuple[int, int]], dict[str, int | None], set[str]]] = {
@@ -238,118 +237,3 @@ def rule(net: Network) -> str:
     need(len(modes[False]) <= 1, f"several modes: {sorted(modes[False])}")
     mode = "".join(modes[False])
     return mode if mode.startswith("tflite") else "onnx"
-
-
-def spans(net: Network, at: dict[str, Span] | None = None) -> dict[str, Span]:
-    """Exact ranges of every value, element by element, from those of the inputs (int8 by default). From equal
-    ends it is the network itself."""
-    full = {n: (np.full(net.shapes[n], -128), np.full(net.shapes[n], 127)) for n in net.inputs}
-    values: dict[str, Span] = dict(full if at is None else at)
-    for layer in net.layers:
-        values[layer.output] = _span(layer, [values[n] for n in layer.inputs], net.shapes[layer.output])
-    return values
-
-
-def _span(layer: Layer, xs: list[Span], shape: Shape) -> Span:
-    f, (low, high) = layer.fields, xs[0]
-    if len(xs) > 1 or layer.op == "Concat":
-        return _joint(layer, xs)
-    if layer.op in SUMS:
-        return _summed(layer, low, high, shape)
-    if layer.op == "Requantise":
-        each = (-1, *(1,) * (low.ndim - 1))
-        m, s = f["multiplier"].reshape(each), f["shift"].reshape(each)
-        ends_q = [rounded(end - f["zero_in"], m, s, f["mode"], f["zero"]) + f["zero"] for end in xs[0]]
-        return np.clip(ends_q[0], f["lo"], f["hi"]), np.clip(ends_q[1], f["lo"], f["hi"])
-    if layer.op == "MaxPool":
-        index = f["index"]
-        a, b = (
-            np.where(index >= 0, end.reshape(-1)[np.maximum(index, 0)], -(1 << 62)) for end in (low, high)
-        )
-        return a.max(axis=1).reshape(shape), b.max(axis=1).reshape(shape)
-    if layer.op == "Take":
-        at = f["positions"]
-        a, b = (np.where(at < 0, f["pad"], end.ravel()[at]) for end in (low, high))
-        return a, b
-    if layer.op == "Reshape":
-        return low.reshape(shape), high.reshape(shape)
-    if layer.op == "Transpose":
-        return low.transpose(f["perm"]), high.transpose(f["perm"])
-    if layer.op == "Table":
-        table = np.stack([f["entries"], f["entries"]])
-        reach = [table[0][a + 128 : b + 129] for a, b in zip(low.flat, high.flat, strict=True)]
-        ends_t = [np.array([pick(r) for r in reach]).reshape(shape) for pick in (np.min, np.max)]
-        return ends_t[0], ends_t[1]
-    if layer.op == "Softmax":
-        return _softmax(low, high, f["table"]), _softmax(high, low, f["table"])
-    if layer.op == "ArgMax":
-        return _indices(low, high, f["last"], f["offset"], shape)
-    raise Rejected(f"{layer.name}: op {layer.op}")
-
-
-def _joint(layer: Layer, xs: list[Span]) -> Span:
-    """Of an op with several inputs."""
-    f = layer.fields
-    if layer.op == "Add":
-        factors = ((f["ma"], f["za"]), (f["mb"], f["zb"]))
-        parts = [[(end - z) * m for end in x] for x, (m, z) in zip(xs, factors, strict=True)]
-        turn = 1 if f["mb"] > 0 else -1  # ma is positive
-        return parts[0][0] + parts[1][::turn][0], parts[0][1] + parts[1][::turn][1]
-    if layer.op == "Mul":
-        corners = [(a - f["za"]) * (b - f["zb"]) for a in xs[0] for b in xs[1]]
-        return np.minimum.reduce(corners), np.maximum.reduce(corners)
-    need(layer.op == "Concat", f"{layer.name}: op {layer.op}")
-    return np.concatenate([x[0] for x in xs], f["axis"]), np.concatenate([x[1] for x in xs], f["axis"])
-
-
-def _summed(layer: Layer, low: Ints, high: Ints, shape: Shape) -> Span:
-    """Of a weighted sum."""
-    f = layer.fields
-    lost = (1 << (8 - f.get("bits", 8))) - 1
-    low, high = (low & ~lost) - f["zero"], (high & ~lost) - f["zero"]
-    pad = (f["zero"] & ~lost) - f["zero"]
-    if layer.op == "Dense":
-        rows, bias = f["weights"][None], f["bias"][None, :, None]
-        low, high = low.reshape(1, -1, 1), high.reshape(1, -1, 1)
-    else:
-        index, groups = f["index"], f.get("groups", len(f["index"]))
-        index = index.reshape(groups, -1, index.shape[2])
-        low, high = (np.where(index >= 0, end.reshape(-1)[np.maximum(index, 0)], pad) for end in (low, high))
-        ones = np.ones((groups, 1, index.shape[1]), np.int64)
-        rows = f["weights"].reshape(groups, -1, index.shape[1]) if layer.op == "Conv" else ones
-        bias = f["bias"].reshape(groups, -1, 1) if layer.op == "Conv" else np.int64(0)
-    above, under = np.maximum(rows, 0.0), np.minimum(rows, 0.0)  # floats: sums are far below 2^53
-    low, high = low.astype(np.float64), high.astype(np.float64)
-    ends = above @ low + under @ high, above @ high + under @ low
-    need(max(np.abs(end).max() for end in ends) < 2.0**52, f"{layer.name}: sums beyond 2^52")
-    a, b = ((end.astype(np.int64) + bias).reshape(shape) for end in ends)
-    return a, b
-
-
-def _softmax(own: Ints, others: Ints, table: Ints) -> Ints:
-    """q' of each element where it is at `own` and all others are at `others`."""
-    out = np.empty_like(own)
-    for i in range(own.shape[-1]):
-        x = others.copy()
-        x[..., i] = own[..., i]
-        e = table[np.max(x, axis=-1)[..., None] - x]
-        total = np.sum(e, axis=-1)
-        whole, rest = np.divmod(256 * e[..., i], total)
-        twice = 2 * rest - total
-        more = (twice > 0) | ((twice == 0) & (whole % 2 == 1))
-        out[..., i] = np.minimum(whole + more, 255) - 128
-    return out
-
-
-def _indices(low: Ints, high: Ints, last: int, offset: int, shape: Shape) -> Span:
-    """An index can win where its highest value beats the lowest of all others; of equals one end wins."""
-    count = low.shape[-1]
-    can = np.ones(low.shape, bool)
-    for i in range(count):
-        for j in range(count):
-            wins_ties = i == j or (j < i if last else i < j)
-            mine, other = high[..., i], low[..., j]
-            can[..., i] &= i == j or (mine >= other if wins_ties else mine > other)
-    first = can.argmax(axis=-1)
-    final_index = count - 1 - can[..., ::-1].argmax(axis=-1)
-    return (first + offset).reshape(shape), (final_index + offset).reshape(shape)
