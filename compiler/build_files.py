@@ -14,7 +14,7 @@ from .boxes import Box
 from .build_folder import sha256, tree_hash
 from .certify.certificate import Certificate
 from .frontends import self_contained
-from .graph import Graph
+from .kernels.kernel_plan import KernelPlan
 from .network_file import arrays_of, dump_json, dump_npz, to_json
 from .pipeline import Networks
 from .simulate.golden import golden
@@ -54,7 +54,7 @@ def domain_file(box: Box) -> bytes:
 
 def with_certificate(
     files: dict[str, bytes],
-    graph: Graph,
+    plan: KernelPlan,
     box: Box,
     certificate: Certificate | None,
     target: str,
@@ -63,8 +63,8 @@ def with_certificate(
     """The files with c/ and verilog/ rendered for this certificate, which is tied to all of them."""
     kept = {k: v for k, v in files.items() if not k.startswith(("c/", "verilog/")) and k != CERTIFICATE}
     claim = None if certificate is None else certified_error(certificate, box)
-    c = generate_c(graph, claim, buffers) if target in ("c", "all") else {}
-    verilog = generate_verilog(graph) if target in ("verilog", "all") else {}
+    c = generate_c(plan.graph, claim, buffers, plan=plan) if target in ("c", "all") else {}
+    verilog = generate_verilog(plan.graph) if target in ("verilog", "all") else {}
     kept.update({f"c/{name}": text.encode() for name, text in c.items()})
     kept.update({f"verilog/{name}": text.encode() for name, text in verilog.items()})
     if certificate is not None:

@@ -16,8 +16,18 @@
 
 #ifdef __GNUC__
 #define TB_WORDS __attribute__((aligned(4)))
+#define TB_INLINE static inline __attribute__((always_inline, unused))
 #else
 #define TB_WORDS
+#define TB_INLINE static inline
+#endif
+
+/* Layers with weights share one body per kernel, the others are made for their numbers: so a layer costs the same
+ * in every network. */
+#if defined __GNUC__ && !defined __clang__
+#define TB_KERNEL static __attribute__((noinline, noclone, unused))
+#else
+#define TB_KERNEL static inline
 #endif
 
 /* A sliding window over (height, width, channels); a dense layer is a 1 x 1 map with a 1 x 1 window. */
@@ -73,85 +83,7 @@ static inline void tb_slide(int8_t *rows, int32_t bytes, int32_t row)
   }
 }
 
-/* What follows shifts negative numbers to the right, and takes no branch on data: the same instructions every time. */
-typedef char tb_shifts_keep_the_sign[((-1 >> 1) == -1) ? 1 : -1];
-
-/* The larger and the smaller of two numbers less than 2^31 apart. */
-static inline int32_t tb_max(int32_t a, int32_t b)
-{
-  const int32_t more = a - b;
-  return b + (more & ~(more >> 31));
-}
-
-static inline int32_t tb_min(int32_t a, int32_t b)
-{
-  const int32_t more = a - b;
-  return b + (more & (more >> 31));
-}
-
-/* Round half to even of v / 2^s, 0 <= s <= 62, |v| < 2^62. */
-static inline int64_t tb_half_even(int64_t v, uint8_t s)
-{
-  const int64_t half = ((int64_t)1 << s) >> 1, some = (s != 0u);
-  return (v + half - some + ((v >> s) & some)) >> s;
-}
-
-#ifdef TB_TFLITE
-/* v / 2^s rounded half up; or, of an average, half away from zero; or twice, by 31 bits half up and by the rest
- * half away from zero: one shift does it, because the first rounding moves the second one's tie by half of its
- * unit, towards zero. */
-static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
-{
-  const int64_t half = ((int64_t)1 << s) >> 1;
-  const int64_t carry = ((roundings == 2) && (s > 31u)) ? (int64_t)1 << 30 : 0;
-  const int64_t down = ((roundings == 3) && (s != 0u)) ? (v >> 63) : 0;
-  const int64_t sign = (v + carry) >> 63;
-  return (v + half + down + ((carry ^ sign) - sign)) >> s;
-}
-#endif
-
-static inline int64_t tb_product(int32_t a, int32_t b)
-{
-#if defined __ARM_ARCH_6M__ || defined __ARM_ARCH_8M_BASE__ /* the library's 64-bit product branches on carries */
-  const int32_t a0 = a & 0xffff, a1 = a >> 16, b0 = b & 0xffff, b1 = b >> 16;
-  const int32_t mid = a1 * b0 + (int32_t)(((uint32_t)a0 * (uint32_t)b0) >> 16);
-  const int32_t high = a1 * b1 + (mid >> 16) + ((a0 * b1 + (mid & 0xffff)) >> 16);
-  return (int64_t)high * ((int64_t)1 << 32) + (uint32_t)a * (uint32_t)b;
-#else
-  return (int64_t)a * b;
-#endif
-}
-
-/* The output for v = acc * m, |v| < 2^62. */
-static inline int8_t tb_round(int64_t v, const tb_scaling *r, int32_t at)
-{
-#ifdef TB_TFLITE
-  const int64_t rounded = r->roundings ? tb_tflite(v, r->shift[at], r->roundings)
-                                       : tb_half_even(v, r->shift[at]);
-#else
-  const int64_t rounded = tb_half_even(v, r->shift[at]);
-#endif
-  int64_t more = rounded + (r->zero - r->lo);
-  more &= ~(more >> 63);
-  int64_t less = (r->hi - r->lo) - more;
-  less &= ~(less >> 63);
-  return (int8_t)(r->hi - (int32_t)less);
-}
-
-static inline int8_t tb_requantise(int32_t acc, const tb_scaling *r, int32_t channel)
-{
-  const int32_t at = r->step ? channel : 0;
-#ifdef TB_SHIFTS_ONLY /* every multiplier of the network is 1: not even code for a multiplication is left */
-  return tb_round(acc, r, at);
-#else
-  if (r->direct) { /* no sum is a tie: half to even is half up, and the low word decides nothing */
-    const int32_t high = (int32_t)(tb_product(acc, r->multiplier[at]) >> 32);
-    const int32_t q = ((high >> (r->shift[at] - 33)) + 1) >> 1;
-    return (int8_t)tb_min(tb_max(q + r->zero, r->lo), r->hi);
-  }
-  return tb_round(r->multiplier ? tb_product(acc, r->multiplier[at]) : acc, r, at);
-#endif
-}
+#include "tb_round.h"
 
 /* One weight times one activation, by weight code. */
 static inline int32_t tb_term_int8(const uint8_t *row, int32_t k, int32_t x)
@@ -176,9 +108,9 @@ static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
 
 /* Convolution and dense layer for a code that is read weight by weight. */
 #define TB_AFFINE(code)                                                                              \
-  static inline void tb_affine_##code(const int8_t *in, int8_t *out, const tb_window *w,             \
-                                      const uint8_t *weights, const int32_t *bias,                   \
-                                      const tb_scaling *r)                                           \
+  TB_KERNEL void tb_affine_##code(const int8_t *in, int8_t *out, const tb_window *w,                 \
+                                  const uint8_t *weights, const int32_t *bias,                       \
+                                  const tb_scaling *r)                                               \
   {                                                                                                  \
     int32_t y0 = w->top, line = w->first;                                                            \
     for (int32_t oy = 0; oy < w->out_height; oy++) {                                                 \
@@ -237,10 +169,9 @@ static inline void tb_planes(const int8_t *in, int8_t pad, uint8_t *planes)
 
 /* Weight pool: table[byte][index] << plane, from the top plane down to plane 8 - bits. `less`: how much the vectors
  * of a filter are raised in the table, in all. */
-static inline void tb_affine_pool64(const int8_t *in, int8_t *out, const tb_window *w,
-                                    const uint8_t *indices, const int32_t *bias, const tb_scaling *r,
-                                    const int32_t *less, const uint16_t *table, uint8_t *planes,
-                                    int32_t bits)
+TB_KERNEL void tb_affine_pool64(const int8_t *in, int8_t *out, const tb_window *w,
+                                const uint8_t *indices, const int32_t *bias, const tb_scaling *r,
+                                const int32_t *less, const uint16_t *table, uint8_t *planes, int32_t bits)
 {
   int32_t y0 = w->top, line = w->first;
   for (int32_t oy = 0; oy < w->out_height; oy++) {
@@ -284,7 +215,7 @@ static inline void tb_affine_pool64(const int8_t *in, int8_t *out, const tb_wind
 }
 
 /* Window reductions per channel: depth = all channels, groups = 1. */
-static inline void tb_average_pool(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r)
+TB_INLINE void tb_average_pool(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r)
 {
   int32_t y0 = w->top, line = w->first;
   for (int32_t oy = 0; oy < w->out_height; oy++) {
@@ -313,7 +244,7 @@ static inline void tb_average_pool(const int8_t *in, int8_t *out, const tb_windo
   }
 }
 
-static inline void tb_max_pool(const int8_t *in, int8_t *out, const tb_window *w)
+TB_INLINE void tb_max_pool(const int8_t *in, int8_t *out, const tb_window *w)
 {
   int32_t y0 = w->top, line = w->first;
   for (int32_t oy = 0; oy < w->out_height; oy++) {

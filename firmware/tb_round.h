@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Requantisation: from a sum to an output. Read by tb_kernels.h, whose types it uses.
+ */
+#ifndef TB_ROUND_H
+#define TB_ROUND_H
+
+/* What follows shifts negative numbers to the right, and takes no branch on data: the same instructions every time. */
+typedef char tb_shifts_keep_the_sign[((-1 >> 1) == -1) ? 1 : -1];
+
+/* The larger and the smaller of two numbers less than 2^31 apart. */
+static inline int32_t tb_max(int32_t a, int32_t b)
+{
+  const int32_t more = a - b;
+  return b + (more & ~(more >> 31));
+}
+
+static inline int32_t tb_min(int32_t a, int32_t b)
+{
+  const int32_t more = a - b;
+  return b + (more & (more >> 31));
+}
+
+/* Round half to even of v / 2^s, 0 <= s <= 62, |v| < 2^62. */
+static inline int64_t tb_half_even(int64_t v, uint8_t s)
+{
+  const int64_t half = ((int64_t)1 << s) >> 1, some = (s != 0u);
+  return (v + half - some + ((v >> s) & some)) >> s;
+}
+
+#ifdef TB_TFLITE
+/* v / 2^s rounded half up; or, of an average, half away from zero; or twice, by 31 bits half up and by the rest
+ * half away from zero: one shift does it, because the first rounding moves the second one's tie by half of its
+ * unit, towards zero. */
+static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
+{
+  const int64_t half = ((int64_t)1 << s) >> 1;
+  const int64_t carry = ((roundings == 2) && (s > 31u)) ? (int64_t)1 << 30 : 0;
+  const int64_t down = ((roundings == 3) && (s != 0u)) ? (v >> 63) : 0;
+  const int64_t sign = (v + carry) >> 63;
+  return (v + half + down + ((carry ^ sign) - sign)) >> s;
+}
+#endif
+
+static inline int64_t tb_product(int32_t a, int32_t b)
+{
+#if defined __ARM_ARCH_6M__ || defined __ARM_ARCH_8M_BASE__ /* the library's 64-bit product branches on carries */
+  const int32_t a0 = a & 0xffff, a1 = a >> 16, b0 = b & 0xffff, b1 = b >> 16;
+  const int32_t mid = a1 * b0 + (int32_t)(((uint32_t)a0 * (uint32_t)b0) >> 16);
+  const int32_t high = a1 * b1 + (mid >> 16) + ((a0 * b1 + (mid & 0xffff)) >> 16);
+  return (int64_t)high * ((int64_t)1 << 32) + (uint32_t)a * (uint32_t)b;
+#else
+  return (int64_t)a * b;
+#endif
+}
+
+/* The output for v = acc * m, |v| < 2^62. */
+static inline int8_t tb_round(int64_t v, const tb_scaling *r, int32_t at)
+{
+#ifdef TB_TFLITE
+  const int64_t rounded = r->roundings ? tb_tflite(v, r->shift[at], r->roundings)
+                                       : tb_half_even(v, r->shift[at]);
+#else
+  const int64_t rounded = tb_half_even(v, r->shift[at]);
+#endif
+  int64_t more = rounded + (r->zero - r->lo);
+  more &= ~(more >> 63);
+  int64_t less = (r->hi - r->lo) - more;
+  less &= ~(less >> 63);
+  return (int8_t)(r->hi - (int32_t)less);
+}
+
+static inline int8_t tb_requantise(int32_t acc, const tb_scaling *r, int32_t channel)
+{
+  const int32_t at = r->step ? channel : 0;
+#ifdef TB_SHIFTS_ONLY /* every multiplier of the network is 1: not even code for a multiplication is left */
+  return tb_round(acc, r, at);
+#else
+  if (r->direct) { /* no sum is a tie: half to even is half up, and the low word decides nothing */
+    const int32_t high = (int32_t)(tb_product(acc, r->multiplier[at]) >> 32);
+    const int32_t q = ((high >> (r->shift[at] - 33)) + 1) >> 1;
+    return (int8_t)tb_min(tb_max(q + r->zero, r->lo), r->hi);
+  }
+  return tb_round(r->multiplier ? tb_product(acc, r->multiplier[at]) : acc, r, at);
+#endif
+}
+
+#endif
