@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 INTERRUPTED = 130
@@ -10,6 +11,8 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line."""
+    # Matrices here are small: threads that wait for each other cost several times what they compute.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from .cli import main as run
 

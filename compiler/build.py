@@ -29,7 +29,7 @@ from .kernels.kernel_plan import KernelPlan
 from .network_file import dump_json, from_json
 from .options import Options
 from .passes.match import match_reference
-from .passes.run_time_bits import has_bits, with_bits
+from .passes.run_time_bits import has_bits, reported, with_bits
 from .pipeline import build_networks
 from .quantise.calibrate import samples_of_box
 from .report.budgets import budget, budget_ahead, first_within_budget
@@ -53,16 +53,17 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
     if options.core not in BOARDS:
         raise CompileError("--core", f"{options.core!r}", f"one of {', '.join(BOARDS)}")
     budget_ahead(networks.integer_graph, options)
-    certificate = None
+    certificates: dict[int, Certificate] = {}
     if options.domain is not None or options.max_error is not None:
-        certificate = _certified(networks.float_graph, networks.integer_graph, networks.domain, options.seed)
-        _within_budget(certificate, options)
+        nets = networks.float_graph, networks.integer_graph
+        certificates = _certificates(*nets, networks.domain, options.seed)
+        _within_budget(certificates[8], options)
     files = network_files(networks, options.seed)
 
     def made(plan: KernelPlan) -> tuple[dict[str, bytes], dict[str, Any]]:
         form = options.target, options.buffers
-        whole = with_certificate(files, plan, networks.domain, certificate, *form)
-        return whole, summarise(plan, whole, options.core, certificate, options.buffers)
+        whole = with_certificate(files, plan, networks.domain, certificates, *form)
+        return whole, summarise(plan, whole, options.core, certificates, options.buffers)
 
     files, report = first_within_budget(networks.integer_graph, options, made)
     budget(report, options)
@@ -260,24 +261,28 @@ class Build:
     def certify(self, domain: Box | None = None, seed: int = 0, bits: int = 8) -> Certificate:
         """Certify over the build's domain or another; certificate, C header and manifest change together.
 
-        Fewer run-time `bits` have a certificate of their own, which is returned and not kept.
+        The certificates of some fewer run-time bits come along. That of other `bits` than 8 is returned and
+        not kept.
         """
         self.check_bits(bits)
         box = domain or self.domain
-        certificate = _certified(self.float_graph, self.graph, box, seed, bits)
         if bits == 8:
-            self._rewrite(certificate, box)
+            certificates = _certificates(self.float_graph, self.graph, box, seed)
+            certificate = certificates[8]
+            self._rewrite(certificates, box)
+        else:
+            certificate = _certified(self.float_graph, self.graph, box, seed, bits)
         return certificate.with_hashes(hashes_of(self.files))
 
-    def _rewrite(self, certificate: Certificate, box: Box) -> None:
+    def _rewrite(self, certificates: Mapping[int, Certificate], box: Box) -> None:
         # Firmware goes: its image was built, and perhaps allowed, under the former certificate.
         files = {k: v for k, v in self.files.items() if not k.startswith(("report", "firmware/"))}
         files["vectors/domain.npz"] = domain_file(box)
         options = self.manifest["options"]
         buffers = options.get("buffers", "caller")
         plan = self.plan
-        files = with_certificate(files, plan, box, certificate, options["target"], buffers)
-        report = summarise(plan, files, options["core"], certificate, buffers)
+        files = with_certificate(files, plan, box, certificates, options["target"], buffers)
+        report = summarise(plan, files, options["core"], certificates, buffers)
         report = keep_counts(report, self.report)
         files.update({"report.json": dump_json(report), "report.html": render_report(report).encode()})
         kept = {k: v for k, v in self.manifest.items() if k != "files"}
@@ -321,6 +326,10 @@ def _certified(float_graph: Graph, graph: Graph, box: Box, seed: int, bits: int 
         return certify(float_graph, cut, box.lower, box.upper, hashes={}, bits=own, seed=seed)
     except OverflowError as error:  # a bound beyond every double
         raise CompileError("--domain", "no finite bound over this box", "one", "a smaller box") from error
+
+
+def _certificates(float_graph: Graph, graph: Graph, box: Box, seed: int) -> dict[int, Certificate]:
+    return {bits: _certified(float_graph, graph, box, seed, bits) for bits in reported(graph)}
 
 
 def _within_budget(certificate: Certificate, options: Options) -> None:

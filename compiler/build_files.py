@@ -52,23 +52,29 @@ def domain_file(box: Box) -> bytes:
     return dump_npz(ends)
 
 
+def certificate_file(bits: int) -> str:
+    """The name of the certificate for a number of run-time activation bits."""
+    return CERTIFICATE if bits == 8 else f"certificate_bits{bits}.json"
+
+
 def with_certificate(
     files: dict[str, bytes],
     plan: KernelPlan,
     box: Box,
-    certificate: Certificate | None,
+    certificates: Mapping[int, Certificate],
     target: str,
     buffers: str,
 ) -> dict[str, bytes]:
-    """The files with c/ and verilog/ rendered for this certificate, which is tied to all of them."""
-    kept = {k: v for k, v in files.items() if not k.startswith(("c/", "verilog/")) and k != CERTIFICATE}
-    claim = None if certificate is None else certified_error(certificate, box)
+    """The files with c/ and verilog/ rendered for certificates (by bits), which are tied to all of them."""
+    kept = {k: v for k, v in files.items() if not k.startswith(("c/", "verilog/", "certificate"))}
+    claim = certified_error(certificates, box) if certificates else None
     c = generate_c(plan.graph, claim, buffers, plan=plan) if target in ("c", "all") else {}
     verilog = generate_verilog(plan.graph) if target in ("verilog", "all") else {}
     kept.update({f"c/{name}": text.encode() for name, text in c.items()})
     kept.update({f"verilog/{name}": text.encode() for name, text in verilog.items()})
-    if certificate is not None:
-        kept[CERTIFICATE] = certificate.with_hashes(hashes_of(kept)).dump()
+    hashes = hashes_of(kept)
+    for bits, certificate in certificates.items():
+        kept[certificate_file(bits)] = certificate.with_hashes(hashes).dump()
     return kept
 
 
@@ -83,10 +89,11 @@ def hashes_of(files: Mapping[str, bytes]) -> dict[str, str]:
     return hashes
 
 
-def certified_error(certificate: Certificate, box: Box) -> CertifiedError:
-    """What the C header says of a certificate."""
+def certified_error(certificates: Mapping[int, Certificate], box: Box) -> CertifiedError:
+    """What the C header says of the certificates."""
 
     def exact(ends: Mapping[str, NDArray[np.float64]]) -> dict[str, list[Fraction]]:
         return {name: [Fraction(float(x)) for x in np.ravel(array)] for name, array in ends.items()}
 
-    return CertifiedError(certificate.error_e9, exact(box.lower), exact(box.upper))
+    errors = {bits: certificate.error_e9 for bits, certificate in certificates.items()}
+    return CertifiedError(errors.pop(8), errors, exact(box.lower), exact(box.upper))

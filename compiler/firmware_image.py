@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from .build import Build
 from .errors import CompileError, PromiseError
+from .passes.run_time_bits import reported
+from .report.summary import with_setting
 from .simulate.boards import BOARDS, Board
 from .simulate.cycles import Flash
 from .simulate.emulated import Counts, Emulated
@@ -77,11 +79,15 @@ def make_firmware(
         image = machine.build(sources, artefact.name, work, defines=[*defines, *macros]).read_bytes()
         first = flatten(build.graph, vectors)[:1]
         counts = machine.count(sources, artefact.name, work, first, defines=macros)
+        fewer = reported(build.graph)[1:]
+        totals = machine.totals(sources, artefact.name, work, first, fewer, macros) if fewer else {}
         sizes = footprint(board, sources, artefact.name, work)
         timed = flash and machine.profile(sources, artefact.name, work, first, flash, defines=macros)
     report = with_counts(build.report, board.name, counts, build.sequence)
     if timed:
         report["cycles"] = {**report.get("cycles", {}), board.name: timed}
+    for bits, total in totals.items():
+        report = with_setting(report, board.name, bits, total)
     if board.name == report["core"]:
         report.update(flash_bytes=sizes.flash_bytes, ram_bytes=sizes.ram_bytes, stack_bytes=sizes.stack_bytes)
         report["ram_with_stack_bytes"] = report["ram_total_bytes"] + sizes.stack_bytes
@@ -127,6 +133,8 @@ def with_counts(
             layer["instructions"] = {**layer.get("instructions", {}), core: sums[layer["index"]]}
     totals = {**report["instructions"], core: counts.total}
     new = {**report, "instructions": totals, "layers": layers}
+    if "settings" in report:
+        new = with_setting(new, core, 8, counts.total)
     if counts.note:
         new["note"] = counts.note
     return new

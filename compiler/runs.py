@@ -16,6 +16,7 @@ from .certify.certificate import Certificate
 from .errors import CompileError
 from .firmware_image import count_on, time_on, with_counts
 from .network_file import dump_npz
+from .report.summary import with_setting
 from .simulate.boards import BOARDS
 from .simulate.cycles import BRANCHES, Flash
 from .simulate.executors import ALL, flatten
@@ -64,6 +65,8 @@ def simulate_files(
             summary["cycles"] = time_on(build, BOARDS[on], flat, bits, flash)
         if bits == 8:
             build.write_report(with_counts(build.report, on, counts, build.sequence))
+        else:
+            build.write_report(with_setting(build.report, on, bits, counts.total))
     return summary
 
 

@@ -10,35 +10,15 @@
 
 #define TB_BLOCK 32                      /* channels whose sums wait for tb_finish */
 
-/* When r->direct: the rounding bit is the last one that the shift drops, since no sum is a tie. */
-static inline int8_t tb_scale(int32_t acc, int32_t multiplier, int32_t shift, int32_t zero)
+/* When r->direct: `round` is half a unit of the last place and the zero point. */
+static inline int8_t tb_scale(int32_t acc, int32_t multiplier, int32_t bits, int32_t round)
 {
   int32_t q;
-  __asm__("smmul %0, %1, %2\n\t"
-          "asrs %0, %0, %3\n\t"
-          "adc %0, %0, %4\n\t"
+  __asm__("smmla %0, %1, %2, %4\n\t"
+          "asr %0, %0, %3\n\t"
           "ssat %0, #8, %0"
-          : "=&r"(q) : "r"(acc), "r"(multiplier), "r"(shift), "r"(zero) : "cc");
+          : "=&r"(q) : "r"(acc), "r"(multiplier), "r"(bits), "r"(round));
   return (int8_t)q;
-}
-
-static inline void tb_finish_by(const int32_t *acc, int8_t *out, int8_t *second, const int32_t *bias,
-                                const int32_t *multiplier, const uint8_t *shift, int32_t step, int32_t zero,
-                                int32_t count)
-{
-  if (second) {
-#pragma GCC unroll 4
-    for (int32_t i = 0; i < count; i++) {
-      const int32_t b = bias[i], m = multiplier[i * step], s = shift[i * step] - 32;
-      out[i] = tb_scale(b + acc[2 * i], m, s, zero);
-      second[i] = tb_scale(b + acc[2 * i + 1], m, s, zero);
-    }
-  } else {
-#pragma GCC unroll 4
-    for (int32_t i = 0; i < count; i++) {
-      out[i] = tb_scale(bias[i] + acc[i], multiplier[i * step], shift[i * step] - 32, zero);
-    }
-  }
 }
 
 /* `count` channels from `channel` on, at one position or two (`second` not NULL, sums of both by turns). */
@@ -55,16 +35,24 @@ static __attribute__((noinline, unused)) void tb_finish(const int32_t *acc, int8
     }
     return;
   }
-  if (r->step) {
-    tb_finish_by(acc, out, second, bias, r->multiplier + channel, r->shift + channel, 1, r->zero, count);
+  const int32_t bits = *r->shift - 32, round = (int32_t)((uint32_t)r->zero << bits) + (1 << (bits - 1));
+  const int32_t *multiplier = r->step ? r->multiplier + channel : r->multiplier;
+  if (second) {
+#pragma GCC unroll 4
+    for (int32_t i = 0; i < count; i++) {
+      out[i] = tb_scale(bias[i] + acc[2 * i], multiplier[i * r->step], bits, round);
+      second[i] = tb_scale(bias[i] + acc[2 * i + 1], multiplier[i * r->step], bits, round);
+    }
   } else {
-    tb_finish_by(acc, out, second, bias, r->multiplier, r->shift, 0, r->zero, count);
+#pragma GCC unroll 4
+    for (int32_t i = 0; i < count; i++) {
+      out[i] = tb_scale(bias[i] + acc[i], multiplier[i * r->step], bits, round);
+    }
   }
   if ((r->lo > -128) || (r->hi < 127)) {
     for (int8_t *row = out; row; row = (row == out) ? second : NULL) {
       for (int32_t i = 0; i < count; i++) {
-        row[i] = (int8_t)((row[i] < r->lo) ? r->lo : row[i]);
-        row[i] = (int8_t)((row[i] > r->hi) ? r->hi : row[i]);
+        row[i] = (int8_t)tb_min(tb_max(row[i], r->lo), r->hi);
       }
     }
   }

@@ -6,7 +6,7 @@
 
 #include "tb_dsp.h"
 
-/* Taps at a time: 4096 times their sum for the last filter is below 2^31. A multiple of the unrolled loops. */
+/* Taps at a time: 4096 times their sum for the last filter is below 2^31. Whole blocks of the loops below. */
 #define TB_FOURS_TAPS 480
 
 /* Taps at one or two positions, and fours of filters. The assembly finds the fields at these places. */
@@ -16,11 +16,11 @@ typedef struct {
   const int16_t *columns;                /*  8 */
   const int16_t *blocks, *end;           /* 12, 16: end of what goes in blocks, and of all columns */
   int32_t *sums, *last;                  /* 20: moves on, 24: its end */
-  uint32_t start[8];                     /* 28: what takes the 8s in the weights out, per filter and position */
+  uint32_t start[8];                     /* 28: takes the 8s in the weights out, per filter and position */
 } tb_fours;
 
-/* A weight word holds two taps of filters a, b, c, d from the low nibble up, d alone with its sign. Its sums are
- * those of a, b, c and d; without d; without c and d; of a: each mask takes one filter away. */
+/* A weight word holds two taps of filters a, b, c, d from the low nibble up, d alone with its sign. Its sums
+ * are those of a, b, c and d; without d; without c and d; of a: each mask takes one filter away. */
 #define TB_FOURS_TWO(w, x, y)                                                                        \
   "smlad r8, " w ", " x ", r8\n\t"                                                                   \
   "smlad r9, " w ", " y ", r9\n\t"                                                                   \
@@ -53,8 +53,8 @@ typedef struct {
   "ldm r1!, {r10, r11, r12, lr}\n\t" TB_FOURS_ONE("r6", "r10") TB_FOURS_ONE("r7", "r11")             \
   TB_FOURS_ONE("r8", "r12") TB_FOURS_ONE("r9", "lr")
 
-/* `blocks` repeats until r1 reaches field 12, `step` from there until it reaches field 16. r7 is kept here: compilers
- * may not give it away. */
+/* `blocks` repeats until r1 reaches field 12, `step` from there until it reaches field 16. r7 is kept here:
+ * compilers may not give it away. */
 #define TB_FOURS_LOOPS(start, blocks, step)                                                          \
   "push {r0, r7}\n"                                                                                  \
   "1:\n\t"                                                                                           \
@@ -115,7 +115,8 @@ static __attribute__((noinline)) void tb_fours_two(tb_fours *work)
                    "subs r5, r5, r3\n\t"
                    "asrs r5, r5, #4\n\t" TB_FOURS_STORE("{r2-r9}")
                    : "+r"(at)
-                   : : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory");
+                   : : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "cc",
+                       "memory");
 }
 
 static __attribute__((noinline)) void tb_fours_one(tb_fours *work)
@@ -125,7 +126,8 @@ static __attribute__((noinline)) void tb_fours_one(tb_fours *work)
                                   TB_FOURS_EIGHT_TAPS TB_FOURS_EIGHT_TAPS
                                   TB_FOURS_EIGHT_TAPS TB_FOURS_EIGHT_TAPS,
                                   "ldm r0!, {r6, r7}\n\t"
-                                  "ldm r1!, {r10, r11}\n\t" TB_FOURS_ONE("r6", "r10") TB_FOURS_ONE("r7", "r11"))
+                                  "ldm r1!, {r10, r11}\n\t" TB_FOURS_ONE("r6", "r10")
+                                  TB_FOURS_ONE("r7", "r11"))
                    "subs r5, r5, r4\n\t"
                    "asrs r5, r5, #12\n\t"
                    "subs r4, r4, r3\n\t"
@@ -133,7 +135,8 @@ static __attribute__((noinline)) void tb_fours_one(tb_fours *work)
                    "subs r3, r3, r2\n\t"
                    "asrs r3, r3, #4\n\t" TB_FOURS_STORE("{r2-r5}")
                    : "+r"(at)
-                   : : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory");
+                   : : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "cc",
+                       "memory");
 }
 
 /* 8, 136 and 2184 times the sum of the activations are what the 8s add; `less` is -128 times it. */
@@ -175,8 +178,9 @@ static inline void tb_fours_sums(tb_fours *work, const int16_t *columns, int32_t
 }
 
 /* All filters at the one or two positions in `columns`. */
-static inline void tb_filters_fours(const int16_t *columns, int32_t positions, int8_t *out, const tb_window *w,
-                                    const uint8_t *weights, const int32_t *bias, const tb_scaling *r)
+static inline void tb_filters_fours(const int16_t *columns, int32_t positions, int8_t *out,
+                                    const tb_window *w, const uint8_t *weights, const int32_t *bias,
+                                    const tb_scaling *r)
 {
   const int32_t taps = w->row_bytes >> 1;
   int32_t sums[2 * TB_BLOCK], less[2 * TB_PARTS], part = 0; /* -128 times the activations of each part */

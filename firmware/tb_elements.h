@@ -56,12 +56,22 @@ TB_INLINE void tb_take(const int8_t *in, int8_t *out, const int32_t *rows, const
                            int32_t height, int32_t width, int32_t depth, int8_t pad)
 {
   const int32_t *lanes = columns + width;
+  int whole = 1; /* no lane reads `pad` */
+  for (int32_t k = 0; k < depth; k++) {
+    whole = whole && (lanes[k] >= 0);
+  }
   for (int32_t i = 0; i < height; i++) {
     for (int32_t j = 0; j < width; j++) {
       const int inside = (rows[i] >= 0) && (columns[j] >= 0);
-      const int32_t start = rows[i] + columns[j];
-      for (int32_t k = 0; k < depth; k++) {
-        *out++ = (inside && (lanes[k] >= 0)) ? in[start + lanes[k]] : pad;
+      const int8_t *from = in + (inside ? rows[i] + columns[j] : 0);
+      if (inside && whole) {
+        for (int32_t k = 0; k < depth; k++) {
+          *out++ = from[lanes[k]];
+        }
+      } else {
+        for (int32_t k = 0; k < depth; k++) {
+          *out++ = (inside && (lanes[k] >= 0)) ? from[lanes[k]] : pad;
+        }
       }
     }
   }

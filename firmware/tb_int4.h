@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Layers of int4 weights in fours of filters, in two forms that read the same weights: plain C for every core, and
- * two products per instruction (tb_dsp_fours.h).
+ * Layers of int4 weights in fours of filters, in two forms that read the same weights: for every core, and
+ * with two products per instruction (tb_dsp_fours.h).
  *
- * Filters a, b, c and d stand side by side, tap by tap: a half word is 4096 d + 256 (c + 8) + 16 (b + 8) + a + 8.
- * The compiler fills up filters and taps to four by zeros.
+ * Filters a, b, c and d stand side by side, tap by tap: a half word is
+ * 4096 d + 256 (c + 8) + 16 (b + 8) + a + 8. The compiler fills up filters and taps to four by zeros.
  */
 #ifndef TB_INT4_H
 #define TB_INT4_H
 
 #ifndef TB_DSP
 
-/* Two products by one multiplication: (w0 + w1 2^16) (x1 + x0 2^16) has w0 x0 + w1 x1 in its upper half, beside what
- * w0 x1 carries there. The sums of a run of words stay that far from the ends of 16 bits. */
+/* Two products by one multiplication: (w0 + w1 2^16) (x1 + x0 2^16) has w0 x0 + w1 x1 in its upper half,
+ * beside what w0 x1 carries there. The sums of a run of words stay that far from the ends of 16 bits. */
 #define TB_RUN_WORDS 16
 
 #ifdef __GNUC__
@@ -52,10 +52,10 @@ static inline void tb_widen_taps(uint32_t *words, int32_t k, const int8_t *from,
   }
 }
 
-/* The window of a position: words of two taps, the first in the upper half; then what a run's sums start with: minus 8
- * times the activations, and minus 1 in the upper half. */
-static inline void tb_words_of(uint32_t *words, uint32_t *start, const int8_t *in, const tb_window *w, int32_t y,
-                               int32_t x0, int32_t corner)
+/* The window of a position: words of two taps, the first in the upper half; then what a run's sums start
+ * with: minus 8 times the activations, and minus 1 in the upper half. */
+static inline void tb_words_of(uint32_t *words, uint32_t *start, const int8_t *in, const tb_window *w,
+                               int32_t y, int32_t x0, int32_t corner)
 {
   const uint32_t *end = words + (w->row_bytes >> 2);
   int32_t k = 0;
@@ -91,8 +91,8 @@ static inline int32_t tb_upper(uint32_t sum)
   return (rest < 0) ? ~(~rest >> 16) : (rest >> 16);
 }
 
-/* Sums a, b, c and d of four filters from `column` to `stop`, an even number of words of two taps. Compilers add
- * products before they add them to a sum, and run out of registers; for size they take no high ones at all. */
+/* Sums a, b, c and d of four filters from `column` to `stop`, an even number of words of two taps. Compilers
+ * add products before they add them to a sum, and run out of registers; for size they take no high ones. */
 #if defined __GNUC__ && defined __thumb__ && (__ARM_ARCH_ISA_THUMB == 2)
 #define TB_ONE_WORD                                                                                  \
   "ldr r3, [%[w]], #4\n\t"                                                                           \
@@ -157,8 +157,8 @@ static inline int32_t tb_upper(uint32_t sum)
   }
 #endif
 
-/* Four filters over `words` (an even number) of two taps. Sums of a run, 32 products of -8 ... 7 and -128 ... 127, are
- * -32512 ... 32768: one less than that is a number of 16 bits. */
+/* Four filters over `words` (an even number) of two taps. Sums of a run, 32 products of -8 ... 7 and
+ * -128 ... 127, are -32512 ... 32768: one less than that is a number of 16 bits. */
 static TB_NOINLINE void tb_four_filters(const uint32_t *column, const uint32_t *start, int32_t words,
                                         const uint8_t *weights, int32_t *sums)
 {

@@ -30,6 +30,19 @@
 #define TB_KERNEL static inline
 #endif
 
+#if defined __GNUC__ && (defined __ARM_ARCH_6M__ || defined __ARM_ARCH_8M_BASE__)
+#define TB_THUMB1 1                      /* low registers, no long multiplication: Cortex-M0, M0+ */
+#endif
+
+#if defined TB_DSP || defined TB_THUMB1  /* functions that are all assembly, by the calling convention alone */
+#ifdef __clang__
+#define TB_ASSEMBLY __attribute__((naked, noinline, unused))
+#else
+#define TB_ASSEMBLY __attribute__((naked, noipa, unused))
+#endif
+#define TB_UNUSED __attribute__((unused))
+#endif
+
 /* A sliding window over (height, width, channels); a dense layer is a 1 x 1 map with a 1 x 1 window. */
 typedef struct {
   int32_t height, width, depth;          /* input map; depth = channels per group */
@@ -47,13 +60,14 @@ typedef struct {
 } tb_window;
 
 /* q = clip(round(acc * m / 2^s) + zero, lo, hi); multiplier NULL means m = 1; step 1: per channel, 0: one.
+ * direct: one s from 33 to 46, and no sum is a tie: half up is as good; an only m stands there four times.
  * TB_TFLITE: the network has layers that round as TFLite does, once or twice; the others half to even. */
 typedef struct {
   const int32_t *multiplier;
   const uint8_t *shift;
   int32_t step;
   int32_t zero, lo, hi;
-  int32_t direct;                        /* shifts above 32 and no ties: the high word of a product decides */
+  int32_t direct;
 #ifdef TB_TFLITE
   int32_t roundings;                     /* 0: half to even */
 #endif
@@ -83,7 +97,7 @@ static inline void tb_slide(int8_t *rows, int32_t bytes, int32_t row)
   }
 }
 
-#include "tb_round.h"
+#include "tb_requantise.h"
 
 /* One weight times one activation, by weight code. */
 static inline int32_t tb_term_int8(const uint8_t *row, int32_t k, int32_t x)

@@ -76,7 +76,7 @@ static inline void tb_ring_finish(const int32_t *sums, int8_t *out, int8_t *seco
 }
 
 /* `straight`: the sums of all filters at one output by code of their own, or NULL. */
-static inline void tb_ring_run(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *indices,
+static TB_APART void tb_ring_run(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *indices,
                                const int32_t *bias, const tb_scaling *scaling, const int32_t *less,
                                const uint16_t *table, uint8_t *scratch, int32_t bits, const tb_ring *r,
                                const int16_t *vectors, void (*straight)(const tb_pieces *, int32_t, int32_t *))

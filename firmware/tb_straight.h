@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Layers of powers of two as straight-line code: a weight +-2^e is one addition of an activation x << e.
  *
- * The generator writes a layer's filters as a list of these operations. Where the core adds shifted registers they are
- * assembly in fixed registers, which a compiler would have spilled; else plain C.
+ * The generator writes a layer's filters as a list of these operations. Where the core adds shifted
+ * registers they are assembly in fixed registers, which a compiler would have spilled; else plain C.
  *
  *   FOUR            the next four taps into 0, 1, 2, 3
  *   ADD(a, k, e)    a += k << e; SUB the same with minus. a may be a tap too: what several filters share
  *   START, ZERO(a)  begins an accumulator
  *
- * Lanes (two positions, four filters): a tap is x0 + (x1 << 16). Filter q has accumulators aq and bq, for small and
- * large exponents. One starts in the middle of both of its halves, and the generator empties it into the filter's two
- * sums before any input could carry it out of them: halves neither borrow nor carry for good. What the starts add
- * is taken off the bias.
+ * Lanes (two positions, four filters): a tap is x0 + (x1 << 16). Filter q has accumulators aq and bq, for
+ * small and large exponents. One starts in the middle of both of its halves, and the generator empties it
+ * into the filter's two sums before any input could carry it out of them: halves neither borrow nor carry
+ * for good. What the starts add is taken off the bias.
  *
  *   FIRST(a, q, e)       sums q = halves of a << e; MORE adds them
  *   ONLY(a, b, q, e)     sums q = halves of a, and of b << e; LAST adds them
  *
- * Single (one position, nine filters): whole sums c0 to c8; NINE(at) stores them `at` words after the last tap.
+ * Single (one position, nine filters): whole sums c0 to c8; NINE(at) stores them `at` words after the last
+ * tap.
  */
 #ifndef TB_STRAIGHT_H
 #define TB_STRAIGHT_H
@@ -52,7 +53,7 @@
 #define SUB(a, x, e) "sub " TB_##a ", " TB_##a ", " TB_##x ", lsl #" #e "\n\t"
 #define START(a) "mov " TB_##a ", #0x80008000\n\t"
 #define ZERO(a) "mov " TB_##a ", #0\n\t"
-/* Both halves of one accumulator to their sums (FIRST: which are not there yet), or of a pair at the end (LAST). */
+/* Both halves of one accumulator to their sums (FIRST: which are not there yet), or of a pair at the end. */
 #define FIRST(a, q, e)                                                                               \
   "uxth r4, " TB_##a "\n\t"                                                                          \
   "lsr r5, " TB_##a ", #16\n\t"                                                                      \

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Around straight-line code (tb_straight.h, tb_buckets.h): windows as words, a number per tap or x0 + (x1 << 16) for
- * two positions, and outputs from sums.
+ * Around straight-line code (tb_straight.h, tb_buckets.h): windows as words, a number per tap or x0 + (x1 <<
+ * 16) for two positions, and outputs from sums.
  */
 #ifndef TB_WALK_H
 #define TB_WALK_H
@@ -163,8 +163,8 @@ static TB_WITHIN void tb_move_words(uint32_t *to, const uint32_t *from, int32_t 
 }
 
 /* A row of taps at corners c0 and c1, from the `first` on, where not all of them are known to be inside. */
-static TB_APART void tb_edge(uint32_t *to, const tb_walk *walk, const tb_window *w, int in0, int in1, int32_t c0,
-                             int32_t c1, int32_t x0, int32_t x1, int32_t first)
+static TB_APART void tb_edge(uint32_t *to, const tb_walk *walk, const tb_window *w, int in0, int in1,
+                             int32_t c0, int32_t c1, int32_t x0, int32_t x1, int32_t first)
 {
   for (int32_t kx = 0; kx < w->kernel_width; kx++) {
     if (kx >= first) {
@@ -180,8 +180,8 @@ static TB_APART void tb_edge(uint32_t *to, const tb_walk *walk, const tb_window 
 }
 
 /* The words of the next two positions' windows, or of the last one twice; how many that are, 0 at the end.
- * Where a pair continues its row, the pixels that it shares with the one before only move. w and s are the layer's:
- * constants, once this is part of the layer's code. */
+ * Where a pair continues its row, the pixels that it shares with the one before only move. w and s are the
+ * layer's: constants, once this is part of the layer's code. */
 static TB_WITHIN int32_t tb_next_two(tb_walk *walk, const tb_window *w, const tb_span *s, uint32_t *words)
 {
   if (walk->rows == 0) {
@@ -208,7 +208,8 @@ static TB_WITHIN int32_t tb_next_two(tb_walk *walk, const tb_window *w, const tb
       tb_move_words(words, words + s->two, s->kept);
     }
     if (!inside) {
-      tb_edge(words, walk, w, (y0 >= 0) && (y0 < w->height), (y1 >= 0) && (y1 < w->height), c0, c1, x0, x1, first);
+      const int in0 = (y0 >= 0) && (y0 < w->height), in1 = (y1 >= 0) && (y1 < w->height);
+      tb_edge(words, walk, w, in0, in1, c0, c1, x0, x1, first);
       y0 += w->dilation_height;
       y1 += w->dilation_height;
     } else if (first) {
@@ -241,9 +242,11 @@ static TB_WITHIN void tb_only_one(const tb_walk *walk, const tb_window *w, uint3
   }
 }
 
-/* q = clip(round(...)) of `count` sums from `channel` on, of two positions by turns or of one (`second` NULL). */
-static TB_APART void tb_finish_words(uint32_t *sums, int32_t gap, int8_t *out, int8_t *second, const int32_t *bias,
-                                     const tb_scaling *r, int32_t channel, int32_t count)
+/* Outputs of `count` sums from `channel` on, `gap` words apart, of two positions by turns or of one (`second`
+ * NULL). */
+static TB_APART void tb_finish_words(uint32_t *sums, int32_t gap, int8_t *out, int8_t *second,
+                                     const int32_t *bias, const tb_scaling *r, int32_t channel,
+                                     int32_t count)
 {
 #ifdef TB_DSP
   if (!second && (gap > 1)) {

@@ -73,9 +73,9 @@ def small(name="tiny", code="int8", two=False):
     )  # fmt: skip
 
 
-def write(graph, folder):
+def write(graph, folder, plan=None):
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in generate_c(graph).items():
+    for name, text in generate_c(graph, plan=plan).items():
         (folder / name).write_text(text)
     return folder
 
@@ -121,9 +121,9 @@ def symbols(path, nm):
     return [line.split()[-1] for line in found.splitlines() if line.strip()]
 
 
-def multiplications(graph, folder, march):
+def multiplications(graph, folder, march, plan=None):
     """(library calls to multiply, mul instructions) in the object for a RISC-V without or with M."""
-    write(graph, folder)
+    write(graph, folder, plan)
     compiler = [*RISCV[:2], "--specs=picolibc.specs", f"-march={march}"]
     run([*compiler, *STRICT, "-O2", "-c", folder / "tiny.c", "-o", folder / "t.o"])
     calls = [s for s in symbols(folder / "t.o", "riscv64-unknown-elf-nm") if "mul" in s]
@@ -258,16 +258,18 @@ def test_a_network_that_computes_nothing(tmp_path):
 
 PLANTS = {
     "half up instead of half even": (
-        "tb_kernels.h", "(twice == one) && ((floor & 1) != 0) && (s != 0u)", "(twice == one) && (s != 0u)"),
-    "half down": ("tb_kernels.h", "(twice == one) && ((floor & 1) != 0)", "(twice == one) && (0 != 0)"),
-    "no saturation at the top": ("tb_kernels.h", "q = (q > r->hi) ? r->hi : q;", ""),
+        "tb_requantise.h", "((v >> s) & some)", "some"),
+    "half down": ("tb_requantise.h", "((v >> s) & some)", "0"),
+    "no saturation at the top": (
+        "tb_requantise.h", "tb_min(tb_max(q + r->zero, r->lo), r->hi)", "tb_max(q + r->zero, r->lo)"),
     "padding reads zero": ("tb_kernels.h", "inside ? in[tap + c] : w->pad", "inside ? in[tap + c] : 0"),
     "the average forgets its zero point": ("tb_kernels.h", "in[tap + c] - w->pad", "in[tap + c]"),
     "one pool plane too few": ("tb_kernels.h", "p >= 8 - bits; p--", "p > 8 - bits; p--"),
     "pot4 sign": ("tb_kernels.h", "(code & 8u) ? -size", "(code & 8u) ? size"),
-    "addition loses a zero point": ("tb_elements.h", "(b[i] - zb)", "(b[i] - zb + 1)"),
-    "softmax may reach 256": ("tb_elements.h", "q = (q > 255u) ? 255u : q;", ""),
-    "every channel takes the first multiplier": ("tb_kernels.h", "r->step ? channel : 0", "channel & 0"),
+    "addition loses a zero point": ("tb_elements.h", "b[i] - zb, mb", "b[i] - zb + 1, mb"),
+    "the last of equals always wins": ("tb_elements.h", "in[i] - top - 1 + last", "in[i] - top + 0 * last"),
+    "softmax may reach 256": ("tb_elements.h", "tb_min(q, 255)", "q"),
+    "every channel takes the first multiplier": ("tb_requantise.h", "r->step ? channel : 0", "channel & 0"),
     "a bias is dropped": ("samples.c", "bias", None),
     "a weight changes": ("samples.c", "weights", None),
 }  # fmt: skip
@@ -303,7 +305,7 @@ def test_a_planted_bug_is_seen(plant, sampled, tmp_path):
         x = dict(x)
         for n in x:
             if n.startswith("Softmax"):  # one element far above the others
-                x[n] = np.where(np.arange(x[n].shape[1]) == 3, 127, -128) * np.ones_like(x[n])
+                x[n] = np.where(np.arange(x[n].shape[-1]) == 3, 127, -128) * np.ones_like(x[n])
     machine = samples.OnMachine(Host())
 
     got = machine(graph, x, tmp_path, texts=planted(texts, *PLANTS[plant]))

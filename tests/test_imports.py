@@ -38,7 +38,7 @@ ALLOWED = {
     | {"graph", "ops", "domains", "passes", "quantise", "frontends"}
     | {"boxes", "arrays", "options"},
     # reads them all, nobody reads it
-    "report": LOW | {"graph", "options", "kernels", "targets", "simulate", "certify"},
+    "report": LOW | {"graph", "options", "passes", "kernels", "targets", "simulate", "certify"},
     "inspect_model": {"errors", "frontends", "options", "pipeline"}
     | {"kernels", "targets", "simulate", "report"},
     "terminal": {"certify", "doctor", "simulate"},  # by type only

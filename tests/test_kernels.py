@@ -38,8 +38,12 @@ SHAPES = [
     (16, 16, 7, 3, (5, 2), (1, 1), (2, 1), (4, 1, 1, 0), 16),
     (4, 8, 4, 4, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 4),
     (6, 4, 4, 4, (2, 2), (1, 1), (1, 1), (0, 0, 0, 0), 2),
+    (8, 12, 3, 5, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1),
+    (3, 8, 5, 6, (3, 3), (2, 1), (1, 1), (0, 1, 1, 1), 1),
+    (20, 4, 2, 2, (2, 1), (1, 1), (1, 1), (1, 0, 0, 0), 1),
+    (8, 8, 2, 9, (3, 4), (1, 2), (1, 1), (1, 0, 1, 0), 8),
 ]
-DENSE = [(1, 1), (2, 3), (17, 5), (64, 4), (66, 7), (640, 2)]
+DENSE = [(1, 1), (2, 3), (17, 8), (64, 4), (66, 7), (35, 12), (640, 4)]
 WEIGHTS = ("random", "low", "high", "turns", "small", "wide")
 
 
@@ -66,7 +70,8 @@ def requantise(rng, reach, kind):
     else:
         multiplier = rng.integers(1 << 30, 1 << 31, size) & -(1 << int(rng.integers(0, 12)))
         shift = bits + 31
-    low, high, zero = [(-128, 127, -128), (-128, 127, 5), (-100, 90, -3), (7, 127, 7)][int(rng.integers(4))]
+    whole = [(-128, 127, zero) for zero in (-128, 5, 90)]
+    low, high, zero = [*whole, (-100, 90, -3), (7, 127, 7)][int(rng.integers(5))]
     return Requantise(np.minimum(multiplier, (1 << 31) - 1), shift, 0, zero, low, high)
 
 
@@ -136,30 +141,64 @@ def test_the_kernels_that_are_tested():
         direct |= {
             line.split(", ")[-1] for line in text.splitlines() if line.endswith(" };") and "shift" in line
         }
-    assert kernels == {"int8", "pairs", "depthwise"}
+    assert kernels == {"int8", "pairs", "halves", "depthwise", "wide"}
     assert {"0 };", "1 };"} <= direct
 
 
-PLANTS = {
-    "the second position reads the first": ("smlad %[a1], r5, r10", "smlad %[a1], r5, r9"),
-    "the low filter keeps its 128": ("*less1 = -128 * s1;", "*less1 = 0 * s1;"),
-    "the high filter is signed by the low one": ("(s1 - a1) >> 8", "s1 >> 8"),
-    "no rounding": ('"adc %0, %0, %4', '"add %0, %0, %4'),
-    "no lower bound": ("(row[i] < r->lo) ? r->lo : row[i]", "row[i]"),
-    "padding reads zero": ("w->pad, w->depth);", "0, w->depth);"),
-    "a line outside reads zero": ("w->pad, line);", "0, line);"),
-    "a depthwise tap reads its neighbour": ('TB_TAP("r5", "r8")', 'TB_TAP("r5", "r6")'),
-    "depthwise padding reads zero": ("pads[c] = w->pad;", "pads[c] = 0;"),
-    "an odd window loses its last": ("if (count > 1) {\n      word[1]", "if (count > 9) {\n      word[1]"),
+@pytest.mark.parametrize("machine", [M4, *SLOW])
+def test_the_number_of_instructions_does_not_depend_on_the_input(machine, tmp_path):
+    graph = network(0, "random")
+    x = vectors(graph, 1)
+    name = samples.with_one_buffer(graph, generate_c(graph), tmp_path)
+    flat = np.concatenate([x[n].reshape(13, -1) for n in graph.inputs], axis=1).astype(np.int8)
+
+    elf = machine.build(tmp_path, name, tmp_path, count=True)
+    _, *counts = machine.run(elf, flat, 8, tmp_path).instructions
+
+    print(counts)
+    assert len(counts) == 13
+    assert len(set(counts)) == 1
+
+
+PLANTS = {  # header, what it says, and what it says instead
+    "the second position reads the first": ("tb_dsp_pairs.h", "smlad %[a1], r5, r10", "smlad %[a1], r5, r9"),
+    "the low filter keeps its 128": ("tb_dsp_pairs.h", "*less1 = -128 * s1;", "*less1 = 0 * s1;"),
+    "the high filter is signed by the low one": ("tb_dsp_pairs.h", "(s1 - a1) >> 8", "s1 >> 8"),
+    "no rounding": ("tb_dsp.h", '"smmla %0, %1, %2, %4', '"smmul %0, %1, %2'),
+    "no lower bound": ("tb_dsp.h", "tb_max(row[i], r->lo)", "tb_max(row[i], -128)"),
+    "padding reads zero": ("tb_dsp_pairs.h", "w->pad, w->depth);", "0, w->depth);"),
+    "a line outside reads zero": ("tb_dsp_pairs.h", "w->pad, line);", "0, line);"),
+    "an odd window loses its last": ("tb_dsp_pairs.h", "if (count > 1) {", "if (count > 9) {"),
+    "a depthwise tap reads its neighbour": ("tb_dsp.h", 'TB_TAP("r5", "r8")', 'TB_TAP("r5", "r6")'),
+    "depthwise padding reads zero": ("tb_dsp.h", "pads[c] = w->pad;", "pads[c] = 0;"),
+    "words: a channel reads its neighbour": ("tb_wide.h", "smlad r9, r5, r3, r9", "smlad r9, r4, r3, r9"),
+    "words: a last tap is another's": ("tb_wide.h", "smlatt r11, r5, r3, r11", "smlabb r11, r5, r3, r11"),
+    "words: padding reads zero": ("tb_wide.h", "(uint8_t)w->pad * four", "0 * four"),
+    "words: no lower bound": ("tb_wide.h", "sel r8, r8, r4", "sel r8, r8, r8"),
+    "words: a position is written over": ("tb_wide.h", "subs r8, r8, r5", "subs r8, r8, r7"),
+    "halves: the second reads the first": ("tb_dsp_halves.h", "smlad r11, r5, r9", "smlad r11, r5, r7"),
+    "halves: the low filter keeps its 128": ("tb_dsp_halves.h", "two.less[1] = -128", "two.less[1] = 0"),
+    "halves: a filter is unpacked as signed": ("tb_dsp_halves.h", "uxtb16 r6, r6", "sxtb16 r6, r6"),
+    "halves: padding is not in the sum": ("tb_halves_window.h", "return pad * count;", "return 0;"),
+    "halves: a filter is rounded as another": (
+        "tb_dsp_halves.h",
+        "smmla r10, r10, r7, lr",
+        "smmla r10, r10, r7, r3",
+    ),
+    "halves: a line begins one later": (
+        "tb_halves_window.h",
+        "in + corner + before,",
+        "in + corner + before + 1,",
+    ),
 }
 
 
 @pytest.mark.parametrize("plant", PLANTS)
 def test_a_planted_bug_is_seen(plant, tmp_path):
-    old, new = PLANTS[plant]
-    graph = network(0, "random")
-    texts = generate_c(graph)
-    (file,) = [name for name, text in texts.items() if name.startswith("tb_dsp") and old in text]
+    file, old, new = PLANTS[plant]
+    graph = network(10, "random")
+    texts = generate_c(graph, plan=kernel_plan(graph, ("depthwise",) if "depthwise" in plant else ()))
+    assert old in texts[file]
     x = vectors(graph, 1)
 
     texts[file] = texts[file].replace(old, new)

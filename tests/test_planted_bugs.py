@@ -87,20 +87,14 @@ def differences(command, build, executor, layer):
 
 def test_c_that_rounds_half_up(command, plant):
     """Powers of two: the tie goes the wrong way, by one, where the quotient below it is even."""
-    line = "((twice == one) && ((floor & 1) != 0) && (s != 0u))"
-    build = plant("c", replaced("tb_kernels.h", line, "((twice == one) && (s != 0u))"), scales="pow2")
+    build = plant("c", replaced("tb_requantise.h", "((v >> s) & some)", "some"), scales="pow2")
     stage = differences(command, build, "host", "relu1")
     assert stage["first"]["found"] == stage["first"]["expected"] + 1
     assert stage["first"]["expected"] % 2 == 0 or build.graph.values["relu1"].quant.zero % 2
 
 
 def test_c_without_its_bias(command, plant):
-    build = plant(
-        "c",
-        replaced(
-            "tb_int8.h", "int32_t a = bias[o], b = bias[o + 1],", "int32_t a = 0 * bias[o], b = bias[o + 1],"
-        ),
-    )
+    build = plant("c", replaced("tb_halves.h", "(uint32_t)(bias[o + i] + less)", "(uint32_t)less"))
     differences(command, build, "host", "relu1")
 
 
@@ -110,7 +104,9 @@ def test_c_with_one_wrong_weight(command, plant, tmp_path, examples):
     clean = tinybound.compile(examples / "controller2.onnx", tmp_path / "clean", options)
     shown = golden(clean.graph, clean.vectors())
     busiest = {name: int(np.ptp(shown[name], axis=0).argmax()) for name in ("relu1", "relu2")}
-    head = "static const uint8_t weights1[] = {\n  "
+    head = (
+        "static const int16_t weights1[] = {\n  "  # two filters in a half word, taps 1 and 2 of four swapped
+    )
 
     def change(name, text):
         at = text.find(head)
@@ -118,8 +114,9 @@ def test_c_with_one_wrong_weight(command, plant, tmp_path, examples):
             return text
         start = at + len(head)
         weights = text[start : text.index("\n};", start)].split(",")
-        where = 16 * busiest["relu2"] + busiest["relu1"]
-        weights[where] = f" {int(weights[where]) ^ 64}"
+        tap, output = busiest["relu1"], busiest["relu2"]
+        where = 16 * (output // 2) + tap // 4 * 4 + (0, 2, 1, 3)[tap % 4]
+        weights[where] = f" {int(weights[where]) ^ 64 << 8 * (output % 2)}"
         return text[:start] + ",".join(weights) + text[text.index("\n};", start) :]
 
     differences(command, plant("c", change), "host", "relu2")
@@ -127,7 +124,7 @@ def test_c_with_one_wrong_weight(command, plant, tmp_path, examples):
 
 def test_c_for_one_core_only(command, plant):
     """Each executor runs its own code: what is wrong on ARM alone is seen there, and only there."""
-    build = plant("c", replaced("tb_dsp.h", "return (int8_t)q;", "return (int8_t)(q ^ ((q & 15) == 5));"))
+    build = plant("c", replaced("tb_dsp_halves.h", "smmla r9, r9, r4, r3", "smmul r9, r9, r4"))
     assert command("verify", build.folder, "--on", "host").code == 0
     differences(command, build, "cortex-m4", "relu1")
 

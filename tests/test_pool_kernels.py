@@ -145,11 +145,12 @@ def test_the_pools_that_are_tested():
 PLANTS = {
     "a lane too many": ("pools.c", ".narrow = 6", ".narrow = 7", "edges"),
     "two lanes too many": ("pools.c", ".narrow = 7", ".narrow = 8", "middle"),
-    "a vector is raised by one more": ("pools.c", "less0[] = { ", "less0[] = { 1 + ", "random"),
+    "a vector is raised by one more": ("tb_pool.h", "(uint32_t)less[o]", "(uint32_t)less[o] + 9u", "random"),
     "padding reads zero": ("tb_pool.h", "pad[8] = {w->pad,", "pad[8] = {0,", "random"),
     "the ring does not turn": ("tb_pool.h", "slot -= (slot == size) ? size : 0;", "slot -= 0;", "random"),
     "a plane too few": ("tb_pool_dots.h", "if (count) {", "if (count > 1) {", "random"),
-    "bits that were dropped come back": ("tb_pool_dots.h", "dots->shift) & kept,", "dots->shift),", "edges"),
+    "bits that were dropped come back":
+        ("tb_pool_dots.h", "* 0x01010101u;", "* 0x01010101u | 0x80808080u;", "edges"),
     "the second output reads the first": ("tb_pool_sums.h", '" r3, [r2, r3"', '" r3, [r0, r3"', "random"),
     "an odd vector is left out": ("tb_pool_sums.h", '"lsls r3, r3, #31', '"lsls r3, r3, #30', "random"),
 }  # fmt: skip

@@ -5,19 +5,26 @@ goes, shapes that do not fit the blocks, and lane bounds that are planted too wi
 import numpy as np
 import pytest
 import samples
+from test_c_target import chain, multiplications
 from test_kernels import DENSE, SHAPES, requantise
 
 from tinybound.graph import Graph, Node, Quant, Value
 from tinybound.kernels import buckets, buckets_code, straight, straight_code
 from tinybound.kernels.choose import kernel_plan
-from tinybound.ops import Conv, Dense
+from tinybound.ops import Conv, Dense, Reshape
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.emulated import Emulated
 from tinybound.simulate.host import Host
 from tinybound.targets.c import generate_c
+from tinybound.targets.layout import lay_out
+from tinybound.targets.rows import Group, can_run_by_rows
 
 HOST = Host(sanitize=True)
-FIRST = {"straight": "cortex-m4", "buckets": "cortex-m0plus"}  # the core that each kernel is written for
+FIRST = {
+    "straight": "cortex-m4",
+    "buckets": "cortex-m0plus",
+    "book": "cortex-m4",
+}  # the core that each kernel is written for
 WHERE = [
     pytest.param(kernel, machine, id=f"{kernel}-{machine.name}",
                  marks=() if machine is HOST or FIRST[kernel] == machine.name else pytest.mark.slow)
@@ -114,7 +121,7 @@ def test_every_shape(kernel, machine, kind, tmp_path):
 
 
 @pytest.mark.parametrize("limit", [33_000, 36_000, 65_535])
-@pytest.mark.parametrize("kernel", FIRST)
+@pytest.mark.parametrize("kernel", ["straight", "buckets"])
 def test_a_lane_that_is_too_full_is_seen(kernel, limit, monkeypatch, tmp_path):
     monkeypatch.setattr(straight_code, "LARGEST", limit)
     monkeypatch.setattr(buckets_code, "MOST", limit // 128)
@@ -126,3 +133,54 @@ def test_a_lane_that_is_too_full_is_seen(kernel, limit, monkeypatch, tmp_path):
         clear()
     print(f"{wrong} of {compared}: {first}")
     assert wrong > 0
+
+
+def chained():
+    """Three convolutions of maps whose outputs lie over their inputs, and a dense layer."""
+    rng = np.random.default_rng(5)
+    sizes = [(3, 6, 9, 7), (6, 6, 9, 7), (6, 4, 9, 7)]
+    convolutions = [
+        Conv(rng.normal(0, 0.3, (o, c, 3, 3)), rng.normal(0, 0.2, o), (c, h, w), pads=(1, 1, 1, 1))
+        for c, o, h, w in sizes
+    ]
+    dense = Dense(rng.normal(0, 0.1, (5, 4 * 9 * 7)), rng.normal(0, 0.2, 5))
+    return chain("tiny", (3, 9, 7), *convolutions, Reshape((4 * 9 * 7,)), dense, code="pot4", two=True)
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+@pytest.mark.parametrize("kernel", FIRST)
+def test_layers_that_follow_each_other(kernel, by_rows, tmp_path):
+    graph = chained()
+    plan = kernel_plan(graph, (kernel,))
+    rows = [step.index for step in plan.steps if can_run_by_rows(plan, step)]
+    memory = lay_out(plan, (Group(plan, rows[0], rows[2]),) if by_rows else ())
+    x = samples.vectors(graph, 6, seed=3)
+
+    texts = generate_c(graph, memory=memory, plan=plan)
+    got = samples.OnMachine(Host(sanitize=True))(graph, x, tmp_path, texts=texts)[8]
+
+    wrong, compared, first = samples.mismatches(graph, x, got)
+    assert compared > 1000
+    assert wrong == 0, first
+
+
+@pytest.mark.parametrize("kernel", FIRST)
+def test_powers_of_two_need_no_multiplication(kernel, tmp_path):
+    graph = chained()
+    for march in ("rv32i", "rv32im"):
+        plan = kernel_plan(graph, (kernel,))
+        assert multiplications(graph, tmp_path, march, plan=plan) == ([], [])
+
+
+@pytest.mark.parametrize("core, kernel", [("cortex-m4", "straight"), ("cortex-m0plus", "buckets")])
+def test_the_same_instructions_for_every_input(core, kernel, tmp_path):
+    graph = chained()
+    for file, text in generate_c(graph, plan=kernel_plan(graph, (kernel,))).items():
+        (tmp_path / file).write_text(text)
+    rng = np.random.default_rng(1)
+    size = graph.values["x"].size
+    x = np.stack([np.full(size, -128), np.full(size, 127), *rng.integers(-128, 128, (3, size))])
+
+    counts = Emulated(BOARDS[core]).count_each(tmp_path, "tiny", tmp_path, x.astype(np.int8))
+
+    assert len({(each.total, each.layers) for each in counts}) == 1

@@ -97,9 +97,7 @@ class Place:
         need(-rank <= a < rank, f"{self.name}: axis {a}")
         return a % rank
 
-    def take(
-        self, positions: NDArray[np.int64], suffix: str = "", result: int = 0, pad: float = 0.0
-    ) -> str:
+    def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0, pad: float = 0.0) -> str:
         """Elements of the first input at flat positions (batch axis included); -1 is `pad`."""
         need(positions.ndim > 0 and len(positions) == 1 and positions.size > 0, f"{self.name}: batch")
         need(positions.size <= MAX_ELEMENTS, f"{self.name}: too large")

@@ -1,25 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels of the C target, one file each. docs/adding-a-kernel.md shows how to add one."""
 
+from .add_split import AddSplit
 from .baked import Baked
 from .base import Kernel, Packed
+from .book import Book
 from .buckets import Buckets
 from .depthwise import Depthwise
 from .fours import Fours
+from .halves import Halves
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
+from .pools import AverageFours, MaxFours
 from .ring import Ring
 from .straight import Straight
+from .wide import Wide
 
 # A step's kernels are those that take it; the first ones are tried first.
 KERNELS: tuple[Kernel, ...] = (
+    Halves(),
     Pairs(),
+    Wide(),
     Depthwise(),
     Fours(),
     Plain("int8"),
     Plain("int4"),
     Plain("pot4"),
+    Book(),
     PlainPool("pool64"),
+    AddSplit(),
+    AverageFours(),
+    MaxFours(),
     Ring(),
     Baked(),
     Straight(),

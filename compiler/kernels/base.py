@@ -26,11 +26,12 @@ ALIKE = {"cortex-m3": "cortex-m4", "cortex-m7": "cortex-m4", "cortex-m33": "cort
 class Packed:
     """Weights and bias as the C holds them; nothing for a kernel without weights.
 
+    weights    of the integer type that the C declares
     row_bytes  from one output's weights to the next, or from one group of outputs to the next
     room       what the kernel needs on the stack: NAME -> count; TB_NAME is the largest of any layer
     """
 
-    weights: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    weights: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.uint8))
     bias: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     row_bytes: int = 0
     room: Mapping[str, int] = field(default_factory=dict)

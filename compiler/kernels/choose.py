@@ -38,7 +38,7 @@ def costs(plan: Plan, core: str) -> list[dict[Kernel, Cost]]:
 def choose(plan: Plan, core: str, optimise: str = "speed", favourites: tuple[str, ...] = ()) -> Choice:
     """A kernel for every step: the fastest, or of the smallest choice; a favourite where it takes the step.
 
-    Where none was measured it is the first of KERNELS that takes the step.
+    Where the first of KERNELS that takes a step was not measured, it is that one.
     """
     chosen = fastest(plan, core)
     if optimise == "size":
@@ -52,9 +52,12 @@ def choose(plan: Plan, core: str, optimise: str = "speed", favourites: tuple[str
 
 
 def fastest(plan: Plan, core: str) -> Choice:
-    """The kernel of the fewest predicted instructions for every step."""
-    known = costs(plan, core)
-    return {step.index: next(iter(known[step.index] or able(step))) for step in plan.steps}
+    """The kernel of the fewest predicted instructions for every step; see choose."""
+    found = {}
+    for step in plan.steps:
+        known, first = costs_of(step, core), able(step)[0]
+        found[step.index] = next(iter(known)) if first in known else first
+    return found
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..targets.plan import Step
-from .high_words import high_words
+from .one_shift import ratios
 
 Counts = dict[str, int]
 
@@ -47,7 +47,7 @@ def outputs(step: Step) -> Counts:
     if r is None:
         return {"output": count}
     ones = bool((r.multiplier == 1).all())
-    kind = "shifted" if ones else "direct" if high_words(step) is not None else "scaled"
+    kind = "shifted" if ones else "direct" if ratios(step) is not None else "scaled"
     if "stored" not in step.view and r.shift.min() >= 32:  # kernels made for their numbers drop the low word
         kind += "_high"
     return {kind: count, "clipped": count if r.lo > -128 or r.hi < 127 else 0}

@@ -13,6 +13,7 @@ from ..graph import Graph
 from .derive_ranges import derive_ranges
 
 SETTINGS = range(2, 9)
+REPORTED = (8, 6, 4, 2)  # each with a certificate and a count of its own
 
 
 def with_bits(graph: Graph, bits: int) -> Graph:
@@ -29,6 +30,11 @@ def with_bits(graph: Graph, bits: int) -> Graph:
         assert value.range is not None and value.quant is not None
         spans[value.name], units[value.name] = (value.range.lo, value.range.hi), value.quant
     return derive_ranges(cut, spans, units)
+
+
+def reported(graph: Graph) -> tuple[int, ...]:
+    """The numbers of activation bits that reports, certificates and headers speak of."""
+    return REPORTED if has_bits(graph) else REPORTED[:1]
 
 
 def has_bits(graph: Graph) -> bool:

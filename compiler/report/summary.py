@@ -13,6 +13,7 @@ from ..errors import ToolMissing
 from ..graph import Graph
 from ..kernels.choose import predicted
 from ..kernels.kernel_plan import KernelPlan
+from ..passes.run_time_bits import has_bits, reported
 from ..simulate.boards import BOARDS
 from ..simulate.footprint import footprint
 from ..targets.c import generate_c
@@ -29,7 +30,7 @@ def summarise(
     plan: KernelPlan,
     files: Mapping[str, bytes],
     core: str,
-    certificate: Certificate | None,
+    certificates: Mapping[int, Certificate],
     buffers: str = "caller",
 ) -> dict[str, Any]:
     """The report of a build whose files are given; flash and stack need the core's compiler."""
@@ -46,9 +47,25 @@ def summarise(
         **sizes,
     }
     report["ram_with_stack_bytes"] = with_stack(report)
-    if certificate is not None:
-        report["certificate"] = {"outputs": certificate.outputs_json(), "largest": certificate.largest}
+    if certificates:
+        best = certificates[8]
+        report["certificate"] = {"outputs": best.outputs_json(), "largest": best.largest}
+    if has_bits(graph):
+        report["settings"] = {str(bits): _setting(certificates.get(bits)) for bits in reported(graph)}
     return report
+
+
+def _setting(certificate: Certificate | None) -> dict[str, Any]:
+    """What is known of a number of run-time activation bits."""
+    return {"instructions": {}, "largest": None if certificate is None else certificate.largest}
+
+
+def with_setting(report: Mapping[str, Any], core: str, bits: int, count: int | None) -> dict[str, Any]:
+    """The report with a core's instructions at a number of run-time activation bits."""
+    old = report.get("settings", {})
+    entry = old.get(str(bits), _setting(None))
+    new = {**entry, "instructions": {**entry["instructions"], core: count}}
+    return {**report, "settings": {**old, str(bits): new}}
 
 
 def _sizes(graph: Graph, sources: Mapping[str, bytes], core: str) -> dict[str, Any]:
@@ -134,4 +151,8 @@ def keep_counts(new: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
         {**layer, "instructions": counts[layer["index"]]} if layer["index"] in counts else layer
         for layer in new["layers"]
     ]
-    return {**new, "instructions": old["instructions"], "layers": layers}
+    kept = {**new, "instructions": old["instructions"], "layers": layers}
+    for bits, entry in old.get("settings", {}).items():
+        for core, count in entry["instructions"].items():
+            kept = with_setting(kept, core, int(bits), count)
+    return kept

@@ -147,6 +147,23 @@ class Emulated:
                     return cycles(self.name, elf, whole, flash)
         raise ToolMissing(self.board.emulator, "does not take the counting plugin", "one that does")
 
+    def totals(
+        self,
+        c_dir: Path,
+        name: str,
+        work: Path,
+        inputs: Bytes,
+        settings: Sequence[int],
+        defines: Sequence[str] = (),
+    ) -> dict[int, int | None]:
+        """Instructions of the inference of inputs[0] at each number of activation bits; see Counts.total."""
+        elf = self.build(c_dir, name, work, count=True, defines=defines)
+        found: dict[int, int | None] = {}
+        for bits in settings:
+            regions = self.run(elf, inputs[:1], bits, work).instructions
+            found[bits] = None if regions is None else regions[1] - regions[0]
+        return found
+
     def _start(self, elf: Path, folder: Path, *more: str) -> Completed:
         board = self.board
         argv: list[str | Path] = [

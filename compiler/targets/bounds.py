@@ -15,9 +15,13 @@ from ..graph import Value
 
 @dataclass(frozen=True)
 class CertifiedError:
-    """Largest certified error in units of 1e-9, rounded up, and the exact ends of the box per input."""
+    """Largest certified error in units of 1e-9, rounded up, and the exact ends of the box per input.
+
+    fewer: run-time activation bits below 8 -> error, for those that were certified.
+    """
 
     error_e9: int
+    fewer: Mapping[int, int]
     lower: Mapping[str, Sequence[Fraction]]
     upper: Mapping[str, Sequence[Fraction]]
 

@@ -14,8 +14,8 @@ import numpy as np
 from ..graph import Graph
 from ..kernels import KERNELS
 from ..kernels.choose import kernel_plan
-from ..kernels.high_words import high_words
 from ..kernels.kernel_plan import KernelPlan
+from ..kernels.one_shift import ratios
 from ..passes.run_time_bits import has_bits
 from .bounds import CertifiedError
 from .grouping import plan_memory
@@ -73,17 +73,22 @@ def scaling(step: Step) -> dict[str, Any]:
     assert requantise is not None
     ones = bool((requantise.multiplier == 1).all())
     assert ones or not step.node.op.wide  # 64 bits and a multiplier more would be too long
-    high = None if ones else high_words(step)
-    multiplier, shift = high or (requantise.multiplier, requantise.shift)
+    found = ratios(step)
+    multiplier, shift = requantise.multiplier, requantise.shift
+    if found is not None:
+        multiplier, shift = found.multiplier, np.array([found.shift])
+    many = int(len(multiplier) > 1)
+    if found is not None and not many:
+        multiplier = np.repeat(multiplier, 4)  # a kernel reads four at once
     return {
         "multiplier": [] if ones else multiplier,
         "shift": shift,
-        "direct": int(high is not None),
-        "step": int(len(requantise.shift) > 1),
+        "direct": int(found is not None),
+        "step": many,
         "zero": zeros(step)[1],
         "lo": requantise.lo,
         "hi": requantise.hi,
-        "roundings": ROUNDINGS[requantise.mode],
+        "roundings": 0 if found is not None else ROUNDINGS[requantise.mode],
     }
 
 

@@ -47,8 +47,8 @@ static const tb_window window0 = {
   .row_bytes = 8,
   .pad = 3,
 };
-static const int32_t multiplier0[] = { 1623294720, 1082196480 };
-static const uint8_t shift0[] = { 37, 38 };
+static const int32_t multiplier0[] = { 811646976, 270548992 };
+static const uint8_t shift0[] = { 36 };
 static const tb_scaling scaling0 = {
   multiplier0, shift0, 1, -128, -128, 127, 1 };
 

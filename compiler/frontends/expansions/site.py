@@ -106,9 +106,7 @@ class Site:
         """Flat positions of the first input's elements, batch axis included."""
         return np.arange(prod(self.first)).reshape(1, *self.first)
 
-    def take(
-        self, positions: NDArray[np.int64], suffix: str = "", result: int = 0, pad: float = 0.0
-    ) -> str:
+    def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0, pad: float = 0.0) -> str:
         """Elements of the first input at flat positions (batch axis included), the real `pad` at -1."""
         if positions.ndim < 1 or positions.shape[0] != 1 or not positions.size:
             raise Unsupported(

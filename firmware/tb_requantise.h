@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Requantisation: from a sum to an output. Read by tb_kernels.h, whose types it uses.
+ * From sums to outputs: read by tb_kernels.h, whose types it uses.
  */
-#ifndef TB_ROUND_H
-#define TB_ROUND_H
+#ifndef TB_REQUANTISE_H
+#define TB_REQUANTISE_H
 
 /* What follows shifts negative numbers to the right, and takes no branch on data: the same instructions every time. */
 typedef char tb_shifts_keep_the_sign[((-1 >> 1) == -1) ? 1 : -1];
@@ -43,7 +43,7 @@ static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
 
 static inline int64_t tb_product(int32_t a, int32_t b)
 {
-#if defined __ARM_ARCH_6M__ || defined __ARM_ARCH_8M_BASE__ /* the library's 64-bit product branches on carries */
+#ifdef TB_THUMB1 /* the library's 64-bit product branches on carries */
   const int32_t a0 = a & 0xffff, a1 = a >> 16, b0 = b & 0xffff, b1 = b >> 16;
   const int32_t mid = a1 * b0 + (int32_t)(((uint32_t)a0 * (uint32_t)b0) >> 16);
   const int32_t high = a1 * b1 + (mid >> 16) + ((a0 * b1 + (mid & 0xffff)) >> 16);
@@ -52,6 +52,27 @@ static inline int64_t tb_product(int32_t a, int32_t b)
   return (int64_t)a * b;
 #endif
 }
+
+#ifndef TB_SHIFTS_ONLY
+/* The upper 32 bits of a product: |a| up to 2^29, 0 <= b < 2^30, so that the middle of it fits 32 bits. */
+static inline int32_t tb_high(int32_t a, int32_t b)
+{
+#ifdef TB_THUMB1
+  const int32_t a0 = a & 0xffff, a1 = a >> 16, b0 = b & 0xffff, b1 = b >> 16;
+  const int32_t mid = a1 * b0 + (int32_t)(((uint32_t)a0 * (uint32_t)b0) >> 16) + a0 * b1;
+  return a1 * b1 + (mid >> 16);
+#else
+  return (int32_t)(((int64_t)a * b) >> 32);
+#endif
+}
+
+/* The output for a sum, when r->direct. */
+static inline int8_t tb_direct(int32_t acc, const tb_scaling *r, int32_t at)
+{
+  const int32_t bits = *r->shift - 32, q = (tb_high(acc, r->multiplier[at]) + (1 << (bits - 1))) >> bits;
+  return (int8_t)tb_min(tb_max(q + r->zero, r->lo), r->hi);
+}
+#endif
 
 /* The output for v = acc * m, |v| < 2^62. */
 static inline int8_t tb_round(int64_t v, const tb_scaling *r, int32_t at)
@@ -75,10 +96,8 @@ static inline int8_t tb_requantise(int32_t acc, const tb_scaling *r, int32_t cha
 #ifdef TB_SHIFTS_ONLY /* every multiplier of the network is 1: not even code for a multiplication is left */
   return tb_round(acc, r, at);
 #else
-  if (r->direct) { /* no sum is a tie: half to even is half up, and the low word decides nothing */
-    const int32_t high = (int32_t)(tb_product(acc, r->multiplier[at]) >> 32);
-    const int32_t q = ((high >> (r->shift[at] - 33)) + 1) >> 1;
-    return (int8_t)tb_min(tb_max(q + r->zero, r->lo), r->hi);
+  if (r->direct) {
+    return tb_direct(acc, r, at);
   }
   return tb_round(r->multiplier ? tb_product(acc, r->multiplier[at]) : acc, r, at);
 #endif
