@@ -24,16 +24,18 @@ from .certify.certificate import Certificate, certify
 from .errors import CompileError, PromiseError
 from .frontends import load_onnx
 from .graph import Graph
-from .kernels.choose import kernel_plan
+from .kernels.choose import named
+from .kernels.kernel_plan import KernelPlan
 from .network_file import dump_json, from_json
 from .options import Options
 from .passes.match import match_reference
 from .passes.run_time_bits import has_bits, reported, with_bits
 from .pipeline import build_networks
 from .quantise.calibrate import samples_of_box
-from .report.budgets import budget, budget_ahead
+from .report.budgets import budget, budget_ahead, first_within_budget
 from .report.html import render_report
 from .report.summary import keep_counts, summarise
+from .simulate.boards import BOARDS
 from .simulate.compare import Comparison, compare
 from .simulate.executors import ALL, Artefact, against_golden, folder_of, machine_of, outputs_of
 from .simulate.golden import Ints, dequantise, golden, quantise
@@ -48,6 +50,8 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
     options = options or Options()
     check_target(Path(output))
     networks = build_networks(Path(model), options)
+    if options.core not in BOARDS:
+        raise CompileError("--core", f"{options.core!r}", f"one of {', '.join(BOARDS)}")
     budget_ahead(networks.integer_graph, options)
     certificates: dict[int, Certificate] = {}
     if options.domain is not None or options.max_error is not None:
@@ -55,9 +59,13 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
         certificates = _certificates(*nets, networks.domain, options.seed)
         _within_budget(certificates[8], options)
     files = network_files(networks, options.seed)
-    graph, form = networks.integer_graph, (options.target, options.buffers)
-    files = with_certificate(files, graph, networks.domain, certificates, *form)
-    report = summarise(graph, files, options.core, certificates, options.buffers)
+
+    def made(plan: KernelPlan) -> tuple[dict[str, bytes], dict[str, Any]]:
+        form = options.target, options.buffers
+        whole = with_certificate(files, plan, networks.domain, certificates, *form)
+        return whole, summarise(plan, whole, options.core, certificates, options.buffers)
+
+    files, report = first_within_budget(networks.integer_graph, options, made)
     budget(report, options)
     files.update({"report.json": dump_json(report), "report.html": render_report(report).encode()})
     write_build(Path(output), files, _manifest(options, Path(model)))
@@ -117,10 +125,15 @@ class Build:
         return Artefact(self.graph, folder("c"), folder("verilog"))
 
     @property
+    def plan(self) -> KernelPlan:
+        """The steps of the C and their kernels, those that were chosen when it was compiled."""
+        return named(self.graph, [layer["kernel"] for layer in self.report["layers"]])
+
+    @property
     def sequence(self) -> tuple[int, ...]:
         """Index of the layer behind each kernel call of the generated C, in the order of execution."""
         buffers = self.manifest["options"].get("buffers", "caller")
-        return plan_memory(kernel_plan(self.graph), buffers).sequence
+        return plan_memory(self.plan, buffers).sequence
 
     @property
     def certificate(self) -> dict[str, Any] | None:
@@ -267,8 +280,9 @@ class Build:
         files["vectors/domain.npz"] = domain_file(box)
         options = self.manifest["options"]
         buffers = options.get("buffers", "caller")
-        files = with_certificate(files, self.graph, box, certificates, options["target"], buffers)
-        report = summarise(self.graph, files, options["core"], certificates, buffers)
+        plan = self.plan
+        files = with_certificate(files, plan, box, certificates, options["target"], buffers)
+        report = summarise(plan, files, options["core"], certificates, buffers)
         report = keep_counts(report, self.report)
         files.update({"report.json": dump_json(report), "report.html": render_report(report).encode()})
         kept = {k: v for k, v in self.manifest.items() if k != "files"}

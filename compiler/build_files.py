@@ -14,7 +14,7 @@ from .boxes import Box
 from .build_folder import sha256, tree_hash
 from .certify.certificate import Certificate
 from .frontends import self_contained
-from .graph import Graph
+from .kernels.kernel_plan import KernelPlan
 from .network_file import arrays_of, dump_json, dump_npz, to_json
 from .pipeline import Networks
 from .simulate.golden import golden
@@ -59,7 +59,7 @@ def certificate_file(bits: int) -> str:
 
 def with_certificate(
     files: dict[str, bytes],
-    graph: Graph,
+    plan: KernelPlan,
     box: Box,
     certificates: Mapping[int, Certificate],
     target: str,
@@ -68,8 +68,8 @@ def with_certificate(
     """The files with c/ and verilog/ rendered for certificates (by bits), which are tied to all of them."""
     kept = {k: v for k, v in files.items() if not k.startswith(("c/", "verilog/", "certificate"))}
     claim = certified_error(certificates, box) if certificates else None
-    c = generate_c(graph, claim, buffers) if target in ("c", "all") else {}
-    verilog = generate_verilog(graph) if target in ("verilog", "all") else {}
+    c = generate_c(plan.graph, claim, buffers, plan=plan) if target in ("c", "all") else {}
+    verilog = generate_verilog(plan.graph) if target in ("verilog", "all") else {}
     kept.update({f"c/{name}": text.encode() for name, text in c.items()})
     kept.update({f"verilog/{name}": text.encode() for name, text in verilog.items()})
     hashes = hashes_of(kept)

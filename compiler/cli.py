@@ -9,13 +9,16 @@ import sys
 import warnings
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 from . import __version__, terminal
 from .errors import CompileError, PromiseError, TinyboundError
+
+if TYPE_CHECKING:
+    from .simulate.cycles import Flash
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 INTERRUPTED = 130
@@ -24,6 +27,11 @@ TRACEBACK = "TINYBOUND_TRACEBACK"
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 BuildPath = Annotated[Path, typer.Argument(metavar="BUILD", help="A folder made by tinybound compile.")]
 Domain = Annotated[str | None, typer.Option(metavar="BOX", help="LO,HI, or a .json, .npz or .vnnlib file.")]
+WaitStates = Annotated[
+    int | None, typer.Option(help="Model cycles too: flash wait states, 0 to 5. Cortex-M4 and M0+.")
+]
+LineBytes = Annotated[int, typer.Option(help="Bytes that flash gives at a time.")]
+CacheLines = Annotated[int, typer.Option(help="Such lines that are kept.")]
 MaxError = Annotated[str | None, typer.Option(metavar="E", help="Refuse when the certified error is larger.")]
 
 
@@ -33,6 +41,13 @@ def _number(text: str | None) -> Fraction | None:
         return None if text is None else Fraction(float(text))
     except (ValueError, OverflowError) as error:
         raise CompileError("--max-error", f"{text!r}", "a number such as 0.05") from error
+
+
+def _flash(wait_states: int | None, line_bytes: int, cache_lines: int) -> Flash | None:
+    """What the options say of flash; None without --wait-states."""
+    from .simulate.cycles import Flash
+
+    return None if wait_states is None else Flash(wait_states, line_bytes, cache_lines)
 
 
 @app.command()
@@ -61,7 +76,10 @@ def compile(  # noqa: A001 -- the verb
         "BUILD"
     ),
     target: Annotated[str, typer.Option(help="c, verilog or all.")] = "all",
-    core: Annotated[str, typer.Option(help="Core that flash and stack are measured for.")] = "cortex-m4",
+    core: Annotated[
+        str, typer.Option(help="Core that kernels are chosen and flash and stack measured for.")
+    ] = "cortex-m4",
+    optimise: Annotated[str, typer.Option(help="Kernels for speed, or for size.")] = "speed",
     weights: Annotated[
         list[str] | None,
         typer.Option(metavar="[NODE=]CODE", help="int8, int4, pot4 or pool64; for one node with NODE=CODE."),
@@ -92,6 +110,7 @@ def compile(  # noqa: A001 -- the verb
     options = Options(
         target=target,
         core=core,
+        optimise=optimise,
         weights=tuple(weights or ["int8"]),
         scales=scales,
         requant=requant,
@@ -119,13 +138,17 @@ def simulate(
     output: Annotated[Path, typer.Option(metavar="Y.npz")] = Path("Y.npz"),
     on: Annotated[str, typer.Option(help="golden, host, rtl, cortex-m4 ...")] = "golden",
     bits: Annotated[int, typer.Option(help="Run-time activation bits of weight-pool layers.")] = 8,
+    wait_states: WaitStates = None,
+    line_bytes: LineBytes = 16,
+    cache_lines: CacheLines = 1,
     as_json: Json = False,
 ) -> None:
     """Run inputs through one executor and write outputs, real and integer."""
     from .runs import simulate_files
 
+    flash = _flash(wait_states, line_bytes, cache_lines)
     with terminal.busy(f"running on {on}"):
-        summary = simulate_files(build, inputs, output, on, bits)
+        summary = simulate_files(build, inputs, output, on, bits, flash)
     terminal.show_mapping(summary, as_json)
 
 
@@ -198,6 +221,9 @@ def firmware(
     build: BuildPath,
     board: Annotated[str, typer.Option(help="A core (cortex-m4) or a machine (mps2-an386).")] = "mps2-an386",
     max_error: MaxError = None,
+    wait_states: WaitStates = None,
+    line_bytes: LineBytes = 16,
+    cache_lines: CacheLines = 1,
     as_json: Json = False,
 ) -> None:
     """Build, run and count firmware for an emulated board; refuse above the error budget."""
@@ -205,7 +231,8 @@ def firmware(
     from .firmware_image import board_of, make_firmware
 
     with terminal.busy(f"building and running on {board}"):
-        report = make_firmware(load(build), board_of(board), _number(max_error))
+        flash = _flash(wait_states, line_bytes, cache_lines)
+        report = make_firmware(load(build), board_of(board), _number(max_error), flash)
     terminal.show_report(report, build, as_json)
 
 

@@ -18,6 +18,7 @@ from .errors import CompileError, PromiseError
 from .passes.run_time_bits import reported
 from .report.summary import with_setting
 from .simulate.boards import BOARDS, Board
+from .simulate.cycles import Flash
 from .simulate.emulated import Counts, Emulated
 from .simulate.executors import against_golden, flatten, folder_of, packed
 from .simulate.footprint import footprint
@@ -58,8 +59,13 @@ def check_budget(build: Build, max_error: Fraction | None) -> list[str]:
     return [f"{build.artefact.name}_MAX_ERROR_E9={ceil(max_error * 10**9)}"]
 
 
-def make_firmware(build: Build, board: Board, max_error: Fraction | None = None) -> dict[str, Any]:
-    """Build, verify and count; then put the image and the figures into the build. Returns the new report."""
+def make_firmware(
+    build: Build, board: Board, max_error: Fraction | None = None, flash: Flash | None = None
+) -> dict[str, Any]:
+    """Build, verify and count; then put the image and the figures into the build. Returns the new report.
+
+    flash: model cycles as well, with code in such a memory.
+    """
     defines = check_budget(build, max_error)
     artefact, machine = build.artefact, Emulated(board)
     sources = folder_of(artefact, board.name)
@@ -76,7 +82,10 @@ def make_firmware(build: Build, board: Board, max_error: Fraction | None = None)
         fewer = reported(build.graph)[1:]
         totals = machine.totals(sources, artefact.name, work, first, fewer, macros) if fewer else {}
         sizes = footprint(board, sources, artefact.name, work)
+        timed = flash and machine.profile(sources, artefact.name, work, first, flash, defines=macros)
     report = with_counts(build.report, board.name, counts, build.sequence)
+    if timed:
+        report["cycles"] = {**report.get("cycles", {}), board.name: timed}
     for bits, total in totals.items():
         report = with_setting(report, board.name, bits, total)
     if board.name == report["core"]:
@@ -84,6 +93,18 @@ def make_firmware(build: Build, board: Board, max_error: Fraction | None = None)
         report["ram_with_stack_bytes"] = report["ram_total_bytes"] + sizes.stack_bytes
     build.write_report(report, more={f"firmware/{artefact.name}-{board.name}.elf": image})
     return report
+
+
+def time_on(
+    build: Build, board: Board, inputs: NDArray[np.int8], bits: int, flash: Flash
+) -> dict[str, Any]:
+    """Modelled cycles of one inference."""
+    with tempfile.TemporaryDirectory() as work:
+        sources = folder_of(build.artefact, board.name)
+        macros = packed(build.artefact, board.name)
+        return Emulated(board).profile(
+            sources, build.artefact.name, Path(work), inputs, flash, bits, defines=macros
+        )
 
 
 def count_on(build: Build, board: Board, inputs: NDArray[np.int8], bits: int) -> Counts:

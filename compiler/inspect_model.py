@@ -71,14 +71,15 @@ def _plan(path: Path, imported: Imported) -> dict[str, Any]:
     options = Options(domain=None if known else DEFAULT_BOX)
     try:
         graph = build_networks(path, options, SAMPLES).integer_graph
-        texts = generate_c(graph)
+        plan = kernel_plan(graph)
+        texts = generate_c(graph, plan=plan)
     except CompileError as error:  # what inspect shows of the file is worth showing all the same
         return {"estimated": not known, "note": f"no plan: {error}"}
     name = identifier(graph.name)
     return {
         "estimated": not known,
-        **planned(graph, texts[f"{name}.c"]),
-        "ram_buffers_arena_bytes": plan_memory(kernel_plan(graph), "arena").arena,
+        **planned(plan, texts[f"{name}.c"]),
+        "ram_buffers_arena_bytes": plan_memory(plan, "arena").arena,
         "boards": _boards(texts, name),
     }
 

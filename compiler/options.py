@@ -13,6 +13,7 @@ from .errors import CompileError
 from .ops.requantise import MODES
 
 TARGETS = ("c", "verilog", "all")
+OPTIMISE = ("speed", "size")  # what the choice of kernels is for
 BUFFERS = ("caller", "arena")  # whose memory the network's inputs and outputs are
 
 
@@ -22,6 +23,7 @@ class Options:
 
     target: str = "all"
     core: str = "cortex-m4"
+    optimise: str = "speed"
     weights: tuple[str, ...] = ("int8",)
     scales: str = "any"
     requant: str = "onnx"
@@ -49,6 +51,8 @@ class Options:
             raise CompileError("--data-free", "--calibration as well", "one of them")
         if self.target not in TARGETS:
             raise CompileError("--target", f"{self.target!r}", f"one of {', '.join(TARGETS)}")
+        if self.optimise not in OPTIMISE:
+            raise CompileError("--optimise", f"{self.optimise!r}", " or ".join(OPTIMISE))
         if self.buffers not in BUFFERS:
             raise CompileError("--buffers", f"{self.buffers!r}", " or ".join(BUFFERS))
         if self.scales not in ("any", "pow2"):

@@ -14,10 +14,11 @@ from .boxes import parse_box
 from .build import Build, load
 from .certify.certificate import Certificate
 from .errors import CompileError
-from .firmware_image import count_on, with_counts
+from .firmware_image import count_on, time_on, with_counts
 from .network_file import dump_npz
 from .report.summary import with_setting
 from .simulate.boards import BOARDS
+from .simulate.cycles import BRANCHES, Flash
 from .simulate.executors import ALL, flatten
 from .simulate.verify import Verdict
 
@@ -38,8 +39,13 @@ def read_arrays(path: Path, build: Build) -> dict[str, NDArray[Any]]:
     return held
 
 
-def simulate_files(folder: Path, inputs: Path, output: Path, on: str, bits: int) -> dict[str, Any]:
-    """Run the inputs of a file, write the outputs to another; on a board, also count instructions."""
+def simulate_files(
+    folder: Path, inputs: Path, output: Path, on: str, bits: int, flash: Flash | None = None
+) -> dict[str, Any]:
+    """Run the inputs of a file, write the outputs to another; on a board, also count instructions.
+
+    flash: model cycles too, with code in such a memory.
+    """
     build = load(folder)
     arrays = read_arrays(inputs, build)
     result = build.simulate(arrays, on, bits)
@@ -49,9 +55,14 @@ def simulate_files(folder: Path, inputs: Path, output: Path, on: str, bits: int)
         raise CompileError(str(output), f"cannot be written ({error.strerror})", "a writable file") from error
     count = len(result[build.graph.outputs[0]])
     summary: dict[str, Any] = {"executor": on, "vectors": count, "output": str(output)}
+    if flash is not None and on not in BRANCHES:
+        raise CompileError("--wait-states", f"--on {on}", f"one of {', '.join(BRANCHES)}")
     if on in BOARDS:
-        counts = count_on(build, BOARDS[on], flatten(build.graph, build.quantise(arrays)), bits)
+        flat = flatten(build.graph, build.quantise(arrays))
+        counts = count_on(build, BOARDS[on], flat, bits)
         summary["instructions"] = counts.total
+        if flash is not None:
+            summary["cycles"] = time_on(build, BOARDS[on], flat, bits, flash)
         if bits == 8:
             build.write_report(with_counts(build.report, on, counts, build.sequence))
         else:

@@ -111,12 +111,15 @@ def show_inspection(found: Mapping[str, Any], as_json: bool) -> None:
     if "layers" not in found:
         out.print(escape(found["note"]))
         return
-    keys = ("name", "kernel", "code", "weight_bytes", "ram_bytes")
+    keys = (
+        *("name", "kernel", "predicted_instructions", "runner_up", "runner_up_instructions"),
+        *("code", "weight_bytes", "ram_bytes"),
+    )
     _table(
         "as compiled with int8 weights" + (" over the box -1,1 (no scales in the file)" * found["estimated"]),
-        ("layer", "kernel", "code", "weights B", "RAM B"),
-        [tuple(x[key] for key in keys) for x in found["layers"]],
-        right=3,
+        ("layer", "kernel", "instructions", "or", "instructions", "code", "weights B", "RAM B"),
+        [tuple("" if x[key] is None else x[key] for key in keys) for x in found["layers"]],
+        right=2,
     )
     out.print(
         f"RAM {found['ram_bytes']} B, with input and output {found['ram_total_bytes']} B, "

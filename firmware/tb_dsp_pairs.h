@@ -204,7 +204,7 @@ static inline void tb_filters(const int16_t *columns, int32_t positions, int8_t 
   }
 }
 
-static inline void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *weights,
+TB_KERNEL void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *weights,
                                    const int32_t *bias, const tb_scaling *r)
 {
   /* The window of one position as 16-bit numbers, or of two, by turns: a word of each. */

@@ -5,7 +5,7 @@
 #define TB_ELEMENTS_H
 
 /* Element-wise kernels. `channels` is the innermost extent, `count` the number of elements. */
-static inline void tb_rescale(const int8_t *in, int8_t *out, int32_t count, int32_t channels, int32_t zero,
+TB_INLINE void tb_rescale(const int8_t *in, int8_t *out, int32_t count, int32_t channels, int32_t zero,
                               const tb_scaling *r)
 {
   int32_t c = 0;
@@ -15,7 +15,7 @@ static inline void tb_rescale(const int8_t *in, int8_t *out, int32_t count, int3
   }
 }
 
-static inline void tb_add(const int8_t *a, const int8_t *b, int8_t *out, int32_t count, int32_t ma,
+TB_INLINE void tb_add(const int8_t *a, const int8_t *b, int8_t *out, int32_t count, int32_t ma,
                           int32_t mb, int32_t za, int32_t zb, const tb_scaling *r)
 {
   for (int32_t i = 0; i < count; i++) {
@@ -23,7 +23,7 @@ static inline void tb_add(const int8_t *a, const int8_t *b, int8_t *out, int32_t
   }
 }
 
-static inline void tb_mul(const int8_t *a, const int8_t *b, int8_t *out, int32_t count, int32_t za, int32_t zb,
+TB_INLINE void tb_mul(const int8_t *a, const int8_t *b, int8_t *out, int32_t count, int32_t za, int32_t zb,
                           const tb_scaling *r)
 {
   for (int32_t i = 0; i < count; i++) {
@@ -31,7 +31,7 @@ static inline void tb_mul(const int8_t *a, const int8_t *b, int8_t *out, int32_t
   }
 }
 
-static inline void tb_table(const int8_t *in, int8_t *out, int32_t count, const int8_t *entries)
+TB_INLINE void tb_table(const int8_t *in, int8_t *out, int32_t count, const int8_t *entries)
 {
   for (int32_t i = 0; i < count; i++) {
     out[i] = entries[in[i] + 128];
@@ -40,7 +40,7 @@ static inline void tb_table(const int8_t *in, int8_t *out, int32_t count, const 
 
 /* Positions in 16 bits, or in 32 for maps of more than 65,535 elements; the largest one reads `pad`. */
 #define TB_REORDER(bits)                                                                             \
-  static inline void tb_reorder##bits(const int8_t *in, int8_t *out, int32_t count,                  \
+  TB_INLINE void tb_reorder##bits(const int8_t *in, int8_t *out, int32_t count,                  \
                                       const uint##bits##_t *from, int8_t pad)                        \
   {                                                                                                  \
     for (int32_t i = 0; i < count; i++) {                                                            \
@@ -52,7 +52,7 @@ TB_REORDER(16)
 TB_REORDER(32)
 
 /* The same with positions rows[i] + columns[j] + lanes[k], where lanes follow the columns; -1 reads `pad`. */
-static inline void tb_take(const int8_t *in, int8_t *out, const int32_t *rows, const int32_t *columns,
+TB_INLINE void tb_take(const int8_t *in, int8_t *out, const int32_t *rows, const int32_t *columns,
                            int32_t height, int32_t width, int32_t depth, int8_t pad)
 {
   const int32_t *lanes = columns + width;
@@ -78,7 +78,7 @@ static inline void tb_take(const int8_t *in, int8_t *out, const int32_t *rows, c
 }
 
 /* One operand of a concatenation: `count` times `chunk` elements, the next ones `stride` further on. */
-static inline void tb_concat(const int8_t *in, int8_t *out, int32_t count, int32_t chunk, int32_t stride)
+TB_INLINE void tb_concat(const int8_t *in, int8_t *out, int32_t count, int32_t chunk, int32_t stride)
 {
   for (int32_t i = 0; i < count; i++) {
     for (int32_t k = 0; k < chunk; k++) {
@@ -89,7 +89,7 @@ static inline void tb_concat(const int8_t *in, int8_t *out, int32_t count, int32
 }
 
 /* p = min(rhe(256 * e / sum e), 255) - 128 with e = table[max - q]. */
-static inline void tb_softmax(const int8_t *in, int8_t *out, int32_t rows, int32_t count, const uint16_t *table)
+TB_INLINE void tb_softmax(const int8_t *in, int8_t *out, int32_t rows, int32_t count, const uint16_t *table)
 {
   for (int32_t row = 0; row < rows; row++, in += count, out += count) {
     int32_t top = INT8_MIN;
@@ -115,7 +115,7 @@ static inline void tb_softmax(const int8_t *in, int8_t *out, int32_t rows, int32
 }
 
 /* Place of the largest of `count` elements, for each row; of equal ones the first, or the last if `last`. */
-static inline void tb_argmax(const int8_t *in, int8_t *out, int32_t rows, int32_t count, int32_t last, int32_t offset)
+TB_INLINE void tb_argmax(const int8_t *in, int8_t *out, int32_t rows, int32_t count, int32_t last, int32_t offset)
 {
   for (int32_t row = 0; row < rows; row++, in += count) {
     int32_t best = 0, top = in[0];

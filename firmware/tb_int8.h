@@ -12,7 +12,7 @@
 
 #ifndef TB_DSP
 
-static inline void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *weights,
+TB_KERNEL void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *weights,
                                    const int32_t *bias, const tb_scaling *r)
 {
   int32_t y0 = w->top, line = w->first;

@@ -16,8 +16,18 @@
 
 #ifdef __GNUC__
 #define TB_WORDS __attribute__((aligned(4)))
+#define TB_INLINE static inline __attribute__((always_inline, unused))
 #else
 #define TB_WORDS
+#define TB_INLINE static inline
+#endif
+
+/* Layers with weights share one body per kernel, the others are made for their numbers: so a layer costs the same
+ * in every network. */
+#if defined __GNUC__ && !defined __clang__
+#define TB_KERNEL static __attribute__((noinline, noclone, unused))
+#else
+#define TB_KERNEL static inline
 #endif
 
 #if defined __GNUC__ && (defined __ARM_ARCH_6M__ || defined __ARM_ARCH_8M_BASE__)
@@ -112,9 +122,9 @@ static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
 
 /* Convolution and dense layer for a code that is read weight by weight. */
 #define TB_AFFINE(code)                                                                              \
-  static inline void tb_affine_##code(const int8_t *in, int8_t *out, const tb_window *w,             \
-                                      const uint8_t *weights, const int32_t *bias,                   \
-                                      const tb_scaling *r)                                           \
+  TB_KERNEL void tb_affine_##code(const int8_t *in, int8_t *out, const tb_window *w,                 \
+                                  const uint8_t *weights, const int32_t *bias,                       \
+                                  const tb_scaling *r)                                               \
   {                                                                                                  \
     int32_t y0 = w->top, line = w->first;                                                            \
     for (int32_t oy = 0; oy < w->out_height; oy++) {                                                 \
@@ -173,10 +183,9 @@ static inline void tb_planes(const int8_t *in, int8_t pad, uint8_t *planes)
 
 /* Weight pool: table[byte][index] << plane, from the top plane down to plane 8 - bits. `less`: how much the vectors
  * of a filter are raised in the table, in all. */
-static inline void tb_affine_pool64(const int8_t *in, int8_t *out, const tb_window *w,
-                                    const uint8_t *indices, const int32_t *bias, const tb_scaling *r,
-                                    const int32_t *less, const uint16_t *table, uint8_t *planes,
-                                    int32_t bits)
+TB_KERNEL void tb_affine_pool64(const int8_t *in, int8_t *out, const tb_window *w,
+                                const uint8_t *indices, const int32_t *bias, const tb_scaling *r,
+                                const int32_t *less, const uint16_t *table, uint8_t *planes, int32_t bits)
 {
   int32_t y0 = w->top, line = w->first;
   for (int32_t oy = 0; oy < w->out_height; oy++) {
@@ -220,7 +229,7 @@ static inline void tb_affine_pool64(const int8_t *in, int8_t *out, const tb_wind
 }
 
 /* Window reductions per channel: depth = all channels, groups = 1. */
-static inline void tb_average_pool(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r)
+TB_INLINE void tb_average_pool(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r)
 {
   int32_t y0 = w->top, line = w->first;
   for (int32_t oy = 0; oy < w->out_height; oy++) {
@@ -249,7 +258,7 @@ static inline void tb_average_pool(const int8_t *in, int8_t *out, const tb_windo
   }
 }
 
-static inline void tb_max_pool(const int8_t *in, int8_t *out, const tb_window *w)
+TB_INLINE void tb_max_pool(const int8_t *in, int8_t *out, const tb_window *w)
 {
   int32_t y0 = w->top, line = w->first;
   for (int32_t oy = 0; oy < w->out_height; oy++) {

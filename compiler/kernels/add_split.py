@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..targets.plan import Step
+from . import features
 from .base import Kernel
 from .one_shift import MODES
 
@@ -21,6 +23,9 @@ class AddSplit(Kernel):
     name = "add_split"
     headers = ("tb_add.h",)
     template = "add_split.c.j2"
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        return features.elements(step)
 
     def takes(self, step: Step) -> bool:
         if step.kind != "add" or step.requantise is None:

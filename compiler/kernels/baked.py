@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ..targets.plan import Step
 from .ring import Ring, geometry
@@ -23,6 +23,9 @@ class Baked(Ring):
 
     def sums(self, step: Step) -> int:
         return max(super().sums(step), len(step.view["stored"]))
+
+    def code_features(self, step: Step) -> Mapping[str, int]:
+        return {"layer": 1, "filter": len(step.view["rows"]), "index": step.view["stored"].size}
 
     def blocks(self, step: Step) -> Iterator[tuple[int, list[tuple[int, list[list[int]]]]]]:
         """(first filter, pieces as (number, offsets)): offsets[v][f] of a piece's vector v for filter f."""

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a C kernel is: which steps it takes, how it wants their weights, and what it needs beside them."""
+"""What a C kernel is: which steps it takes, how it wants their weights, what it needs and what it costs."""
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +16,10 @@ from numpy.typing import NDArray
 
 from ..ops import Conv
 from ..targets.plan import Step
+from . import features
+
+# Cores of the same instructions. On a Cortex-M3 only kernels that use the DSP extension are measured apart.
+ALIKE = {"cortex-m3": "cortex-m4", "cortex-m7": "cortex-m4", "cortex-m33": "cortex-m4"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,32 @@ class Packed:
     bias: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     row_bytes: int = 0
     room: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a layer costs on a core, predicted.
+
+    instructions  of one inference
+    flash         bytes of the layer's own constants and code
+    code, stack   bytes of code that all layers of the kernel share, and of stack while it runs
+    """
+
+    instructions: int
+    flash: int
+    code: int
+    stack: int
+
+
+@cache
+def tables() -> Mapping[str, Any]:
+    """costs.json, written by benchmarks/kernel_costs.py: kernel -> core -> what was measured of it.
+
+    instructions: per unit of each feature; code; stack, and how much of it per unit of each room.
+    """
+    text = (files("tinybound.kernels") / "costs.json").read_text(encoding="utf-8")
+    found: Mapping[str, Any] = json.loads(text)
+    return found
 
 
 class Kernel(ABC):
@@ -55,6 +88,32 @@ class Kernel(ABC):
     def scratch(self, step: Step) -> int:  # noqa: ARG002 -- most need none
         """Bytes of the arena that it may spoil while it runs, apart from inputs and output."""
         return 0
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        """What its instructions grow with, counted for a step."""
+        return features.affine(step)
+
+    def code_features(self, step: Step) -> Mapping[str, int]:  # noqa: ARG002 -- most share one body
+        """What the code and constants of a step grow with, beyond packed weights."""
+        return {"layer": 1}
+
+    def cost(self, step: Step, core: str) -> Cost | None:
+        """What the step costs on a core; None for a kernel that nobody measured."""
+        table = tables().get(self.name, {})
+        measured = table.get(core, table.get(ALIKE.get(core)))
+        if measured is None:
+            return None
+        packed = self.pack(step)
+        return Cost(
+            _sum(measured["instructions"], self.features(step)),
+            packed.weights.nbytes + 4 * len(packed.bias) + _sum(measured["flash"], self.code_features(step)),
+            measured["code"],
+            _sum(measured["stack"], {"base": 1, **packed.room}),
+        )
+
+
+def _sum(each: Mapping[str, float], counts: Mapping[str, int]) -> int:
+    return round(sum(each.get(name, 0) * count for name, count in counts.items()))
 
 
 def is_depthwise(op: Any) -> bool:

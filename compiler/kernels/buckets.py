@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from ..targets.plan import Step
+from . import features
 from .base import Kernel, Packed
 from .buckets_code import ONE_FUNCTION, TAPS, Layer, layer
 from .straight import fits, span
@@ -55,6 +57,13 @@ class Buckets(Kernel):
 
     def takes(self, step: Step) -> bool:
         return fits(step)
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        return features.terms(step)
+
+    def code_features(self, step: Step) -> Mapping[str, int]:
+        terms = int(np.count_nonzero(step.view["rows"]))
+        return {"layer": 1, "filter": len(step.view["rows"]), "term": terms}
 
     def code(self, step: Step) -> Code:
         """The layer's code."""

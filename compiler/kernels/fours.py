@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..targets.plan import Step
+from . import features
 from .base import Kernel, Packed
 
 PART = 480  # TB_FOURS_TAPS of firmware/tb_dsp_fours.h
@@ -35,6 +37,9 @@ class Fours(Kernel):
         stored = halves.astype("<i2").view(np.uint8)
         room = {"COLUMNS": taps * min(positions, 2), "PARTS": -(-taps // PART), "WINDOW": taps}
         return Packed(stored, bias, 2 * taps, room)
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        return features.columns(step, 4)
 
 
 def _halves(rows: NDArray[np.int64]) -> NDArray[np.int64]:

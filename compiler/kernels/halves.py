@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..targets.plan import Step
+from . import features
 from .base import Kernel, Packed
 from .one_shift import ratios, reach
 
@@ -19,6 +21,9 @@ class Halves(Kernel):
 
     name = "halves"
     headers = ("tb_halves.h",)
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        return features.columns(step, 4)
 
     def takes(self, step: Step) -> bool:
         op: Any = step.node.op

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..targets.plan import Step
+from . import features
 from .base import Kernel, Packed
 
 LARGEST = 1 << 16  # sum of |b| of a filter: 256 times 128 times it stays below 2^31
@@ -33,6 +35,9 @@ class Pairs(Kernel):
         bias = np.append(view["bias"], np.zeros(len(view["bias"]) % 2, dtype=np.int64))
         stored = halves.astype("<i2").view(np.uint8)
         return Packed(stored, bias, 2 * taps, {"COLUMNS": taps * min(positions, 2)})
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        return features.columns(step, 2)
 
 
 def _sums_fit(rows: NDArray[np.int64]) -> bool:

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..targets.plan import Step
+from . import features
 from .base import Kernel, Packed
 
 
@@ -29,6 +32,9 @@ class PlainPool(Plain):
     def scratch(self, step: Step) -> int:
         return int(step.view["rows"].shape[1])  # the planes of one window
 
+    def features(self, step: Step) -> Mapping[str, int]:
+        return features.pooled(step)
+
 
 class Unweighted(Kernel):
     """The only kernel of an op without weights."""
@@ -39,3 +45,8 @@ class Unweighted(Kernel):
 
     def takes(self, step: Step) -> bool:
         return step.kind == self.name
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        if self.name in ("average_pool", "max_pool"):
+            return features.pool(step)
+        return features.moves(step) if self.name in ("concat", "reorder") else features.elements(step)

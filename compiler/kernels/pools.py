@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
 from ..targets.plan import Step
+from . import features
 from .base import Kernel
 from .one_shift import ratios
 
@@ -25,6 +27,9 @@ class AverageFours(Kernel):
         fours = step.kind == "average_pool" and step.view["input"][0] % 4 == 0
         return fours and prod(op.kernel) <= MOST_TAPS and ratios(step) is not None
 
+    def features(self, step: Step) -> Mapping[str, int]:
+        return features.pool(step)
+
 
 class MaxFours(Kernel):
     """The largest of four channels at a time (firmware/tb_reduce.h)."""
@@ -35,3 +40,6 @@ class MaxFours(Kernel):
 
     def takes(self, step: Step) -> bool:
         return step.kind == "max_pool" and step.view["input"][0] % 4 == 0
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        return features.pool(step)

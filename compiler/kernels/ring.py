@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import gcd
 from typing import Any
 
 import numpy as np
 
 from ..targets.plan import Step
+from . import features
 from .base import Kernel, Packed
 
 LANE = (1 << 16) - 1  # the largest product that 16 bits hold
@@ -43,6 +45,21 @@ class Ring(Kernel):
     def sums(self, step: Step) -> int:  # noqa: ARG002 -- any layer
         """Sums at a time: of a block of filters at two outputs."""
         return 2 * BLOCK
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        """product, border: vectors that are multiplied by the pool, and padding, which is copied."""
+        shape, op = geometry(step), step.node.op
+        pads = getattr(op, "pads", (0, 0, 0, 0))
+        rows = (step.view["output"][1] - 1) * shape["next_row"] + shape["rows"]
+        inside = 1
+        for count, each, pad, size in (
+            (rows, shape["down"], pads[0], step.view["input"][1]),
+            (shape["columns"], shape["right"], pads[1], step.view["input"][2]),
+        ):
+            at = np.arange(count) * each - pad
+            inside *= int(((at >= 0) & (at < size)).sum())
+        made = {"product": inside, "border": rows * shape["columns"] - inside}
+        return {**features.pooled(step), **{name: n * shape["groups"] for name, n in made.items()}}
 
     def shape(self, step: Step) -> dict[str, int]:
         """Fields of the step's tb_ring, for the template."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..targets.plan import Step
+from . import features
 from .base import Kernel, Packed
 from .straight_code import AT_ONCE, LANES, SINGLE, Group, lanes, single
 
@@ -114,6 +116,13 @@ class Straight(Kernel):
 
     def takes(self, step: Step) -> bool:
         return fits(step)
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        return features.terms(step)
+
+    def code_features(self, step: Step) -> Mapping[str, int]:
+        terms = int(np.count_nonzero(step.view["rows"]))
+        return {"layer": 1, "filter": len(step.view["rows"]), "term": terms}
 
     def code(self, step: Step) -> Code:
         """The layer's code."""

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from ..errors import CompileError, PromiseError, ToolMissing
 from ..graph import Graph
-from ..kernels.choose import kernel_plan
+from ..kernels.choose import kernel_plan, smaller
+from ..kernels.kernel_plan import KernelPlan, with_kernels
 from ..options import Options
 from ..targets.grouping import plan_memory
+from ..targets.plan import make_plan
+
+T = TypeVar("T")
 
 REMEDIES = {
     "--max-flash": "a smaller model or --weights pool64",
@@ -24,10 +28,46 @@ def budget_ahead(graph: Graph, options: Options) -> None:
         if limit is not None and options.target == "verilog":
             raise CompileError(flag, "no C in this build", "--target c or all")
     if options.max_ram is not None:
-        plan = kernel_plan(graph)
+        plan = kernel_plan(graph, (), options.core, "size")
         outside = (*graph.inputs, *graph.outputs) if options.buffers == "caller" else ()
         least = plan_memory(plan, options.buffers).arena + sum(graph.values[name].size for name in outside)
         _hold("--max-ram", least, options.max_ram, " of arena, input and output, without the stack")
+
+
+def first_within_budget(
+    graph: Graph, options: Options, made: Callable[[KernelPlan], tuple[T, dict[str, Any]]]
+) -> tuple[T, dict[str, Any]]:
+    """What `made` makes, and its report, with the kernels that were asked for if these keep the budgets.
+
+    Else with the fastest smaller ones that do, found by halving: the smallest are tried first, and returned
+    if they break the budgets too.
+    """
+    found = made(kernel_plan(graph, (), options.core, options.optimise))
+    if _within(found[1], options):
+        return found
+    plan = make_plan(graph)
+    choices = list(smaller(plan, options.core, options.max_flash is not None, options.max_ram is not None))
+    low, high = 0, len(choices) - 1  # the first breaks the budgets
+    found = made(with_kernels(plan, choices[high]))
+    while high - low > 1 and _within(found[1], options):
+        middle = (low + high) // 2
+        other = made(with_kernels(plan, choices[middle]))
+        if _within(other[1], options):
+            found, high = other, middle
+        else:
+            low = middle
+    return found
+
+
+def _within(report: Mapping[str, Any], options: Options) -> bool:
+    """Whether the budgets hold, as far as that is known."""
+    try:
+        budget(report, options)
+    except PromiseError:
+        return False
+    except ToolMissing:  # for any choice
+        return True
+    return True
 
 
 def budget(report: Mapping[str, Any], options: Options) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..certify.certificate import Certificate
-from ..errors import CompileError, ToolMissing
+from ..errors import ToolMissing
 from ..graph import Graph
-from ..kernels.choose import kernel_plan
+from ..kernels.choose import predicted
 from ..kernels.kernel_plan import KernelPlan
 from ..passes.run_time_bits import has_bits, reported
 from ..simulate.boards import BOARDS
@@ -27,23 +27,22 @@ UNKNOWN: dict[str, Any] = {"flash_bytes": None, "code_bytes": None, "stack_bytes
 
 
 def summarise(
-    graph: Graph,
+    plan: KernelPlan,
     files: Mapping[str, bytes],
     core: str,
     certificates: Mapping[int, Certificate],
     buffers: str = "caller",
 ) -> dict[str, Any]:
     """The report of a build whose files are given; flash and stack need the core's compiler."""
-    if core not in BOARDS:
-        raise CompileError("--core", f"{core!r}", f"one of {', '.join(BOARDS)}")
+    graph = plan.graph
     sources = {name.removeprefix("c/"): data for name, data in files.items() if name.startswith("c/")}
     sizes = _sizes(graph, sources, core) if sources else {**UNKNOWN, "note": "no C in this build"}
     name = identifier(graph.name)
-    text = sources[f"{name}.c"].decode() if sources else generate_c(graph)[f"{name}.c"]
+    text = sources[f"{name}.c"].decode() if sources else generate_c(graph, plan=plan)[f"{name}.c"]
     report: dict[str, Any] = {
         "name": graph.name,
         "core": core,
-        **planned(graph, text, buffers),
+        **planned(plan, text, core, buffers),
         "instructions": {},
         **sizes,
     }
@@ -93,15 +92,17 @@ def with_stack(report: Mapping[str, Any]) -> int | None:
     return None if stack is None else int(report["ram_total_bytes"]) + stack
 
 
-def planned(graph: Graph, text: str, buffers: str = "caller") -> dict[str, Any]:
+def planned(
+    plan: KernelPlan, text: str, core: str = "cortex-m4", buffers: str = "caller"
+) -> dict[str, Any]:
     """What needs no compiler: RAM, constant data and MACs, of the network and per layer.
 
     text: the generated NAME.c, whose constants are counted.
     """
-    plan = kernel_plan(graph)
+    graph = plan.graph
     memory = plan_memory(plan, buffers)
     stored, weights = weight_bytes(text)
-    layers = [_layer(plan, memory, step, stored.get(step.index, 0)) for step in plan.steps]
+    layers = [_layer(plan, memory, step, stored.get(step.index, 0), core) for step in plan.steps]
     parameters = sum(layer["parameters"] for layer in layers)
     inputs, outputs = (sum(graph.values[n].size for n in names) for names in (graph.inputs, graph.outputs))
     activations = inputs + sum(layer["activation_bytes"] for layer in layers)
@@ -121,7 +122,7 @@ def planned(graph: Graph, text: str, buffers: str = "caller") -> dict[str, Any]:
     }
 
 
-def _layer(plan: KernelPlan, memory: Memory, step: Step, stored: int) -> dict[str, Any]:
+def _layer(plan: KernelPlan, memory: Memory, step: Step, stored: int, core: str) -> dict[str, Any]:
     """One layer. ram_bytes: what the arena holds while it runs; buffer_bytes: less where rows suffice."""
     op: Any = step.node.op
     weighted = op.weighted and "stored" in step.view
@@ -130,6 +131,7 @@ def _layer(plan: KernelPlan, memory: Memory, step: Step, stored: int) -> dict[st
         "name": step.node.name,
         "op": type(op).__name__,
         "kernel": plan.kernel(step).name,
+        **predicted(plan, step, core),
         "code": step.view.get("code", ""),
         "macs": op.macs() if weighted else 0,
         "parameters": int(op.weights.size + op.bias.size) if weighted else 0,

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from elftools.elf.elffile import ELFFile
 
+from ..errors import ToolMissing
 from ..tools import Completed, run
 from .boards import Board
+from .cycles import Flash, cycles, read_profiles
 from .machine import (
     FIRMWARE,
     STRICT,
@@ -120,6 +122,31 @@ class Emulated:
         whole, layers = regions
         return [Counts(int(whole[i, 0]), tuple(layers[i].tolist()), overhead) for i in range(n)]
 
+    def profile(
+        self,
+        c_dir: Path,
+        name: str,
+        work: Path,
+        inputs: Bytes,
+        flash: Flash,
+        bits: int = 8,
+        defines: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Modelled cycles of the inference of inputs[0]; results and errors are those of cycles.cycles."""
+        elf = self.build(c_dir, name, work, count=True, defines=defines)
+        markers = _markers(elf)
+        assert markers is not None
+        with TemporaryDirectory(dir=work) as place:
+            folder = Path(place)
+            write_vectors(folder, inputs[:1], bits)
+            for version in PLUGIN_VERSIONS:
+                done = self._start(elf, folder, *_plugin(folder, version, markers, flash))
+                if not _refused(done):
+                    judge(self.name, done)
+                    _, whole = read_profiles(folder / "profile.txt")
+                    return cycles(self.name, elf, whole, flash)
+        raise ToolMissing(self.board.emulator, "does not take the counting plugin", "one that does")
+
     def totals(
         self,
         c_dir: Path,
@@ -147,13 +174,18 @@ class Emulated:
         return start(self.name, argv, folder, self.timeout)
 
 
-def _plugin(folder: Path, version: int, markers: tuple[int, int]) -> list[str]:
+def _plugin(
+    folder: Path, version: int, markers: tuple[int, int], flash: Flash | None = None
+) -> list[str]:
     """QEMU options; the plugin is built into the folder of the run."""
     source = FIRMWARE / "count_plugin.c"
     target = folder / "count_plugin.so"
     run(["gcc", "-shared", "-fPIC", "-O2", f"-DTB_PLUGIN_VERSION={version}", source, "-o", target])
     begin, end = markers
-    return ["-plugin", f"./{target.name},begin={begin:#x},end={end:#x},out=counts.txt"]
+    options = f"begin={begin:#x},end={end:#x},out=counts.txt"
+    if flash is not None:
+        options += f",profile=profile.txt,line={flash.line_bytes},lines={flash.lines}"
+    return ["-plugin", f"./{target.name},{options}"]
 
 
 def _refused(done: Completed) -> bool:

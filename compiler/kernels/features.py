@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a step consists of, counted: the quantities that instructions of a kernel are proportional to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..targets.plan import Step
+from .one_shift import ratios
+
+Counts = dict[str, int]
+
+
+def window(step: Step) -> Counts:
+    """Positions and taps of a window that slides over a map; a dense layer has one of each.
+
+    row, position  of the output; row_tap, tap: of all its windows' rows, and of those rows' taps
+    outside        of `tap`, those beyond the map, which read padding
+    """
+    op: Any = step.node.op
+    _, height, width = step.view["input"]
+    _, rows, columns = step.view["output"]
+    kernel = getattr(op, "kernel", (1, 1))
+    strides, dilations = getattr(op, "strides", (1, 1)), getattr(op, "dilations", (1, 1))
+    pads = getattr(op, "pads", (0, 0, 0, 0))
+    inside = 1
+    for size, count, taps, stride, dilation, pad in zip(
+        (height, width), (rows, columns), kernel, strides, dilations, pads[:2], strict=True
+    ):
+        at = np.arange(count)[:, None] * stride - pad + np.arange(taps) * dilation
+        inside *= int(((at >= 0) & (at < size)).sum())
+    taps = rows * columns * kernel[0] * kernel[1]
+    return {
+        "row": rows,
+        "position": rows * columns,
+        "row_tap": rows * columns * kernel[0],
+        "tap": taps,
+        "outside": taps - inside,
+    }
+
+
+def outputs(step: Step) -> Counts:
+    """Elements of the output by the way that they are requantised, and those that are clipped further."""
+    count, r = int(np.prod(step.view["output"])), step.requantise
+    if r is None:
+        return {"output": count}
+    ones = bool((r.multiplier == 1).all())
+    kind = "shifted" if ones else "direct" if ratios(step) is not None else "scaled"
+    if "stored" not in step.view and r.shift.min() >= 32:  # kernels made for their numbers drop the low word
+        kind += "_high"
+    return {kind: count, "clipped": count if r.lo > -128 or r.hi < 127 else 0}
+
+
+def affine(step: Step) -> Counts:
+    """Of a layer with weights; mac: products, of which padded with padding."""
+    found = window(step)
+    filters, depth = len(step.view["rows"]), step.view["input"][0] // int(getattr(step.node.op, "groups", 1))
+    return {
+        "layer": 1,
+        **found,
+        **outputs(step),
+        "filter_tap": found["tap"] * filters,
+        "mac": found["tap"] * filters * depth,
+        "padded": found["outside"] * filters * depth,
+    }
+
+
+def pool(step: Step) -> Counts:
+    """Of a window without weights: every channel has all of its taps.
+
+    checked: where some lie outside. narrow: where compilers write them out one by one.
+    """
+    found, channels = window(step), step.view["output"][0]
+    taps, narrow = found["tap"] * channels, 4 * found["row_tap"] >= found["tap"]
+    return {
+        "layer": 1,
+        **found,
+        **outputs(step),
+        "channel": found["position"] * channels,
+        "channel_row_tap": found["row_tap"] * channels,
+        "checked" if found["outside"] else "channel_tap": taps,
+        "padded": found["outside"] * channels,
+        "narrow": taps * narrow,
+        "narrow_channel": found["position"] * channels * narrow,
+    }
+
+
+def elements(step: Step) -> Counts:
+    """Of an op that goes from element to element; read: where inputs are more than outputs; wide: of a sum
+    whose factors need long products.
+    """
+    op: Any = step.node.op
+    wide = max(getattr(op, "ma", 0), getattr(op, "mb", 0)) >= 1 << 22
+    read, count = int(np.prod(step.view["input"])), int(np.prod(step.view["output"]))
+    found = {"layer": 1, **outputs(step), "read": read * (read > count), "wide": count * wide}
+    return {**found, "wide_high": found.get("shifted_high", 0) * wide}
+
+
+def columns(step: Step, filters: int) -> Counts:
+    """Of a layer that a DSP core computes for two positions and some filters at a time, four taps by four.
+
+    one: at the last of an odd number of positions. column: activations that it widens before.
+    """
+    found = affine(step)
+    outputs, taps = step.view["rows"].shape
+    two, one = divmod(found["position"], 2)
+    some, fours, depth = -(-outputs // filters), -(-taps // 4), step.view["input"][0]
+    return {
+        **found,
+        "column": depth * (found["tap"] - found["outside"]),
+        "column_padded": depth * found["outside"],
+        "block": (two + one) * -(-outputs // 32),
+        "two": two * some,
+        "two_fours": two * some * fours,
+        "one": one * some,
+        "one_fours": one * some * fours,
+        "rest": (two + one) * some * (fours % 8),
+    }
+
+
+def moves(step: Step) -> Counts:
+    """Of an op that moves elements: by three tables, by one, or in runs from several inputs."""
+    view = step.view
+    if "chunks" in view:
+        runs = view["outer"] * len(view["chunks"])
+        moved = view["outer"] * sum(view["chunks"])
+        kind = "moved" if view["outer"] > 1 else "joined"
+        return {"layer": 1, "input": len(view["chunks"]), "run": runs, kind: moved}
+    count = len(view["movement"])
+    if view["axes"] is None:
+        return {"layer": 1, "found": count}
+    rows, columns, lanes = map(len, view["axes"])
+    count = rows * columns * lanes
+    if lanes == 1:  # compilers drop the innermost loop
+        return {"layer": 1, "table_row": rows, "single": count}
+    return {"layer": 1, "table_row": rows, "table_column": rows * columns * (columns > 1), "taken": count}
+
+
+def terms(step: Step) -> Counts:
+    """Of a layer with an addition per weight that is not 0, at two positions at a time."""
+    found = columns(step, 1)
+    each = int(np.count_nonzero(step.view["rows"]))
+    two, one = divmod(found["position"], 2)
+    return {**found, "two_terms": two * each, "one_terms": one * each}
+
+
+def pooled(step: Step) -> Counts:
+    """Of a layer of pool indices: vectors of all windows, and those that filters add, four at a time."""
+    found = affine(step)
+    groups, filters = step.view["input"][0] // 8, len(step.view["rows"])
+    fours = -(-filters // 4)
+    return {
+        **found,
+        "tap_vector": found["tap"] * groups,
+        "outside_vector": found["outside"] * groups,
+        "filter_vector": found["tap"] * groups * filters,
+        "block": found["position"] * -(-filters // 32),
+        "four": found["position"] * fours,
+        "four_vector": found["tap"] * groups * fours,
+    }
