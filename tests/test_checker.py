@@ -131,7 +131,7 @@ def _no_rounding(lower, upper, kl, ku):
     return Envelope(0.0, 0.0, kl, ku)
 
 
-def _floor(n, m, s, mode):
+def _floor(n, m, s, mode, zero):
     return (n * m) >> s
 
 
