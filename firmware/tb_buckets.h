@@ -8,13 +8,13 @@
  * and RISC-V, else plain C.
  *
  *   REWIND, STEP(n)       back to the first word; on by n words
- *   ZERO(e), MIDDLE(e)    begin a bucket
+ *   EMPTY(e), MIDDLE(e)   begin a bucket
  *   PLUS(k, e), MINUS     word k to bucket e
  *   JOIN(e, to, d)        bucket to += bucket e << d
  *   PART(e)               sums = halves of bucket e
  *   NEXT(e, d), FREE(e, d, t)  sums = (sums << d) + halves of bucket e; the second may spoil bucket t
  *   UP(d)                 sums <<= d
- *   STORE(q), MORE(q)     sums of filter q, or added to them
+ *   STORE(q), AGAIN(q)    sums of filter q, or added to them
  *
  * Words in front of these: PAIR(i, j) writes taps i and j, TWINS(i, j) their sum and their difference too,
  * for filters whose two weights are equal but for the sign.
@@ -49,14 +49,14 @@
 #define TB_MINUS6 "add r9, r9, r1\n\t"
 #define TB_NOTHING(b) "movs " b ", #0\n\t"
 #define TB_HALFWAY(b) "mov " b ", r10\n\t"
-#define ZERO(e) TB_ZERO##e
-#define TB_ZERO0 TB_NOTHING(TB_B0)
-#define TB_ZERO1 TB_NOTHING(TB_B1)
-#define TB_ZERO2 TB_NOTHING(TB_B2)
-#define TB_ZERO3 TB_NOTHING(TB_B3)
-#define TB_ZERO4 TB_NOTHING(TB_B4)
-#define TB_ZERO5 TB_NOTHING(TB_B5)
-#define TB_ZERO6 "movs r1, #0\n\tmov r8, r1\n\tmov r9, r1\n\t"
+#define EMPTY(e) TB_EMPTY##e
+#define TB_EMPTY0 TB_NOTHING(TB_B0)
+#define TB_EMPTY1 TB_NOTHING(TB_B1)
+#define TB_EMPTY2 TB_NOTHING(TB_B2)
+#define TB_EMPTY3 TB_NOTHING(TB_B3)
+#define TB_EMPTY4 TB_NOTHING(TB_B4)
+#define TB_EMPTY5 TB_NOTHING(TB_B5)
+#define TB_EMPTY6 "movs r1, #0\n\tmov r8, r1\n\tmov r9, r1\n\t"
 #define MIDDLE(e) TB_MIDDLE##e
 #define TB_MIDDLE0 TB_HALFWAY(TB_B0)
 #define TB_MIDDLE1 TB_HALFWAY(TB_B1)
@@ -104,7 +104,7 @@
   "add r0, r0, r8\n\t"
 #define UP(d) "lsls r0, r0, #" #d "\n\tlsls r1, r1, #" #d "\n\t"
 #define STORE(q) "mov r2, r11\n\tstr r0, [r2, #8 * " #q "]\n\tstr r1, [r2, #8 * " #q " + 4]\n\t"
-#define MORE(q)                                                                                      \
+#define AGAIN(q)                                                                                     \
   "mov r2, r11\n\t"                                                                                  \
   "ldr r3, [r2, #8 * " #q "]\n\t"                                                                    \
   "adds r0, r0, r3\n\t"                                                                              \
@@ -152,7 +152,7 @@
 #define TB_B6 "t0"
 #define REWIND "mv a0, t5\n\t"
 #define STEP(n) "addi a0, a0, 4 * " #n "\n\t"
-#define ZERO(e) "li " TB_B##e ", 0\n\t"
+#define EMPTY(e) "li " TB_B##e ", 0\n\t"
 #define MIDDLE(e) "mv " TB_B##e ", t4\n\t"
 #define PLUS(k, e) "lw a5, 4 * " #k "(a0)\n\tadd " TB_B##e ", " TB_B##e ", a5\n\t"
 #define MINUS(k, e) "lw a5, 4 * " #k "(a0)\n\tsub " TB_B##e ", " TB_B##e ", a5\n\t"
@@ -169,7 +169,7 @@
 #define FREE(e, d, t) NEXT(e, d)
 #define UP(d) "slli t1, t1, " #d "\n\tslli t2, t2, " #d "\n\t"
 #define STORE(q) "sw t1, 8 * " #q "(a1)\n\tsw t2, 8 * " #q " + 4(a1)\n\t"
-#define MORE(q)                                                                                      \
+#define AGAIN(q)                                                                                     \
   "lw t3, 8 * " #q "(a1)\n\t"                                                                        \
   "add t1, t1, t3\n\t"                                                                               \
   "lw t3, 8 * " #q " + 4(a1)\n\t"                                                                    \
@@ -198,7 +198,7 @@
 #else
 #define REWIND x = first;
 #define STEP(n) x += n;
-#define ZERO(e) b##e = 0;
+#define EMPTY(e) b##e = 0;
 #define MIDDLE(e) b##e = 0x80008000u;
 #define PLUS(k, e) b##e += x[k];
 #define MINUS(k, e) b##e -= x[k];
@@ -216,7 +216,7 @@
 #define STORE(q)                                                                                     \
   sums[2 * q] = s0;                                                                                  \
   sums[2 * q + 1] = s1;
-#define MORE(q)                                                                                      \
+#define AGAIN(q)                                                                                     \
   sums[2 * q] += s0;                                                                                 \
   sums[2 * q + 1] += s1;
 #define PAIR(i, j)                                                                                   \

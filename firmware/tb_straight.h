@@ -100,9 +100,9 @@
 #else
 typedef struct {
   uint32_t tap[4];
-} tb_four;
+} tb_taps;
 #define FOUR                                                                                         \
-  four = *(const tb_four *)(const void *)x;                                                          \
+  four = *(const tb_taps *)(const void *)x;                                                          \
   v0 = four.tap[0];                                                                                  \
   v1 = four.tap[1];                                                                                  \
   v2 = four.tap[2];                                                                                  \
@@ -147,7 +147,7 @@ typedef struct {
 #define TB_LANES(name, code)                                                                         \
   static TB_APART void name(const uint32_t *x, uint32_t *sums)                                       \
   {                                                                                                  \
-    tb_four four;                                                                                    \
+    tb_taps four;                                                                                    \
     uint32_t v0, v1, v2, v3, a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;         \
     code                                                                                             \
     (void)v0, (void)v1, (void)v2, (void)v3, (void)a0, (void)a1, (void)a2, (void)a3, (void)b0,        \
@@ -156,7 +156,7 @@ typedef struct {
 #define TB_SINGLE(name, code)                                                                        \
   static TB_APART void name(uint32_t *x)                                                             \
   {                                                                                                  \
-    tb_four four;                                                                                    \
+    tb_taps four;                                                                                    \
     uint32_t v0, v1, v2, v3, c0 = 0, c1 = 0, c2 = 0, c3 = 0, c4 = 0, c5 = 0, c6 = 0, c7 = 0, c8 = 0; \
     code                                                                                             \
     (void)v0, (void)v1, (void)v2, (void)v3;                                                          \

@@ -11,6 +11,7 @@ from tinybound.graph import Graph, Node, Quant, Value
 from tinybound.kernels.choose import kernel_plan
 from tinybound.kernels.one_shift import one_shift
 from tinybound.ops import Add, AveragePool, MaxPool, Requantise
+from tinybound.simulate.host import Host
 from tinybound.targets.c import generate_c
 
 # size, kernel, strides, pads; channels that are a multiple of four and others
@@ -145,3 +146,29 @@ def test_one_shift_gives_the_same_integers_for_every_sum(mode):
             assert (want == got[0]).all()
             assert (want == got[1]).all()
     assert found > 30
+
+
+def test_a_range_of_one_output_has_no_step():
+    scale = Requantise(np.array([3 << 28]), np.array([33]), 0, 127, 127, 127)
+    assert one_shift(scale, np.array([-900]), np.array([900])) is None
+
+
+@pytest.mark.parametrize("machine", [Host(sanitize=True), M4])
+def test_sums_of_maps_that_hardly_move_the_output(machine, tmp_path):
+    """The zero point times 2^shift is what leaves 32 bits first."""
+    shape, factor, values, nodes = (4, 2, 2), (1 << 30) + 77, {}, []
+    ends = [(shift, zero) for shift in (39, 40, 41, 46) for zero in (-128, 127)]
+    for i, (shift, zero) in enumerate(ends):
+        less = 127 if zero < 0 else -128
+        a, b, s, y = names = tuple(f"{name}{i}" for name in "absy")
+        values |= {name: Value(name, shape, Quant.of(1)) for name in names}
+        nodes.append(Node(f"n{i}", Add(factor, factor, less, less), (a, b), s))
+        scale = Requantise(np.array([1]), np.array([shift]), 0, zero, -128, 127)
+        nodes.append(Node(f"r{i}", scale, (s,), y))
+    inputs = tuple(name for name in values if name[0] in "ab")
+    graph = Graph("far", inputs, tuple(f"y{i}" for i in range(len(ends))), tuple(nodes), values)
+    x = samples.vectors(graph, 12, seed=1)
+
+    got = samples.OnMachine(machine)(graph, x, tmp_path)[8]
+
+    assert samples.mismatches(graph, x, got)[0] == 0

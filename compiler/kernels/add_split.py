@@ -13,7 +13,7 @@ from . import features
 from .base import Kernel
 from .one_shift import MODES
 
-SHIFTS = range(17, 47)
+SHIFTS = range(17, 40)  # a zero point 2^(shift - 16) takes half of 32 bits at most
 LARGEST = (1 << 31) - (1 << 16)  # the upper half of a factor has 16 bits with its sign
 
 

@@ -122,7 +122,7 @@ def _add(chunk: _Chunk, q: int, more: bool, lines: list[str]) -> int:
     """Adds the operations of a filter's chunk; what its middles add to the sums."""
     groups = _joined(chunk.held)
     ends = {group[-1] for group in groups}
-    begin = [f"{'MIDDLE' if e in ends else 'ZERO'}({e})" for group in groups for e in group]
+    begin = [f"{'MIDDLE' if e in ends else 'EMPTY'}({e})" for group in groups for e in group]
     code = ["REWIND", *begin]
     base = 0
     for at, exponent, positive in chunk.terms:
@@ -141,6 +141,6 @@ def _add(chunk: _Chunk, q: int, more: bool, lines: list[str]) -> int:
     rest = groups[-1][-1]
     if rest:
         code.append(f"UP({rest})")
-    code.append(f"{'MORE' if more else 'STORE'}({q})")
+    code.append(f"{'AGAIN' if more else 'STORE'}({q})")
     lines += [" ".join(code[i : i + 12]) for i in range(0, len(code), 12)]
     return sum(MIDDLE << group[-1] for group in groups)

@@ -67,12 +67,13 @@ def reach(step: Step) -> tuple[Integers, Integers]:
 
 
 def one_shift(r: Requantise, low: Integers, high: Integers) -> OneShift | None:
-    """For sums from low[c] to high[c] (C,); None when no such multipliers with a shift above 32 do it.
+    """For sums from low[c] to high[c] (C,); None when no such multipliers with a shift above 32 do it, or
+    when there is only one output.
 
     r.zero_in is not applied: sums are what the ratio multiplies.
     """
     m, s = np.broadcast_arrays(r.multiplier, r.shift, low)[:2]
-    if r.mode not in MODES or s.max() > MOST or max(-low.min(), high.max()) > LARGEST // 2:
+    if r.lo == r.hi or r.mode not in MODES or s.max() > MOST or max(-low.min(), high.max()) > LARGEST // 2:
         return None
     n = np.arange(r.lo + 1, r.hi + 1)[:, None] - r.zero
     begin = -(-_least_product(n, s, r.mode) // m)  # the first sum that reaches output n, per channel
