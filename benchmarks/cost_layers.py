@@ -83,11 +83,11 @@ def integers(rng, code, shape):
     return np.moveaxis(groups, -1, 2).reshape(shape)
 
 
-def requantise(rng, kind, channels, reach):
+def requantise(rng, kind, channels, reach, clip=True):
     """Of sums up to `reach`: by a shift, a multiplier per channel without ties, one with, or one with a long
     shift; some clip.
     """
-    low = -128 if rng.integers(2) else -100
+    low = -100 if clip and rng.integers(2) else -128
     bits = max(int(np.log2(reach)) - 6, 1)
     if kind == 0:
         return Requantise(np.ones(1, np.int64), np.full(1, bits), 0, 3, low, 127)
@@ -123,7 +123,7 @@ class Maker:
         return Graph(self.name, tuple(self.inputs), tuple(self.outputs), tuple(self.nodes), self.values)
 
 
-def weighted(rng, code, layer, kind):
+def weighted(rng, code, layer, kind, clip=True):
     """(op, input shape, requantisation) of an entry of the lists above; one without a map is dense."""
     if len(layer) == 2:
         size, outputs = layer
@@ -137,19 +137,19 @@ def weighted(rng, code, layer, kind):
         make = lambda w, b: Conv(w, b, shape, strides, (1, 1), pads, groups, 5)  # noqa: E731 -- beside the other
     bias = rng.integers(-1000, 1000, len(weights))
     reach = 1000 + 128 * int(np.abs(weights).reshape(len(weights), -1).sum(axis=1).max())
-    return make(weights, bias), shape, requantise(rng, kind, len(weights), reach)
+    return make(weights, bias), shape, requantise(rng, kind, len(weights), reach, clip)
 
 
 @cache
 def networks():
     """One network per code, and one of what has no weights; each layer with every kind of requantisation."""
     rng, found = np.random.default_rng(1), []
-    for code in ("int8", "int4", "pot4", "pool64"):
-        maker = Maker(f"cost_{code}")
+    for code, clip in (("int8", True), ("int8", False), ("int4", True), ("pot4", True), ("pool64", True)):
+        maker = Maker(f"cost_{code}_{clip}")
         for i, layer in enumerate((*CONVOLUTIONS, *DENSE, *(DEPTHWISE if code != "pool64" else ()))):
             if code == "pool64" and layer[0] % 8:
                 continue
-            op, shape, then = weighted(rng, code, layer, (1, 0, 1, 2)[i % 4])
+            op, shape, then = weighted(rng, code, layer, (1, 0, 1, 2)[i % 4] if clip else 1, clip)
             if code == "pot4" and op.weights.size > 5000:  # straight-line code: compilers take minutes
                 continue
             maker.add(op, [shape], code, then)

@@ -51,6 +51,7 @@ static inline void tb_window_of(int16_t *to, int32_t gap, const int8_t *in, cons
   const int32_t last = x0 + (w->kernel_width - 1) * w->dilation_width;
   const int whole = (x0 >= 0) && (last < w->width) && (w->dilation_width == 1);
   int32_t k = 0;
+  __asm__("" : "+r"(to)); /* compilers warn of two positions where only one is ever in a window of theirs */
   for (int32_t ky = 0; ky < w->kernel_height; ky++) {
     const int row = (y >= 0) && (y < w->height);
     if (!row) {

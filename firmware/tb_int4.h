@@ -84,7 +84,7 @@ static inline void tb_words_of(uint32_t *words, uint32_t *start, const int8_t *i
 }
 
 /* The upper half of a sum, without what the lower one carried into it. */
-static inline int32_t tb_upper(uint32_t sum)
+static inline int32_t tb_upper_half(uint32_t sum)
 {
   const uint32_t low = ((sum & 0xffffu) ^ 0x8000u) - 0x8000u;
   const int32_t rest = (int32_t)(sum - low);
@@ -167,10 +167,10 @@ static TB_NOINLINE void tb_four_filters(const uint32_t *column, const uint32_t *
     const uint32_t *stop = column + ((left < TB_RUN_WORDS) ? left : TB_RUN_WORDS);
     uint32_t a = *start++, b = a, c = a, d = a;
     TB_TO(stop)
-    sums[0] += tb_upper(a);
-    sums[1] += tb_upper(b);
-    sums[2] += tb_upper(c);
-    sums[3] += tb_upper(d);
+    sums[0] += tb_upper_half(a);
+    sums[1] += tb_upper_half(b);
+    sums[2] += tb_upper_half(c);
+    sums[3] += tb_upper_half(d);
   }
 }
 

@@ -77,7 +77,7 @@ static inline void tb_pool_fours(const int8_t *in, int8_t *out, const tb_window 
       for (int32_t c = 0; c < w->depth; c += 4) {
         tb_reduce(in + start + c, rows, columns, w->dilation_row, w->dilation_column, average, found);
         for (int32_t i = 0; i < 4; i++) {
-          *out++ = average ? tb_direct(found[i] - zero, r, 0) : (int8_t)found[i];
+          *out++ = average ? tb_requantise(found[i] - zero, r, 0) : (int8_t)found[i];
         }
       }
       x0 += w->stride_width;

@@ -53,7 +53,6 @@ static inline int64_t tb_product(int32_t a, int32_t b)
 #endif
 }
 
-#ifndef TB_SHIFTS_ONLY
 /* The upper 32 bits of a product: |a| up to 2^29, 0 <= b < 2^30, so that the middle of it fits 32 bits. */
 static inline int32_t tb_high(int32_t a, int32_t b)
 {
@@ -72,7 +71,6 @@ static inline int8_t tb_direct(int32_t acc, const tb_scaling *r, int32_t at)
   const int32_t bits = *r->shift - 32, q = (tb_high(acc, r->multiplier[at]) + (1 << (bits - 1))) >> bits;
   return (int8_t)tb_min(tb_max(q + r->zero, r->lo), r->hi);
 }
-#endif
 
 /* The output for v = acc * m, |v| < 2^62. */
 static inline int8_t tb_round(int64_t v, const tb_scaling *r, int32_t at)

@@ -251,7 +251,7 @@ def test_compile_needs_no_tool(command, tmp_path, monkeypatch):
     assert report["ram_bytes"] == 0
     on = ("compile", model, "-o", tmp_path / "B", *DOMAIN, "--max-flash")
     command.fails(3, "flash_bytes is unknown", on=(*on, 9999))
-    command.fails(1, "26 bytes of constants alone", on=(*on, 9))
+    command.fails(1, "23 bytes of constants alone", on=(*on, 9))
     assert not (tmp_path / "B").exists()
 
 

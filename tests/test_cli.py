@@ -60,7 +60,9 @@ def test_compile_shows_a_table(command, tmp_path, examples):
     out = plain(command("compile", examples / "controller2.onnx", "-o", tmp_path / "B", "--domain", box))
     assert f"{tmp_path / 'B'}: controller2" in out.replace("\n", " ")
     assert re.search(r"dense2 │ Dense │ int8 │ 16 +│ +256 │", out)
-    assert re.search(r"cortex-m4: flash \d+ B, RAM \d+ B, stack \d+ B", out)
+    assert re.search(
+        r"cortex-m4: flash \d+ B, RAM: arena \d+ B, input 2 B, output 1 B, stack \d+ B, all RAM \d+ B", out
+    )
     assert re.search(r"y: certified at most \S+ from the float network, found at least \S+, ratio", out)
 
 
@@ -108,7 +110,7 @@ def test_options_are_recorded(built):
         "target": "all", "core": "cortex-m4", "weights": ["int8"], "scales": "any", "buffers": "caller",
         "calibration": None, "domain": "controller2_box.json", "data_free": False,
         "reference": None, "max_error": None, "max_flash": None, "max_ram": None, "seed": 3,
-        "requant": "onnx",
+        "requant": "onnx", "optimise": "speed",
     }  # fmt: skip
     assert set(manifest["files"]) == set(listing(built)) - {"manifest.json"}
 

@@ -134,6 +134,29 @@ def test_a_vector_may_be_computed_with_element_by_element(tmp_path):
     assert same_network(path) == 5
 
 
+@pytest.mark.parametrize("last", ["Softmax", "ArgMax"])
+@pytest.mark.parametrize("write", [
+    lambda n: n.put("Add", "x", n.normal(1, 4)),
+    lambda n: n.put("Mul", n.normal(1, 1), "x"),
+    lambda n: n.put("Expand", "x", n.constant([1, 4], INT)),
+    lambda n: n.put("Sub", n.put("MatMul", n.normal(4, 4), "x"), n.normal(1, 4)),
+])  # fmt: skip
+def test_a_constant_with_more_axes_gives_a_vector_a_batch(write, last, tmp_path):
+    """(4,) + (1, 4) is (1, 4): its axis 0 is the batch, not the vector."""
+    wrong, right = (Net(4) for _ in range(2))
+    path = wrong.save(tmp_path, wrong.put(last, write(wrong), axis=0), infer=False)
+    refused(path, "axis 0 of shape")
+    with pytest.raises((Rejected, ValueError)):
+        read_float(path.read_bytes())
+
+    path = right.save(tmp_path, right.put(last, write(right), axis=1))
+    assert same_network(path)
+    x = np.float32([0.3, -1, 2, 0.5])
+    graph = load_onnx(path).graph
+    (want,) = session(path).run(None, {"x": x})
+    np.testing.assert_allclose(run(graph, {"x": x.astype(float)})[graph.outputs[0]], want[0], rtol=1e-5)
+
+
 @pytest.mark.parametrize("alpha", [0.5, 2.0, -1.0])
 def test_alpha_of_a_qgemm_scales_its_bias(alpha, tmp_path):
     net = Net(1, 6)

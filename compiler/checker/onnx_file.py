@@ -76,7 +76,8 @@ class Reader:
             self.net.shapes[entry.name] = self._input(entry)
         self.batches = Batches(entries)
         for proto in self.graph.node:
-            self.batches.take(proto, [i for i in proto.input if i in self.alias], self.constants)
+            live = [i for i in proto.input if i in self.alias]
+            self.batches.take(proto, live, self.constants, self._shape)
             for out in proto.output:
                 twice = out in self.alias or out in self.constants
                 need(not (out and twice), f"{out}: computed twice")

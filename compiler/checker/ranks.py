@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ _BY_ELEMENT = {
     *("Quant", "IntQuant", "BipolarQuant", "Trunc"),
 }
 _LAST_AXIS = ("MatMul", "MatMulInteger", "QLinearMatMul", "Gemm", "QGemm", "Softmax", "ArgMax")
+_STRETCHES = {"Add", "Sub", "Mul", "Div", "PRelu", "QLinearAdd", "QLinearMul", "Quant", "IntQuant"}
 _GIVEN_AXIS = ("Concat", "Gather", "Split")
 
 
@@ -27,7 +28,13 @@ class Batches:
         self.indices: set[str] = set()
         self.without = {e.name for e in inputs if len(e.type.tensor_type.shape.dim) <= 1}
 
-    def take(self, proto: Any, live: list[str], constants: Mapping[str, np.ndarray]) -> None:
+    def take(
+        self,
+        proto: Any,
+        live: list[str],
+        constants: Mapping[str, np.ndarray],
+        shape: Callable[[str], tuple[int, ...]],
+    ) -> None:
         """Rejects a node whose axes are not those that the checker counts."""
         op = proto.op_type
         axes = any(proto.input[1:]) or any(a.name == "axes" for a in proto.attribute)
@@ -41,5 +48,20 @@ class Batches:
         behind = any(a.name == "axis" and a.i < 0 for a in proto.attribute)
         fine = op in _BY_ELEMENT or op in _LAST_AXIS or (op in _GIVEN_AXIS and behind)
         need(fine, f"{proto.name or op}: {op} of a tensor without batch axis")
-        if touched == set(live):
+        if touched == set(live) and not self._gains(proto, touched, constants, shape):
             self.without.update(proto.output)
+
+    def _gains(
+        self,
+        proto: Any,
+        touched: set[str],
+        constants: Mapping[str, np.ndarray],
+        shape: Callable[[str], tuple[int, ...]],
+    ) -> bool:
+        """Whether a constant with more axes gives the result a first axis, which is its batch."""
+        held = [constants[i] for i in proto.input if i in constants]
+        if proto.op_type == "Expand":
+            most = max((np.size(c) for c in held), default=0)
+        else:
+            most = max((np.ndim(c) for c in held if proto.op_type in _STRETCHES), default=0)
+        return most > max(len(shape(i)) for i in touched)

@@ -115,7 +115,7 @@ class _Walk:
             self.lost.update(proto.output)
         try:
             refuse_old(proto, self.constants, self.opset)
-            self.unbatched.check(proto, self.alias, self.constants)
+            self.unbatched.check(proto, self.alias, self.constants, self._shape)
             self._take(proto, name)
         except Unsupported as problem:
             if not any(i in self.lost for i in proto.input):

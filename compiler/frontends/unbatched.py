@@ -6,13 +6,13 @@ Here every tensor has a batch of one in front. An op that counts axes from the f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import onnx
 from numpy.typing import NDArray
 
-from ..ops.base import Unsupported
+from ..ops.base import Shape, Unsupported
 
 SEES_NO_AXES = {
     *("Add", "Sub", "Mul", "Div", "PRelu", "MatMul", "MatMulInteger", "Gemm", "Softmax", "ArgMax"),
@@ -21,6 +21,7 @@ SEES_NO_AXES = {
     *("QuantizeLinear", "DequantizeLinear", "QLinearAdd", "QLinearMul", "QLinearMatMul", "QLinearSigmoid"),
     *("QLinearLeakyRelu", "QGemm", "Expand", "Quant", "IntQuant", "BipolarQuant", "Trunc"),
 }
+BROADCASTS = {"Add", "Sub", "Mul", "Div", "PRelu", "QLinearAdd", "QLinearMul", "Quant", "IntQuant", "Expand"}
 COUNTS_FROM_BEHIND = {"Concat", "Gather", "Split"}  # when their axis is negative
 
 
@@ -32,7 +33,11 @@ class Unbatched(set[str]):
         self.update(e.name for e in graph.input if len(e.type.tensor_type.shape.dim) < 2)
 
     def check(
-        self, proto: onnx.NodeProto, computed: Mapping[str, str], constants: Mapping[str, NDArray[Any]]
+        self,
+        proto: onnx.NodeProto,
+        computed: Mapping[str, str],
+        constants: Mapping[str, NDArray[Any]],
+        shape_of: Callable[[str], Shape],
     ) -> None:
         """Unsupported for a node that counts other axes in the file than here; else note its outputs."""
         live = [i for i in proto.input if i in computed]
@@ -45,5 +50,10 @@ class Unbatched(set[str]):
         if bare and not free:
             raise Unsupported(f"{proto.op_type} of a tensor without batch axis", "a batch axis of one")
         axes = any(a.name == "axes" for a in proto.attribute) or any(proto.input[1:])
+        if bare and proto.op_type in BROADCASTS:  # a constant of one more axis gives the result a batch axis
+            given = [constants[i] for i in proto.input if i in constants]
+            ranks = [c.size if proto.op_type == "Expand" else c.ndim for c in given]
+            if max(ranks, default=0) > max(len(shape_of(i)) for i in bare):
+                return
         if (bare and bare == live) or (live and proto.op_type == "Squeeze" and not axes):
             self.update(proto.output)

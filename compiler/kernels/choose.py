@@ -80,9 +80,12 @@ def _size(known: Sequence[Mapping[Kernel, Cost]], choice: Choice) -> _Size:
 
 
 def smaller(plan: Plan, core: str, flash: bool = True, ram: bool = True) -> Iterator[Choice]:
-    """From the fastest choice on, ever smaller in flash, RAM or both, at the least loss of speed per byte."""
+    """From the fastest choice of measured kernels on, ever smaller in flash, RAM or both, at least loss of
+    speed per byte.
+    """
     known = costs(plan, core)
-    choice, size = fastest(plan, core), _size(known, fastest(plan, core))
+    choice = {step.index: next(iter(known[step.index] or able(step))) for step in plan.steps}
+    size = _size(known, choice)
     while True:
         yield dict(choice)
         best = None
