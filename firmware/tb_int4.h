@@ -93,7 +93,7 @@ static inline int32_t tb_upper_half(uint32_t sum)
 
 /* Sums a, b, c and d of four filters from `column` to `stop`, an even number of words of two taps. Compilers
  * add products before they add them to a sum, and run out of registers; for size they take no high ones. */
-#if defined __GNUC__ && defined __thumb__ && (__ARM_ARCH_ISA_THUMB == 2)
+#if defined __GNUC__ && defined __thumb__ && defined __OPTIMIZE__ && (__ARM_ARCH_ISA_THUMB == 2)
 #define TB_ONE_WORD                                                                                  \
   "ldr r3, [%[w]], #4\n\t"                                                                           \
   "ldr r4, [%[x]], #4\n\t"                                                                           \
@@ -108,7 +108,7 @@ static inline int32_t tb_upper_half(uint32_t sum)
   "mla %[d], r5, r4, %[d]\n\t"
 #define TB_SUM_UP(sum) "+r"(sum)
 #define TB_FLIP
-#elif defined __GNUC__ && defined __thumb__ && !defined __OPTIMIZE_SIZE__
+#elif defined __GNUC__ && defined __thumb__ && defined __OPTIMIZE__ && !defined __OPTIMIZE_SIZE__
 #define TB_ONE_WORD                                                                                  \
   "ldm %[w]!, {r3}\n\t"                                                                              \
   "ldm %[x]!, {r4}\n\t"                                                                              \

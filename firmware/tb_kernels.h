@@ -10,7 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined __GNUC__ && defined __ARM_FEATURE_DSP && defined __ARM_FEATURE_UNALIGNED && defined __thumb2__
+#if defined __GNUC__ && defined __ARM_FEATURE_DSP && defined __ARM_FEATURE_UNALIGNED && defined __thumb2__ && \
+  defined __OPTIMIZE__                   /* else a compiler keeps a frame, and too few registers are left */
 #define TB_DSP 1                         /* two products per instruction, loads of words at any address */
 #endif
 

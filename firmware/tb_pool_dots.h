@@ -27,9 +27,9 @@ typedef uint16_t tb_lane;
 #define TB_BLOCK 32
 #endif
 
-#if defined __GNUC__ && defined __thumb2__
+#if defined __GNUC__ && defined __thumb2__ && defined __OPTIMIZE__
 #define TB_THUMB2 1
-#elif defined __GNUC__ && defined __thumb__
+#elif defined __GNUC__ && defined __thumb__ && !defined __thumb2__
 #define TB_THUMB1 1
 #endif
 

@@ -11,8 +11,11 @@ from tinybound.kernels import KERNELS
 from tinybound.kernels.choose import able
 from tinybound.kernels.kernel_plan import with_kernels
 from tinybound.ops import Conv
+from tinybound.simulate.boards import BOARDS
+from tinybound.simulate.machine import STRICT
 from tinybound.targets.c import generate_c
 from tinybound.targets.plan import make_plan
+from tinybound.tools import run
 
 KINDS = ("int8", "int8", "int4", "pot4", "pool64")  # the second one is depthwise
 
@@ -54,19 +57,35 @@ def network():
     return Graph("mixed", *ports, tuple(nodes), values), wanted
 
 
-@pytest.mark.parametrize("machine", MACHINES)
-def test_kernels_side_by_side(machine, tmp_path):
+def mixed():
+    """The network and its C."""
     graph, wanted = network()
     left, plan = list(wanted), make_plan(graph)
     chosen = {step.index: left.pop(0) if "stored" in step.view else able(step)[0] for step in plan.steps}
     plan = with_kernels(plan, chosen)
-    x = samples.vectors(graph, 12, seed=1)
     weighted = {"halves", "pairs", "wide", "depthwise", "fours", "int8", "int4", "pot4", "book", "pool64",
                 "ring", "baked", "straight", "buckets"}  # fmt: skip
     assert {kernel.name for kernel in wanted} == weighted
+    return graph, generate_c(graph, plan=with_kernels(plan, chosen))
 
-    got = samples.OnMachine(machine)(graph, x, tmp_path, texts=generate_c(graph, plan=plan))
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_kernels_side_by_side(machine, tmp_path):
+    graph, texts = mixed()
+    x = samples.vectors(graph, 12, seed=1)
+
+    got = samples.OnMachine(machine)(graph, x, tmp_path, texts=texts)
 
     wrong, compared, first = samples.mismatches(graph, x, got[8])
     assert compared > 10_000
     assert wrong == 0, first
+
+
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+def test_without_optimisation_it_compiles_too(core, tmp_path):
+    """Compilers then keep a frame, and assembly has fewer registers."""
+    board = BOARDS[core]
+    for file, text in mixed()[1].items():
+        (tmp_path / file).write_text(text)
+
+    run([board.compiler, *board.flags, *STRICT, "-O0", "-c", tmp_path / "mixed.c", "-o", tmp_path / "m.o"])
