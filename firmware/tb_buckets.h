@@ -5,16 +5,16 @@
  * the end. Two positions share a word, x0 + (x1 << 16). Buckets are joined while no input can carry their
  * sum out of a half word (which began in its middle, MIDDLE), and only then parted into both positions'
  * sums. The generator writes filters as a list of these operations: assembly in fixed registers on Thumb-1
- * and RISC-V, else plain C.
+ * and RISC-V, else plain C. Their names begin with TBB_, so that they never are those of tb_straight.h.
  *
  *   REWIND, STEP(n)       back to the first word; on by n words
- *   EMPTY(e), MIDDLE(e)   begin a bucket
+ *   ZERO(e), MIDDLE(e)    begin a bucket
  *   PLUS(k, e), MINUS     word k to bucket e
  *   JOIN(e, to, d)        bucket to += bucket e << d
  *   PART(e)               sums = halves of bucket e
  *   NEXT(e, d), FREE(e, d, t)  sums = (sums << d) + halves of bucket e; the second may spoil bucket t
  *   UP(d)                 sums <<= d
- *   STORE(q), AGAIN(q)    sums of filter q, or added to them
+ *   STORE(q), MORE(q)     sums of filter q, or added to them
  *
  * Words in front of these: PAIR(i, j) writes taps i and j, TWINS(i, j) their sum and their difference too,
  * for filters whose two weights are equal but for the sign.
@@ -49,15 +49,15 @@
 #define TB_MINUS6 "add r9, r9, r1\n\t"
 #define TB_NOTHING(b) "movs " b ", #0\n\t"
 #define TB_HALFWAY(b) "mov " b ", r10\n\t"
-#define EMPTY(e) TB_EMPTY##e
-#define TB_EMPTY0 TB_NOTHING(TB_B0)
-#define TB_EMPTY1 TB_NOTHING(TB_B1)
-#define TB_EMPTY2 TB_NOTHING(TB_B2)
-#define TB_EMPTY3 TB_NOTHING(TB_B3)
-#define TB_EMPTY4 TB_NOTHING(TB_B4)
-#define TB_EMPTY5 TB_NOTHING(TB_B5)
-#define TB_EMPTY6 "movs r1, #0\n\tmov r8, r1\n\tmov r9, r1\n\t"
-#define MIDDLE(e) TB_MIDDLE##e
+#define TBB_ZERO(e) TB_ZERO##e
+#define TB_ZERO0 TB_NOTHING(TB_B0)
+#define TB_ZERO1 TB_NOTHING(TB_B1)
+#define TB_ZERO2 TB_NOTHING(TB_B2)
+#define TB_ZERO3 TB_NOTHING(TB_B3)
+#define TB_ZERO4 TB_NOTHING(TB_B4)
+#define TB_ZERO5 TB_NOTHING(TB_B5)
+#define TB_ZERO6 "movs r1, #0\n\tmov r8, r1\n\tmov r9, r1\n\t"
+#define TBB_MIDDLE(e) TB_MIDDLE##e
 #define TB_MIDDLE0 TB_HALFWAY(TB_B0)
 #define TB_MIDDLE1 TB_HALFWAY(TB_B1)
 #define TB_MIDDLE2 TB_HALFWAY(TB_B2)
@@ -65,20 +65,20 @@
 #define TB_MIDDLE4 TB_HALFWAY(TB_B4)
 #define TB_MIDDLE5 TB_HALFWAY(TB_B5)
 #define TB_MIDDLE6 "movs r1, #0\n\tmov r8, r10\n\tmov r9, r1\n\t"
-#define REWIND "mov r0, r12\n\t"
-#define STEP(n) "adds r0, r0, #4 * " #n "\n\t"
-#define PLUS(k, e) "ldr r1, [r0, #4 * " #k "]\n\t" TB_PLUS##e
-#define MINUS(k, e) "ldr r1, [r0, #4 * " #k "]\n\t" TB_MINUS##e
+#define TBB_REWIND "mov r0, r12\n\t"
+#define TBB_STEP(n) "adds r0, r0, #4 * " #n "\n\t"
+#define TBB_PLUS(k, e) "ldr r1, [r0, #4 * " #k "]\n\t" TB_PLUS##e
+#define TBB_MINUS(k, e) "ldr r1, [r0, #4 * " #k "]\n\t" TB_MINUS##e
 #define TB_SIX "mov r1, r8\n\tmov r0, r9\n\tsubs r1, r1, r0\n\t"
 #define TB_JOINED(from, to, d) "lsls " from ", " from ", #" #d "\n\tadds " to ", " to ", " from "\n\t"
-#define JOIN(e, to, d) TB_JOIN##e(TB_B##to, d)
+#define TBB_JOIN(e, to, d) TB_JOIN##e(TB_B##to, d)
 #define TB_JOIN1(to, d) TB_JOINED(TB_B1, to, d)
 #define TB_JOIN2(to, d) TB_JOINED(TB_B2, to, d)
 #define TB_JOIN3(to, d) TB_JOINED(TB_B3, to, d)
 #define TB_JOIN4(to, d) TB_JOINED(TB_B4, to, d)
 #define TB_JOIN5(to, d) TB_JOINED(TB_B5, to, d)
 #define TB_JOIN6(to, d) TB_SIX TB_JOINED("r1", to, d)
-#define PART(e) TB_PART##e
+#define TBB_PART(e) TB_PART##e
 #define TB_PARTED(b) "uxth r0, " b "\n\tlsrs r1, " b ", #16\n\t"
 #define TB_PART0 TB_PARTED(TB_B0)
 #define TB_PART1 TB_PARTED(TB_B1)
@@ -87,14 +87,14 @@
 #define TB_PART4 TB_PARTED(TB_B4)
 #define TB_PART5 TB_PARTED(TB_B5)
 #define TB_PART6 TB_SIX TB_PARTED("r1")
-#define FREE(e, d, t)                                                                                \
+#define TBB_FREE(e, d, t)                                                                                \
   "lsls r0, r0, #" #d "\n\t"                                                                         \
   "lsls r1, r1, #" #d "\n\t"                                                                         \
   "lsrs " TB_B##t ", " TB_B##e ", #16\n\t"                                                           \
   "adds r1, r1, " TB_B##t "\n\t"                                                                     \
   "uxth " TB_B##e ", " TB_B##e "\n\t"                                                                \
   "adds r0, r0, " TB_B##e "\n\t"
-#define NEXT(e, d)                                                                                   \
+#define TBB_NEXT(e, d)                                                                                   \
   "lsls r0, r0, #" #d "\n\t"                                                                         \
   "lsls r1, r1, #" #d "\n\t"                                                                         \
   "mov r8, r0\n\t"                                                                                   \
@@ -102,16 +102,16 @@
   "adds r1, r1, r0\n\t"                                                                              \
   "uxth r0, " TB_B##e "\n\t"                                                                         \
   "add r0, r0, r8\n\t"
-#define UP(d) "lsls r0, r0, #" #d "\n\tlsls r1, r1, #" #d "\n\t"
-#define STORE(q) "mov r2, r11\n\tstr r0, [r2, #8 * " #q "]\n\tstr r1, [r2, #8 * " #q " + 4]\n\t"
-#define AGAIN(q)                                                                                     \
+#define TBB_UP(d) "lsls r0, r0, #" #d "\n\tlsls r1, r1, #" #d "\n\t"
+#define TBB_STORE(q) "mov r2, r11\n\tstr r0, [r2, #8 * " #q "]\n\tstr r1, [r2, #8 * " #q " + 4]\n\t"
+#define TBB_MORE(q)                                                                                      \
   "mov r2, r11\n\t"                                                                                  \
   "ldr r3, [r2, #8 * " #q "]\n\t"                                                                    \
   "adds r0, r0, r3\n\t"                                                                              \
   "ldr r3, [r2, #8 * " #q " + 4]\n\t"                                                                \
-  "adds r1, r1, r3\n\t" STORE(q)
-#define PAIR(i, j) "ldr r2, [r0, #4 * " #i "]\n\tldr r3, [r0, #4 * " #j "]\n\tstm r1!, {r2, r3}\n\t"
-#define TWINS(i, j)                                                                                  \
+  "adds r1, r1, r3\n\t" TBB_STORE(q)
+#define TBB_PAIR(i, j) "ldr r2, [r0, #4 * " #i "]\n\tldr r3, [r0, #4 * " #j "]\n\tstm r1!, {r2, r3}\n\t"
+#define TBB_TWINS(i, j)                                                                                  \
   "ldr r2, [r0, #4 * " #i "]\n\t"                                                                    \
   "ldr r3, [r0, #4 * " #j "]\n\t"                                                                    \
   "adds r4, r2, r3\n\t"                                                                              \
@@ -150,34 +150,34 @@
 #define TB_B4 "a6"
 #define TB_B5 "a7"
 #define TB_B6 "t0"
-#define REWIND "mv a0, t5\n\t"
-#define STEP(n) "addi a0, a0, 4 * " #n "\n\t"
-#define EMPTY(e) "li " TB_B##e ", 0\n\t"
-#define MIDDLE(e) "mv " TB_B##e ", t4\n\t"
-#define PLUS(k, e) "lw a5, 4 * " #k "(a0)\n\tadd " TB_B##e ", " TB_B##e ", a5\n\t"
-#define MINUS(k, e) "lw a5, 4 * " #k "(a0)\n\tsub " TB_B##e ", " TB_B##e ", a5\n\t"
-#define JOIN(e, to, d)                                                                               \
+#define TBB_REWIND "mv a0, t5\n\t"
+#define TBB_STEP(n) "addi a0, a0, 4 * " #n "\n\t"
+#define TBB_ZERO(e) "li " TB_B##e ", 0\n\t"
+#define TBB_MIDDLE(e) "mv " TB_B##e ", t4\n\t"
+#define TBB_PLUS(k, e) "lw a5, 4 * " #k "(a0)\n\tadd " TB_B##e ", " TB_B##e ", a5\n\t"
+#define TBB_MINUS(k, e) "lw a5, 4 * " #k "(a0)\n\tsub " TB_B##e ", " TB_B##e ", a5\n\t"
+#define TBB_JOIN(e, to, d)                                                                               \
   "slli " TB_B##e ", " TB_B##e ", " #d "\n\tadd " TB_B##to ", " TB_B##to ", " TB_B##e "\n\t"
-#define PART(e) "slli t1, " TB_B##e ", 16\n\tsrli t1, t1, 16\n\tsrli t2, " TB_B##e ", 16\n\t"
-#define NEXT(e, d)                                                                                   \
-  UP(d)                                                                                              \
+#define TBB_PART(e) "slli t1, " TB_B##e ", 16\n\tsrli t1, t1, 16\n\tsrli t2, " TB_B##e ", 16\n\t"
+#define TBB_NEXT(e, d)                                                                                   \
+  TBB_UP(d)                                                                                              \
   "slli t3, " TB_B##e ", 16\n\t"                                                                     \
   "srli t3, t3, 16\n\t"                                                                              \
   "add t1, t1, t3\n\t"                                                                               \
   "srli t3, " TB_B##e ", 16\n\t"                                                                     \
   "add t2, t2, t3\n\t"
-#define FREE(e, d, t) NEXT(e, d)
-#define UP(d) "slli t1, t1, " #d "\n\tslli t2, t2, " #d "\n\t"
-#define STORE(q) "sw t1, 8 * " #q "(a1)\n\tsw t2, 8 * " #q " + 4(a1)\n\t"
-#define AGAIN(q)                                                                                     \
+#define TBB_FREE(e, d, t) TBB_NEXT(e, d)
+#define TBB_UP(d) "slli t1, t1, " #d "\n\tslli t2, t2, " #d "\n\t"
+#define TBB_STORE(q) "sw t1, 8 * " #q "(a1)\n\tsw t2, 8 * " #q " + 4(a1)\n\t"
+#define TBB_MORE(q)                                                                                      \
   "lw t3, 8 * " #q "(a1)\n\t"                                                                        \
   "add t1, t1, t3\n\t"                                                                               \
   "lw t3, 8 * " #q " + 4(a1)\n\t"                                                                    \
-  "add t2, t2, t3\n\t" STORE(q)
+  "add t2, t2, t3\n\t" TBB_STORE(q)
 #define TB_TAPS_OF(i, j)                                                                             \
   "lw t1, 4 * " #i "(a0)\n\tlw t2, 4 * " #j "(a0)\n\tsw t1, 0(a1)\n\tsw t2, 4(a1)\n\t"
-#define PAIR(i, j) TB_TAPS_OF(i, j) "addi a1, a1, 8\n\t"
-#define TWINS(i, j)                                                                                  \
+#define TBB_PAIR(i, j) TB_TAPS_OF(i, j) "addi a1, a1, 8\n\t"
+#define TBB_TWINS(i, j)                                                                                  \
   TB_TAPS_OF(i, j)                                                                                   \
   "add t3, t1, t2\n\t"                                                                               \
   "sub t4, t1, t2\n\t"                                                                               \
@@ -196,34 +196,34 @@
 #define TB_FILTERS(name, code) TB_BODY(name, "mv t5, a0\n\tli t4, 0x80008000\n\t", code)
 #define TB_PAIRED(name, code) TB_BODY(name, "", code)
 #else
-#define REWIND x = first;
-#define STEP(n) x += n;
-#define EMPTY(e) b##e = 0;
-#define MIDDLE(e) b##e = 0x80008000u;
-#define PLUS(k, e) b##e += x[k];
-#define MINUS(k, e) b##e -= x[k];
-#define JOIN(e, to, d) b##to += b##e << d;
-#define PART(e)                                                                                      \
+#define TBB_REWIND x = first;
+#define TBB_STEP(n) x += n;
+#define TBB_ZERO(e) b##e = 0;
+#define TBB_MIDDLE(e) b##e = 0x80008000u;
+#define TBB_PLUS(k, e) b##e += x[k];
+#define TBB_MINUS(k, e) b##e -= x[k];
+#define TBB_JOIN(e, to, d) b##to += b##e << d;
+#define TBB_PART(e)                                                                                      \
   s0 = b##e & 0xffffu;                                                                               \
   s1 = b##e >> 16;
-#define NEXT(e, d)                                                                                   \
+#define TBB_NEXT(e, d)                                                                                   \
   s0 = (s0 << d) + (b##e & 0xffffu);                                                                 \
   s1 = (s1 << d) + (b##e >> 16);
-#define FREE(e, d, t) NEXT(e, d)
-#define UP(d)                                                                                        \
+#define TBB_FREE(e, d, t) TBB_NEXT(e, d)
+#define TBB_UP(d)                                                                                        \
   s0 <<= d;                                                                                          \
   s1 <<= d;
-#define STORE(q)                                                                                     \
+#define TBB_STORE(q)                                                                                     \
   sums[2 * q] = s0;                                                                                  \
   sums[2 * q + 1] = s1;
-#define AGAIN(q)                                                                                     \
+#define TBB_MORE(q)                                                                                      \
   sums[2 * q] += s0;                                                                                 \
   sums[2 * q + 1] += s1;
-#define PAIR(i, j)                                                                                   \
+#define TBB_PAIR(i, j)                                                                                   \
   words[0] = x[i];                                                                                   \
   words[1] = x[j];                                                                                   \
   words += 2;
-#define TWINS(i, j)                                                                                  \
+#define TBB_TWINS(i, j)                                                                                  \
   s0 = x[i];                                                                                         \
   s1 = x[j];                                                                                         \
   words[0] = s0;                                                                                     \

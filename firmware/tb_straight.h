@@ -3,6 +3,7 @@
  *
  * The generator writes a layer's filters as a list of these operations. Where the core adds shifted
  * registers they are assembly in fixed registers, which a compiler would have spilled; else plain C.
+ * Their names begin with TBS_, so that they never are those of tb_buckets.h.
  *
  *   FOUR            the next four taps into 0, 1, 2, 3
  *   ADD(a, k, e)    a += k << e; SUB the same with minus. a may be a tap too: what several filters share
@@ -48,19 +49,19 @@
 #define TB_c6 "r11"
 #define TB_c7 "r12"
 #define TB_c8 "lr"
-#define FOUR "ldm r0!, {r4, r5, r6, r8}\n\t"
-#define ADD(a, x, e) "add " TB_##a ", " TB_##a ", " TB_##x ", lsl #" #e "\n\t"
-#define SUB(a, x, e) "sub " TB_##a ", " TB_##a ", " TB_##x ", lsl #" #e "\n\t"
-#define START(a) "mov " TB_##a ", #0x80008000\n\t"
-#define ZERO(a) "mov " TB_##a ", #0\n\t"
+#define TBS_FOUR "ldm r0!, {r4, r5, r6, r8}\n\t"
+#define TBS_ADD(a, x, e) "add " TB_##a ", " TB_##a ", " TB_##x ", lsl #" #e "\n\t"
+#define TBS_SUB(a, x, e) "sub " TB_##a ", " TB_##a ", " TB_##x ", lsl #" #e "\n\t"
+#define TBS_START(a) "mov " TB_##a ", #0x80008000\n\t"
+#define TBS_ZERO(a) "mov " TB_##a ", #0\n\t"
 /* Both halves of one accumulator to their sums (FIRST: which are not there yet), or of a pair at the end. */
-#define FIRST(a, q, e)                                                                               \
+#define TBS_FIRST(a, q, e)                                                                               \
   "uxth r4, " TB_##a "\n\t"                                                                          \
   "lsr r5, " TB_##a ", #16\n\t"                                                                      \
   "lsl r4, r4, #" #e "\n\t"                                                                          \
   "lsl r5, r5, #" #e "\n\t"                                                                          \
   "strd r4, r5, [r1, #8 * " #q "]\n\t"
-#define MORE(a, q, e)                                                                                \
+#define TBS_MORE(a, q, e)                                                                                \
   "ldrd r4, r5, [r1, #8 * " #q "]\n\t"                                                               \
   "uxth r6, " TB_##a "\n\t"                                                                          \
   "lsr r8, " TB_##a ", #16\n\t"                                                                      \
@@ -74,14 +75,14 @@
   "lsr r8, " TB_##b ", #16\n\t"                                                                      \
   "add r4, r4, r6, lsl #" #e "\n\t"                                                                  \
   "add r5, r5, r8, lsl #" #e "\n\t"
-#define ONLY(a, b, q, e) TB_BOTH(a, b, e) "strd r4, r5, [r1, #8 * " #q "]\n\t"
-#define LAST(a, b, q, e)                                                                             \
+#define TBS_ONLY(a, b, q, e) TB_BOTH(a, b, e) "strd r4, r5, [r1, #8 * " #q "]\n\t"
+#define TBS_LAST(a, b, q, e)                                                                             \
   TB_BOTH(a, b, e)                                                                                   \
   "ldrd r6, r8, [r1, #8 * " #q "]\n\t"                                                               \
   "add r4, r4, r6\n\t"                                                                               \
   "add r5, r5, r8\n\t"                                                                               \
   "strd r4, r5, [r1, #8 * " #q "]\n\t"
-#define NINE(at) "add r0, r0, #4 * " #at "\n\tstm r0, {r1, r2, r3, r7, r9, r10, r11, r12, lr}\n\t"
+#define TBS_NINE(at) "add r0, r0, #4 * " #at "\n\tstm r0, {r1, r2, r3, r7, r9, r10, r11, r12, lr}\n\t"
 #define TB_LANES(name, code)                                                                         \
   static TB_APART void name(const uint32_t *x, uint32_t *sums)                                       \
   {                                                                                                  \
@@ -101,26 +102,26 @@
 typedef struct {
   uint32_t tap[4];
 } tb_taps;
-#define FOUR                                                                                         \
+#define TBS_FOUR                                                                                         \
   four = *(const tb_taps *)(const void *)x;                                                          \
   v0 = four.tap[0];                                                                                  \
   v1 = four.tap[1];                                                                                  \
   v2 = four.tap[2];                                                                                  \
   v3 = four.tap[3];                                                                                  \
   x += 4;
-#define ADD(a, x, e) TB_##a += TB_##x << e;
-#define SUB(a, x, e) TB_##a -= TB_##x << e;
-#define START(a) TB_##a = 0x80008000u;
-#define ZERO(a) TB_##a = 0;
-#define FIRST(a, q, e)                                                                               \
+#define TBS_ADD(a, x, e) TB_##a += TB_##x << e;
+#define TBS_SUB(a, x, e) TB_##a -= TB_##x << e;
+#define TBS_START(a) TB_##a = 0x80008000u;
+#define TBS_ZERO(a) TB_##a = 0;
+#define TBS_FIRST(a, q, e)                                                                               \
   sums[2 * q] = (TB_##a & 0xffffu) << e;                                                             \
   sums[2 * q + 1] = (TB_##a >> 16) << e;
-#define MORE(a, q, e)                                                                                \
+#define TBS_MORE(a, q, e)                                                                                \
   sums[2 * q] += (TB_##a & 0xffffu) << e;                                                            \
   sums[2 * q + 1] += (TB_##a >> 16) << e;
-#define ONLY(a, b, q, e) FIRST(a, q, 0) MORE(b, q, e)
-#define LAST(a, b, q, e) MORE(a, q, 0) MORE(b, q, e)
-#define NINE(at)                                                                                     \
+#define TBS_ONLY(a, b, q, e) TBS_FIRST(a, q, 0) TBS_MORE(b, q, e)
+#define TBS_LAST(a, b, q, e) TBS_MORE(a, q, 0) TBS_MORE(b, q, e)
+#define TBS_NINE(at)                                                                                     \
   x[at] = c0; x[at + 1] = c1; x[at + 2] = c2; x[at + 3] = c3; x[at + 4] = c4; x[at + 5] = c5;        \
   x[at + 6] = c6; x[at + 7] = c7; x[at + 8] = c8;
 #define TB_0 v0

@@ -16,6 +16,7 @@ TESTS = Path(__file__).parent
 sys.path.insert(
     0, str(TESTS)
 )  # makes the helper modules of this folder importable under --import-mode=importlib
+sys.path.append(str(TESTS.parent / "benchmarks"))  # layers that costs are measured on
 
 
 def pytest_addoption(parser):

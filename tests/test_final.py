@@ -128,11 +128,12 @@ def test_c_and_the_certificate(form, saved, tmp_path, monkeypatch):
 def test_an_argmax_says_which_of_equal_elements_wins(tmp_path):
     for last_one, at in ((0, 1), (1, 3)):
         net = Net(1, 5)
-        path = net.save(tmp_path, net.put("ArgMax", "x", axis=1, select_last_index=last_one))
+        best = net.put("ArgMax", "x", axis=1, select_last_index=last_one)
+        path = net.save(tmp_path, best)
         build = compile_model(path, tmp_path / f"build{last_one}", Options(domain="-1,1", target="c"))
         x = np.array([[-1.0, 0.5, 0.2, 0.5, -0.3], [0.1] * 5])
         for on in ("golden", "host"):
-            shown = build.simulate({"x": x}, on=on)[f"{build.graph.outputs[0]}__q"]
+            shown = build.simulate({"x": x}, on=on)[f"{best}__q"]
             assert shown.ravel().tolist() == [at, 4 * last_one]
 
 

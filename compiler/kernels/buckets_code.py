@@ -81,8 +81,8 @@ def _paired(rows: NDArray[np.int64]) -> tuple[list[str], list[_Word], int]:
                 words += [_Word((a,)), _Word((b,))]
                 if -found >= WORTH:
                     words += [_Word((a, b)), _Word((a, b), -1)]
-                code.append(f"{'TWINS' if -found >= WORTH else 'PAIR'}({j}, {i})")
-        lines.append(" ".join([*code, f"STEP({TAPS})"]))
+                code.append(f"{'TBB_TWINS' if -found >= WORTH else 'TBB_PAIR'}({j}, {i})")
+        lines.append(" ".join([*code, f"TBB_STEP({TAPS})"]))
         at = max(at, len(words) - first)
     return lines, words, at
 
@@ -122,25 +122,25 @@ def _add(chunk: _Chunk, q: int, more: bool, lines: list[str]) -> int:
     """Adds the operations of a filter's chunk; what its middles add to the sums."""
     groups = _joined(chunk.held)
     ends = {group[-1] for group in groups}
-    begin = [f"{'MIDDLE' if e in ends else 'EMPTY'}({e})" for group in groups for e in group]
-    code = ["REWIND", *begin]
+    begin = [f"{'TBB_MIDDLE' if e in ends else 'TBB_ZERO'}({e})" for group in groups for e in group]
+    code = ["TBB_REWIND", *begin]
     base = 0
     for at, exponent, positive in chunk.terms:
         while at - base >= REACH:
             step = min(at - base, 63)
-            code.append(f"STEP({step})")
+            code.append(f"TBB_STEP({step})")
             base += step
-        code.append(f"{'PLUS' if positive else 'MINUS'}({at - base}, {exponent})")
+        code.append(f"{'TBB_PLUS' if positive else 'TBB_MINUS'}({at - base}, {exponent})")
     for group in groups:
-        code += [f"JOIN({e}, {lower}, {e - lower})" for e, lower in pairwise(group)]
-    code.append(f"PART({groups[0][-1]})")
+        code += [f"TBB_JOIN({e}, {lower}, {e - lower})" for e, lower in pairwise(group)]
+    code.append(f"TBB_PART({groups[0][-1]})")
     for last, group in pairwise(groups):
         down = last[-1] - group[-1]
         free = [e for e in (*last, *group[:-1]) if e < 6]
-        code.append(f"FREE({group[-1]}, {down}, {free[0]})" if free else f"NEXT({group[-1]}, {down})")
+        code.append(f"TBB_FREE({group[-1]}, {down}, {free[0]})" if free else f"TBB_NEXT({group[-1]}, {down})")
     rest = groups[-1][-1]
     if rest:
-        code.append(f"UP({rest})")
-    code.append(f"{'AGAIN' if more else 'STORE'}({q})")
+        code.append(f"TBB_UP({rest})")
+    code.append(f"{'TBB_MORE' if more else 'TBB_STORE'}({q})")
     lines += [" ".join(code[i : i + 12]) for i in range(0, len(code), 12)]
     return sum(MIDDLE << group[-1] for group in groups)

@@ -61,7 +61,7 @@ class _Filters:
             loads[name] += 1 << shift
         late = []
         for i, j, more, same, filters in self._twins(w, e):
-            late.append(f"{'ADD' if same else 'SUB'}({i}, {j}, {more})")
+            late.append(f"{'TBS_ADD' if same else 'TBS_SUB'}({i}, {j}, {more})")
             late += [self._term(q, i, w, e) for q in filters]
             alone -= {(q, tap) for q in filters for tap in (i, j)}
         order = sorted(alone, key=lambda at: (at[1], at[0]))
@@ -69,7 +69,7 @@ class _Filters:
 
     def _term(self, q: int, j: int, w: NDArray[np.int64], e: NDArray[np.int64]) -> str:
         name, shift = self.place(q, int(e[q, j]))
-        return f"{'ADD' if w[q, j] > 0 else 'SUB'}({name}, {j}, {shift})"
+        return f"{'TBS_ADD' if w[q, j] > 0 else 'TBS_SUB'}({name}, {j}, {shift})"
 
     def _twins(
         self, w: NDArray[np.int64], e: NDArray[np.int64]
@@ -99,10 +99,10 @@ def single(rows: NDArray[np.int64]) -> list[Group]:
     """Groups for one position; the sums of each follow the taps."""
     groups = []
     for first in range(0, len(rows), SINGLE):
-        lines = [" ".join(f"ZERO(c{q})" for q in range(SINGLE))]
+        lines = [" ".join(f"TBS_ZERO(c{q})" for q in range(SINGLE))]
         filters = _Filters(rows[first : first + SINGLE], None)
-        lines += [" ".join(["FOUR", *terms]) for terms, _ in filters.blocks()]
-        lines.append(f"NINE({first % AT_ONCE})")
+        lines += [" ".join(["TBS_FOUR", *terms]) for terms, _ in filters.blocks()]
+        lines.append(f"TBS_NINE({first % AT_ONCE})")
         groups.append(Group(first, lines))
     return groups
 
@@ -129,7 +129,7 @@ def _lanes(rows: NDArray[np.int64], first: int, split: int) -> Group:
 
     def empty(name: str) -> None:
         q, shift = int(name[1]), split if name[0] == "b" else 0
-        group.lines.append(f"{'MORE' if q in stored else 'FIRST'}({name}, {q}, {shift})")
+        group.lines.append(f"{'TBS_MORE' if q in stored else 'TBS_FIRST'}({name}, {q}, {shift})")
         group.starts[q] += MIDDLE << shift
         stored.add(q)
         del held[name]
@@ -139,17 +139,17 @@ def _lanes(rows: NDArray[np.int64], first: int, split: int) -> Group:
             if 128 * (held.get(name, 0) + load) > LARGEST and name in held:
                 empty(name)
             if name not in held:
-                group.lines.append(f"START({name})")
+                group.lines.append(f"TBS_START({name})")
             held[name] = held.get(name, 0) + load
-        group.lines.append(" ".join(["FOUR", *terms]))
+        group.lines.append(" ".join(["TBS_FOUR", *terms]))
     for q in range(len(rows)):
         a, b = f"a{q}", f"b{q}"
         if a in held and b in held:
-            group.lines.append(f"{'LAST' if q in stored else 'ONLY'}({a}, {b}, {q}, {split})")
+            group.lines.append(f"{'TBS_LAST' if q in stored else 'TBS_ONLY'}({a}, {b}, {q}, {split})")
             group.starts[q] += MIDDLE + (MIDDLE << split)
         elif a in held or b in held:
             empty(a if a in held else b)
         elif q not in stored:  # no weights at all
-            group.lines.append(f"START({a}) FIRST({a}, {q}, 0)")
+            group.lines.append(f"TBS_START({a}) TBS_FIRST({a}, {q}, 0)")
             group.starts[q] += MIDDLE
     return group
