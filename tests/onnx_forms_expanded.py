@@ -85,6 +85,12 @@ FORMS = {
     "reduce mean": (MAP, OLD, lambda n: n.put("ReduceMean", "x", axes=[2, 3])),
     "reduce mean, axes as an input": (MAP, NEW, lambda n: n.put("ReduceMean", "x", ints(n, -1, 2))),
     "reduce mean without keepdims": (MAP, OLD, lambda n: n.put("ReduceMean", "x", axes=[2, 3], keepdims=0)),
+    "reduce mean over channels": (MAP, OLD, lambda n: n.put("ReduceMean", "x", axes=[1])),
+    "reduce mean over columns": (MAP, NEW, lambda n: n.put("ReduceMean", "x", ints(n, 3), keepdims=0)),
+    "reduce mean over two axes": (MAP, OLD, lambda n: n.put("ReduceMean", "x", axes=[-1, 1], keepdims=0)),
+    "reduce mean over all but the batch": (MAP, OLD, lambda n: n.put("ReduceMean", "x", axes=[1, 2, 3])),
+    "reduce mean, channels last": (MAP, NEW, lambda n: n.put(
+        "ReduceMean", n.put("Transpose", "x", perm=[0, 2, 3, 1]), ints(n, 1, 2), keepdims=0)),
     "reduce mean over nothing": (MAP, NEW, lambda n: n.put("Relu", n.put("ReduceMean", "x",
                                                                          noop_with_empty_axes=1))),
     "slice": (MAP, 9, one("Slice", starts=[1, -5], ends=[3, 100], axes=[1, 3])),

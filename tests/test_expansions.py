@@ -54,7 +54,8 @@ def test_the_checker_expands_in_its_own_way(form, tmp_path, monkeypatch):
         (lambda n: n.put("Squeeze", "x", n.constant([1], np.int64)), "Squeeze of axes"),
         (lambda n: n.put("Squeeze", "x", n.constant([0], np.int64)), "leave the batch axis alone"),
         (lambda n: n.put("Unsqueeze", "x", n.constant([2, 2], np.int64)), "axes that leave the batch"),
-        (lambda n: n.put("ReduceMean", "x", n.constant([1], np.int64)), "mean over axes"),
+        (lambda n: n.put("ReduceMean", "x"), "the batch among them"),
+        (lambda n: n.put("ReduceMean", "x", n.constant([1, 2, 3], np.int64), keepdims=0), "keepdims = 1"),
         (lambda n: n.put("ReduceMean", "x", n.put("Shape", "x")), "leave the batch axis alone"),
         (
             lambda n: n.put("AveragePool", "x", kernel_shape=[2, 2], dilations=[2, 2], ceil_mode=1),

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from .expand_elementwise import EXPANSIONS as ELEMENTWISE
 from .expand_lines import EXPANSIONS as LINES
 from .expand_pools import EXPANSIONS as POOLS
@@ -50,11 +52,25 @@ def _reduce_mean(p: Place) -> bool:
     if not axes and p.attributes.get("noop_with_empty_axes", 0):
         p.put("Identity", p.inputs[:1])
         return True
-    need(axes == list(range(2, len(shape) + 1)), f"{p.name}: mean over axes {axes}")
-    if p.attributes.get("keepdims", 1):
-        p.put("GlobalAveragePool", p.inputs[:1])
-    else:
-        p.reshape(p.put("GlobalAveragePool", p.inputs[:1], "kept"), shape[:1])
+    need(axes, f"{p.name}: mean over the batch")
+    gone = {a - 1 for a in axes or ()}
+    stay = [i for i in range(len(shape)) if i not in gone]
+    if stay == [0] and gone:
+        if p.attributes.get("keepdims", 1):
+            p.put("GlobalAveragePool", p.inputs[:1])
+        else:
+            p.reshape(p.put("GlobalAveragePool", p.inputs[:1], "kept"), shape[:1])
+        return True
+    target = [1 if i in gone else n for i, n in enumerate(shape)]
+    if not p.attributes.get("keepdims", 1):
+        target = [shape[i] for i in stay]
+    need(target, f"{p.name}: a mean of everything without axes")
+    at = np.arange(np.prod(shape)).reshape(shape)
+    for i in sorted(gone):  # to the end, one after the other
+        at = np.moveaxis(at, i - sum(j < i for j in gone), -1)
+    at = at.reshape(int(np.prod([shape[i] for i in stay])), -1, 1)
+    found = p.put("GlobalAveragePool", [p.moved(p.inputs[0], at, "map")], "mean", name=p.name)
+    p.reshape(found, tuple(target), name=f"{p.name}.shape")
     return True
 
 
