@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..targets.plan import Step
+from . import features
 from .base import Kernel, Packed
 
 
@@ -32,3 +34,6 @@ class Book(Kernel):
         bias = np.append(view["bias"], np.zeros(outputs % 2, dtype=np.int64))
         positions = int(np.prod(view["output"][1:]))
         return Packed(stored, bias, wide, {"COLUMNS": wide * min(positions, 2)})
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        return {**features.plain(step), **features.columns(step, 2, unrolled=4)}

@@ -59,7 +59,8 @@ class Buckets(Kernel):
         return fits(step)
 
     def features(self, step: Step) -> Mapping[str, int]:
-        return features.terms(step)
+        made = _code(step).layer
+        return features.operations(step, (x for part in (made.taps, *made.functions) for x in part), False)
 
     def code_features(self, step: Step) -> Mapping[str, int]:
         terms = int(np.count_nonzero(step.view["rows"]))

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,8 @@ from ..targets.plan import Step
 from .one_shift import ratios
 
 Counts = dict[str, int]
+OPERATION = re.compile(r"TB[BS]_([A-Z]+)")
+ALIKE = {"SUB": "ADD", "START": "ADD", "MINUS": "PLUS"}  # operations of as many instructions
 
 
 def window(step: Step) -> Counts:
@@ -67,6 +72,12 @@ def affine(step: Step) -> Counts:
     }
 
 
+def plain(step: Step) -> Counts:
+    """Of a layer with weights whose every filter goes over the window for itself."""
+    found = affine(step)
+    return {**found, "filter_row_tap": found["row_tap"] * len(step.view["rows"])}
+
+
 def pool(step: Step) -> Counts:
     """Of a window without weights: every channel has all of its taps.
 
@@ -98,10 +109,11 @@ def elements(step: Step) -> Counts:
     return {**found, "wide_high": found.get("shifted_high", 0) * wide}
 
 
-def columns(step: Step, filters: int) -> Counts:
+def columns(step: Step, filters: int, unrolled: int = 8) -> Counts:
     """Of a layer that a DSP core computes for two positions and some filters at a time, four taps by four.
 
-    one: at the last of an odd number of positions. column: activations that it widens before.
+    one: at the last of an odd number of positions. column: activations that it widens before. rest: fours
+    that the `unrolled` ones leave.
     """
     found = affine(step)
     outputs, taps = step.view["rows"].shape
@@ -116,7 +128,7 @@ def columns(step: Step, filters: int) -> Counts:
         "two_fours": two * some * fours,
         "one": one * some,
         "one_fours": one * some * fours,
-        "rest": (two + one) * some * (fours % 8),
+        "rest": (two + one) * some * (fours % unrolled),
     }
 
 
@@ -138,12 +150,21 @@ def moves(step: Step) -> Counts:
     return {"layer": 1, "table_row": rows, "table_column": rows * columns * (columns > 1), "taken": count}
 
 
-def terms(step: Step) -> Counts:
-    """Of a layer with an addition per weight that is not 0, at two positions at a time."""
-    found = columns(step, 1)
-    each = int(np.count_nonzero(step.view["rows"]))
-    two, one = divmod(found["position"], 2)
-    return {**found, "two_terms": two * each, "one_terms": one * each}
+def operations(step: Step, lines: Iterable[str], one: bool) -> Counts:
+    """Of a layer of straight-line code for two positions, or for the only one: each operation of its lines,
+    and what `columns` counts of windows and outputs.
+    """
+    found = columns(step, 4)
+    kept = ("layer", "row", "position", "tap", "outside", "column", "column_padded", "block", "clipped")
+    turns = -(-found["position"] // 2)
+    times = Counter(ALIKE.get(name, name) for line in lines for name in OPERATION.findall(line))
+    return {
+        **{name: found[name] for name in kept},
+        **outputs(step),
+        "two": turns * (not one),
+        "group": turns * -(-len(step.view["rows"]) // 4) * (not one),
+        **{name: turns * count for name, count in times.items()},
+    }
 
 
 def pooled(step: Step) -> Counts:

@@ -23,6 +23,9 @@ class Plain(Kernel):
         view = step.view
         return Packed(view["stored"], view["bias"], view["stored"].shape[1])
 
+    def features(self, step: Step) -> Mapping[str, int]:
+        return features.plain(step)
+
 
 class PlainPool(Plain):
     """Bit planes of each window, then a look-up per plane and index."""

@@ -47,8 +47,11 @@ class Ring(Kernel):
         return 2 * BLOCK
 
     def features(self, step: Step) -> Mapping[str, int]:
-        """product, border: vectors that are multiplied by the pool, and padding, which is copied."""
-        shape, op = geometry(step), step.node.op
+        """product, border: vectors that are multiplied by the pool, and padding, which is copied.
+
+        two, one: outputs of a row side by side, and the last of an odd number, each for four filters.
+        """
+        shape, op, (filters, lines, columns) = geometry(step), step.node.op, step.view["output"]
         pads = getattr(op, "pads", (0, 0, 0, 0))
         rows = (step.view["output"][1] - 1) * shape["next_row"] + shape["rows"]
         inside = 1
@@ -58,8 +61,22 @@ class Ring(Kernel):
         ):
             at = np.arange(count) * each - pad
             inside *= int(((at >= 0) & (at < size)).sum())
-        made = {"product": inside, "border": rows * shape["columns"] - inside}
-        return {**features.pooled(step), **{name: n * shape["groups"] for name, n in made.items()}}
+        found = {
+            "layer": 1,
+            "filter": filters,
+            "row": lines,
+            **features.outputs(step),
+            "ring_row": rows,
+            "product": inside * shape["groups"],
+            "border": (rows * shape["columns"] - inside) * shape["groups"],
+            "block": lines * -(-columns // 2) * -(-filters // BLOCK),
+        }
+        pieces = shape["pieces"] * int(getattr(op, "kernel", (1, 1))[0])
+        for name, count in (("two", columns // 2), ("one", columns % 2)):
+            found[name] = lines * count * -(-filters // 4)
+            found[name + "_piece"] = found[name] * pieces
+            found[name + "_vector"] = found[name] * pieces * shape["length"]
+        return found
 
     def shape(self, step: Step) -> dict[str, int]:
         """Fields of the step's tb_ring, for the template."""

@@ -118,7 +118,8 @@ class Straight(Kernel):
         return fits(step)
 
     def features(self, step: Step) -> Mapping[str, int]:
-        return features.terms(step)
+        code = _code(step)
+        return features.operations(step, (x for group in code.groups for x in group.lines), not code.lanes)
 
     def code_features(self, step: Step) -> Mapping[str, int]:
         terms = int(np.count_nonzero(step.view["rows"]))
