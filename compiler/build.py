@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__
 from .boxes import Box
-from .build_files import CERTIFICATE, domain_file, hashes_of, network_files, with_certificate
-from .build_folder import check_target, read_files, read_manifest, sha256, write_build
+from .build_files import CERTIFICATE, domain_file, hashes_of, manifest_of, network_files, with_certificate
+from .build_folder import check_target, read_files, read_manifest, write_build
 from .certify.certificate import Certificate, certify
 from .errors import CompileError, PromiseError
 from .frontends import load_onnx
@@ -68,7 +67,7 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
     files, report = first_within_budget(networks.integer_graph, options, made)
     budget(report, options)
     files.update({"report.json": dump_json(report), "report.html": render_report(report).encode()})
-    write_build(Path(output), files, _manifest(options, Path(model)))
+    write_build(Path(output), files, manifest_of(options, Path(model)))
     return Build(Path(output))
 
 
@@ -343,15 +342,6 @@ def _within_budget(certificate: Certificate, options: Options) -> None:
             f"at most {float(limit):.9g}",
             "a smaller --domain, or another code (--weights int8)",
         )
-
-
-def _manifest(options: Options, model: Path) -> dict[str, Any]:
-    return {
-        "tinybound": __version__,
-        "model": {"name": model.name, "sha256": sha256(model.read_bytes())},
-        "options": options.to_json(),
-        "requantise": options.requant,
-    }
 
 
 __all__ = ["Build", "Options", "compile", "load"]

@@ -5,17 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import __version__
 from .boxes import Box
 from .build_folder import sha256, tree_hash
 from .certify.certificate import Certificate
 from .frontends import self_contained
 from .kernels.kernel_plan import KernelPlan
 from .network_file import arrays_of, dump_json, dump_npz, to_json
+from .options import Options
 from .pipeline import Networks
 from .simulate.golden import golden
 from .simulate.vectors import test_vectors
@@ -97,3 +100,13 @@ def certified_error(certificates: Mapping[int, Certificate], box: Box) -> Certif
 
     errors = {bits: certificate.error_e9 for bits, certificate in certificates.items()}
     return CertifiedError(errors.pop(8), errors, exact(box.lower), exact(box.upper))
+
+
+def manifest_of(options: Options, model: Path) -> dict[str, Any]:
+    """What a manifest says before its files are known: how the build was asked for, and of which model."""
+    return {
+        "tinybound": __version__,
+        "model": {"name": model.name, "sha256": sha256(model.read_bytes())},
+        "options": options.to_json(),
+        "requantise": options.requant,
+    }

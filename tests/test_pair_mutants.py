@@ -23,6 +23,7 @@ from tinybound.domains import (
     pair_vertex,
     pair_zonotope,
 )
+from tinybound.domains.pair_box import Pad
 from tinybound.ops.function import Function
 from tinybound.passes.derive_ranges import derive_ranges
 
@@ -172,13 +173,13 @@ def equal_summands(m):
 
 
 def padding_counts(m):
-    m.setattr(lockstep, "_pad", lambda step: (0.25, 0.25))
+    m.setattr(lockstep, "_pad", lambda step: Pad(0.0, (0.25, 0.25), (0.25, 0.25)))
     return nets(3, 5), BOTH
 
 
 def padding_keeps_its_bits(m):
     """Padding reads the zero point itself, not the zero point with its low bits cleared."""
-    m.setattr(lockstep, "_pad", lambda step: (0.0, 0.0))
+    m.setattr(lockstep, "_pad", lambda step: Pad())
     return at_points(nets(6, 14, 22, 30)), BOTH
 
 

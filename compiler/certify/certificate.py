@@ -184,8 +184,9 @@ def _bounded(whole: Graph) -> tuple[dict[str, str], dict[str, float]]:
 
 
 def _chance(bound: Floats, error: float) -> float:
-    """Softmax moves by at most half the largest change of a logit (maximum norm), plus the table's error."""
-    return float(claim(np.array([0.5 * float(bound.max()) + error]))[0])
+    """Softmax moves by at most half the largest change of a logit (maximum norm), plus the table's error; and
+    by no more than 1."""
+    return min(float(claim(np.array([0.5 * float(bound.max()) + error]))[0]), 1.0)
 
 
 def _budget(both: Lockstep) -> int:

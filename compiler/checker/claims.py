@@ -48,7 +48,7 @@ def read_claims(said: Any, whole: Network) -> list[Claim]:
         need((attack <= bound).all(), f"{name}: an attack above the bound")
         largest = float(bound.max())
         if softmax:
-            least = 0.5 * largest + _softmax_error(whole.shapes[value][-1])
+            least = min(0.5 * largest + _softmax_error(whole.shapes[value][-1]), 1.0)  # a probability
             (largest,) = floats([entry["probability_bound"]], f"{name}: probability_bound", 1).tolist()
             need(largest >= least, f"{name}: probability_bound below {least}")
         e9 = -int(-Fraction(largest) * 10**9 // 1)
