@@ -13,6 +13,7 @@ from tinybound import build_files
 from tinybound.domains import pair
 from tinybound.domains.exact import Exact
 from tinybound.domains.interval import Interval
+from tinybound.kernels.choose import kernel_plan
 from tinybound.simulate import golden as golden_model
 from tinybound.simulate.golden import golden
 from tinybound.targets import layout, memory
@@ -29,13 +30,15 @@ def command(monkeypatch, capsys):
 def plant(monkeypatch, tmp_path, examples):
     """plant(target, change): controller2 built with change(file name, text) in one of its generated files."""
 
-    def compiled(target, change, scales="any"):
+    def compiled(target, change, scales="any", kernel="halves"):
         generator = f"generate_{target}"
         true, changed = getattr(build_files, generator), []
 
-        def wrong(*arguments):
+        def wrong(graph, *arguments, **named):
+            if "plan" in named:
+                named["plan"] = kernel_plan(graph, (kernel,))  # whose text is changed
             texts = {}
-            for name, text in true(*arguments).items():
+            for name, text in true(graph, *arguments, **named).items():
                 texts[name] = change(name, text)
                 if texts[name] != text:
                     changed.append(name)
@@ -132,7 +135,7 @@ def test_c_for_one_core_only(command, plant):
 def test_buffers_that_overlap(command, plant, monkeypatch):
     """A planner that puts every buffer at 0; its own check is silenced too."""
     monkeypatch.setattr(layout, "place", lambda buffers, search: ({b.name: 0 for b in buffers}, 16))
-    build = plant("c", lambda name, text: text + "\n" if name == "controller2.c" else text)
+    build = plant("c", lambda name, text: text + "\n" if name == "controller2.c" else text, kernel="int8")
     done = command("verify", build.folder, "--on", "host")
     assert done.code == 1
     assert "first difference in relu2" in done.out
