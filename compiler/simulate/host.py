@@ -20,7 +20,8 @@ from .machine import (
     write_vectors,
 )
 
-_SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+# -O1 and line numbers alone: a third of the time that GCC takes for -O2 -g, and the same checks.
+_SANITIZE = ("-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Host:
         work.mkdir(parents=True, exist_ok=True)
         program = work.absolute() / (f"{name}-{self.name}" + ("-trace" if trace else ""))
         macros = ["TB_TRACE", *defines] if trace else defines
-        options = [*STRICT, "-O2", *(_SANITIZE if self.sanitize else ())]
+        options = [*STRICT, *(_SANITIZE if self.sanitize else ("-O2",))]
         run([
             "gcc", *options, *network_arguments(c_dir, name, macros),
             *sources(c_dir, name, ["host.c"], trace=trace), "-o", program,
