@@ -45,10 +45,12 @@ class Halves(Kernel):
         word, as they do when a word of activations is unpacked.
         """
         rows, channels = step.view["rows"], step.view["input"][0]
+        used = rows.shape[1]
         rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
         if channels % 4 == 0:
             rows = rows.reshape(len(rows), -1, 4)[:, :, [0, 2, 1, 3]].reshape(rows.shape)
         halves = (256 * rows[1::2] + rows[0::2] + 128).astype(np.int16)
+        halves[:, used:] = 0  # whatever is there in the column: not even the 128 times it
         taps, positions = halves.shape[1], int(np.prod(step.view["output"][1:]))
         room = {"HALF_TAPS": taps, "HALF_COLUMNS": taps * min(positions, 2)}
         return Packed(halves, step.view["bias"], 2 * taps, room)
