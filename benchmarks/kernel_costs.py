@@ -33,7 +33,7 @@ from tinybound.targets.plan import make_plan
 TABLE = Path(__file__).parents[1] / "compiler" / "kernels" / "costs.json"
 ENOUGH = 40  # layers to fit; moves are in every network
 CORES = [core for core in BOARDS if core not in ALIKE]
-DSP = ("pairs", "depthwise", "fours", "ring", "baked")  # whose costs on a Cortex-M3 are its own
+DSP = [kernel.name for kernel in KERNELS if kernel.headers]  # whose costs on a Cortex-M3 are its own
 
 
 def write(plan, folder):

@@ -43,7 +43,7 @@ static TB_ASSEMBLY void tb_add_words(TB_UNUSED const int8_t *a, TB_UNUSED const 
 }
 #endif
 
-static inline void tb_add_split(const int8_t *a, const int8_t *b, int8_t *out, int32_t count, const tb_split *s)
+TB_KERNEL void tb_add_split(const int8_t *a, const int8_t *b, int8_t *out, int32_t count, const tb_split *s)
 {
   int32_t i = 0;
 #ifdef TB_DSP

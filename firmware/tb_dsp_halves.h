@@ -247,8 +247,9 @@ static inline void tb_affine_halves(const int8_t *in, int8_t *out, const tb_wind
   const int32_t multipliers = (int32_t)(r->step ? many : alone);
   tb_halves two = { blocks, 48 * skipped, bias + w->outputs, multipliers, -r->step, round, bits, out, w->outputs, { 0, 0 } };
   int32_t y0 = w->top, line = w->first, waiting = 0, left = w->out_height * w->out_width;
-  for (int32_t i = 0; i < TB_HALF_COLUMNS; i++) {
-    columns[i] = 0; /* taps that fill up a window: weights of 0, but never memory that nobody wrote */
+  const int32_t side = (left > 1) ? 8 : 4;
+  for (int32_t i = 0; i < side; i++) {
+    columns[side * (fours - 1) + i] = 0; /* taps that fill up a window: weights of 0, but not memory that nobody wrote */
   }
   for (int32_t oy = 0; oy < w->out_height; oy++) {
     int32_t x0 = w->left, corner = line;

@@ -5,7 +5,7 @@
 #define TB_REDUCE_H
 
 /* Four channels over `rows` times `columns` taps: their sums, or the largest of each. */
-static inline void tb_reduce(const int8_t *in, int32_t rows, int32_t columns, int32_t row, int32_t column,
+TB_INLINE void tb_reduce(const int8_t *in, int32_t rows, int32_t columns, int32_t row, int32_t column,
                              int average, int32_t *found)
 {
 #ifdef TB_DSP
@@ -51,7 +51,7 @@ static inline void tb_reduce(const int8_t *in, int32_t rows, int32_t columns, in
 }
 
 /* How many of `count` taps from `at` on lie inside; those before the map are passed over in *at and *offset. */
-static inline int32_t tb_inside(int32_t *at, int32_t count, int32_t dilation, int32_t size, int32_t step, int32_t *offset)
+TB_INLINE int32_t tb_inside(int32_t *at, int32_t count, int32_t dilation, int32_t size, int32_t step, int32_t *offset)
 {
   int32_t inside = 0;
   for (; (count > 0) && (*at < 0); count--) {
@@ -64,7 +64,7 @@ static inline int32_t tb_inside(int32_t *at, int32_t count, int32_t dilation, in
   return inside;
 }
 
-static inline void tb_pool_fours(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r, int average)
+TB_INLINE void tb_pool_fours(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r, int average)
 {
   int32_t y0 = w->top, line = w->first;
   for (int32_t oy = 0; oy < w->out_height; oy++) {
@@ -88,12 +88,12 @@ static inline void tb_pool_fours(const int8_t *in, int8_t *out, const tb_window 
   }
 }
 
-static inline void tb_average_fours(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r)
+TB_INLINE void tb_average_fours(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r)
 {
   tb_pool_fours(in, out, w, r, 1);
 }
 
-static inline void tb_max_fours(const int8_t *in, int8_t *out, const tb_window *w)
+TB_INLINE void tb_max_fours(const int8_t *in, int8_t *out, const tb_window *w)
 {
   tb_pool_fours(in, out, w, NULL, 0);
 }

@@ -43,6 +43,7 @@ SHAPES = [
     (20, 4, 2, 2, (2, 1), (1, 1), (1, 1), (1, 0, 0, 0), 1),
     (8, 8, 2, 9, (3, 4), (1, 2), (1, 1), (1, 0, 1, 0), 8),
     (5, 8, 3, 3, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), 1),  # taps that fill up, and one position behind pairs
+    (3, 8, 5, 5, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), 1),  # 27 taps, and a last position without a second
 ]
 DENSE = [(1, 1), (2, 3), (17, 8), (64, 4), (66, 7), (35, 12), (640, 4)]
 # These take what layers they can, though others may be predicted faster for so small shapes.

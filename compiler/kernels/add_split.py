@@ -25,7 +25,11 @@ class AddSplit(Kernel):
     template = "add_split.c.j2"
 
     def features(self, step: Step) -> Mapping[str, int]:
-        return features.elements(step)
+        """four: of outputs that are not clipped further, which DSP cores sum up; one: the others."""
+        found = features.elements(step)
+        count = int(np.prod(step.view["output"]))
+        fours = 0 if found["clipped"] else count // 4
+        return {**found, "four": fours, "one": count - 4 * fours}
 
     def takes(self, step: Step) -> bool:
         if step.kind != "add" or step.requantise is None:
