@@ -166,7 +166,7 @@ def test_a_lag_one_row_shorter_destroys_an_input():
                 tried, tight = tried + 1, tight + refuses(group, place, scratch, 2 * rest)
     print(f"{tried} outputs over inputs, {tight} tight to the row")
     assert tried > 20
-    assert tight > tried / 2
+    assert tight > tried / 3
 
 
 def test_rows_are_taken_only_where_the_memory_falls():
@@ -253,7 +253,7 @@ def test_a_build_by_rows_is_verified_and_counted(examples, tmp_path):
         (folder / name).write_text(text)
     counts = M4.count(folder, build.artefact.name, folder, flatten(build.graph, build.vectors())[:1])
     print(f"{report['instructions']['cortex-m4']} instructions by rows: {rows}, whole: {counts}")
-    assert 0.98 < sum(rows) / report["instructions"]["cortex-m4"] <= 1
+    assert 0.97 < sum(rows) / report["instructions"]["cortex-m4"] <= 1
     for by_rows, whole, layer in zip(rows, counts.layers, report["layers"], strict=True):
         assert 0.95 * whole < by_rows < whole + 400 * layer["shape"][-2 % len(layer["shape"])]  # per row
     assert report["ram_bytes"] == memory.arena
@@ -271,7 +271,8 @@ def test_memory_of_known_networks(model, buffers, total):
     graph = build_networks(TINY / f"kj_{model}_qdq.onnx", options, 2).integer_graph
     text = generate_c(graph, buffers=buffers)
 
-    report = planned(graph, next(t for n, t in text.items() if n.endswith(".c")), buffers)
+    source = next(t for n, t in text.items() if n.endswith(".c"))
+    report = planned(kernel_plan(graph), source, buffers=buffers)
 
     assert report["ram_total_bytes"] <= total
     assert total < {"kws": 10_500, "ic": 25_000}[model]
