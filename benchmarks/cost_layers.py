@@ -95,7 +95,7 @@ def integers(rng, code, shape):
 
 def requantise(rng, kind, channels, reach, clip=True):
     """Of sums up to `reach`: by a shift, a multiplier per channel without ties, one with, or one with a long
-    shift; some clip.
+    shift, one above 1/8; some clip.
     """
     low = -100 if clip and rng.integers(2) else -128
     bits = max(int(np.log2(reach)) - 6, 1)
@@ -106,6 +106,8 @@ def requantise(rng, kind, channels, reach, clip=True):
         return Requantise(odd, np.full(channels, 30 + bits), 0, 3, low, 127)
     if kind == 3:
         return Requantise(odd[:1] & -4096, np.full(1, 30 + bits), 0, 3, low, 127)
+    if kind == 4:  # an average of few taps: too large a ratio for one shift
+        return Requantise(odd[:1], np.full(1, 32), 0, 3, low, 127)
     return Requantise(odd[:1] & -4096, np.full(1, 14), 0, 3, low, 127)  # so small a shift that ties remain
 
 
@@ -169,7 +171,7 @@ def networks():
         size = (channels, height, width)
         maker.add(MaxPool(size, kernel, strides, (1, 1), pads), [size])
         average = AveragePool(size, kernel, strides, pads, zero=4, total=True)
-        maker.add(average, [size], then=requantise(rng, (3, 0, 3, 2)[i % 4], 1, 255 * kernel[0] * kernel[1]))
+        maker.add(average, [size], then=requantise(rng, (3, 0, 3, 2, 4)[i % 5], 1, 255 * kernel[0] * kernel[1]))
     for shape in MAPS:
         maker.add(Add(900_000_001, 700_000_001, 3, 4), [shape, shape], then=requantise(rng, 0, 1, 1 << 39))
         maker.add(Add(646_825_729, 119_309_381, 3, 4), [shape, shape], then=requantise(rng, 0, 1, 1 << 34))

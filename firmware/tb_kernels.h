@@ -26,7 +26,7 @@
 /* Layers with weights share one body per kernel, the others are made for their numbers: so a layer costs the same
  * in every network. */
 #if defined __GNUC__ && !defined __clang__
-#define TB_KERNEL static __attribute__((noinline, noclone, unused))
+#define TB_KERNEL static __attribute__((noipa, unused))
 #else
 #define TB_KERNEL static inline
 #endif

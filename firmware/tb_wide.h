@@ -69,7 +69,7 @@ static inline void tb_affine_wide(const int8_t *in, int8_t *out, const tb_window
 
 #ifndef TB_DSP
 /* The same in plain C, one position after the other. */
-static inline void tb_wide_positions(const int8_t *const *taps, const int32_t *records, int8_t *out,
+TB_INLINE void tb_wide_positions(const int8_t *const *taps, const int32_t *records, int8_t *out,
                                      const tb_line *line, int32_t count, int32_t bits)
 {
   const int32_t pairs = count >> 1, round = line->round, lo = (int8_t)line->low, hi = (int8_t)line->high;
