@@ -39,17 +39,19 @@ def first_within_budget(
 ) -> tuple[T, dict[str, Any]]:
     """What `made` makes, and its report, with the kernels that were asked for if these keep the budgets.
 
-    Else with the fastest smaller ones that do, found by halving: the smallest are tried first, and returned
-    if they break the budgets too.
+    Else with the fastest smaller ones that do, found by halving: the smallest are tried first. If they break
+    the budgets too, the smaller of both builds.
     """
-    found = made(kernel_plan(graph, (), options.core, options.optimise))
-    if _within(found[1], options):
-        return found
+    first = made(kernel_plan(graph, (), options.core, options.optimise))
+    if _within(first[1], options):
+        return first
     plan = make_plan(graph)
     choices = list(smaller(plan, options.core, options.max_flash is not None, options.max_ram is not None))
     low, high = 0, len(choices) - 1  # the first breaks the budgets
     found = made(with_kernels(plan, choices[high]))
-    while high - low > 1 and _within(found[1], options):
+    if not _within(found[1], options):  # what is refused is told of the smaller build
+        return min((found, first), key=lambda build: _needs(build[1]))
+    while high - low > 1:
         middle = (low + high) // 2
         other = made(with_kernels(plan, choices[middle]))
         if _within(other[1], options):
@@ -57,6 +59,10 @@ def first_within_budget(
         else:
             low = middle
     return found
+
+
+def _needs(report: Mapping[str, Any]) -> int:
+    return sum(int(report[key] or 0) for key in ("weight_bytes", "flash_bytes", "ram_with_stack_bytes"))
 
 
 def _within(report: Mapping[str, Any], options: Options) -> bool:
