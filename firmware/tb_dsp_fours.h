@@ -206,30 +206,7 @@ static inline void tb_filters_fours(const int16_t *columns, int32_t positions, i
 static inline void tb_affine_fours(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *weights,
                                    const int32_t *bias, const tb_scaling *r)
 {
-  int16_t columns[TB_COLUMNS] __attribute__((aligned(4)));
-  int32_t y0 = w->top, line = w->first, waiting = 0, left = w->out_height * w->out_width;
-  for (int32_t oy = 0; oy < w->out_height; oy++) {
-    int32_t x0 = w->left, corner = line;
-    for (int32_t ox = 0; ox < w->out_width; ox++) {
-      left--;
-      if (waiting) {
-        tb_window_of(columns + 2, 4, in, w, y0, x0, corner);
-        tb_filters_fours(columns, 2, out, w, weights, bias, r);
-        out += 2 * w->outputs;
-        waiting = 0;
-      } else if (left > 0) {
-        tb_window_of(columns, 4, in, w, y0, x0, corner);
-        waiting = 1;
-      } else {
-        tb_window_of(columns, 2, in, w, y0, x0, corner);
-        tb_filters_fours(columns, 1, out, w, weights, bias, r);
-      }
-      x0 += w->stride_width;
-      corner += w->stride_column;
-    }
-    y0 += w->stride_height;
-    line += w->stride_row;
-  }
+  tb_two_by_two(tb_filters_fours, in, out, w, weights, bias, r);
 }
 
 #endif

@@ -205,8 +205,13 @@ static inline void tb_filters(const int16_t *columns, int32_t positions, int8_t 
   }
 }
 
-TB_KERNEL void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *weights,
-                                   const int32_t *bias, const tb_scaling *r)
+/* What computes all filters at the one or two positions in `columns`. */
+typedef void tb_filters_at(const int16_t *columns, int32_t positions, int8_t *out, const tb_window *w,
+                           const uint8_t *weights, const int32_t *bias, const tb_scaling *r);
+
+/* Two positions at a time, the last one of an odd number alone. */
+TB_INLINE void tb_two_by_two(tb_filters_at *filters, const int8_t *in, int8_t *out, const tb_window *w,
+                             const uint8_t *weights, const int32_t *bias, const tb_scaling *r)
 {
   /* The window of one position as 16-bit numbers, or of two, by turns: a word of each. */
   int16_t columns[TB_COLUMNS] __attribute__((aligned(4)));
@@ -217,7 +222,7 @@ TB_KERNEL void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_window *w
       left--;
       if (waiting) {
         tb_window_of(columns + 2, 4, in, w, y0, x0, corner);
-        tb_filters(columns, 2, out, w, weights, bias, r);
+        filters(columns, 2, out, w, weights, bias, r);
         out += 2 * w->outputs;
         waiting = 0;
       } else if (left > 0) {
@@ -225,7 +230,7 @@ TB_KERNEL void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_window *w
         waiting = 1;
       } else {
         tb_window_of(columns, 2, in, w, y0, x0, corner);
-        tb_filters(columns, 1, out, w, weights, bias, r);
+        filters(columns, 1, out, w, weights, bias, r);
       }
       x0 += w->stride_width;
       corner += w->stride_column;
@@ -233,6 +238,12 @@ TB_KERNEL void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_window *w
     y0 += w->stride_height;
     line += w->stride_row;
   }
+}
+
+TB_KERNEL void tb_affine_pairs(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *weights,
+                               const int32_t *bias, const tb_scaling *r)
+{
+  tb_two_by_two(tb_filters, in, out, w, weights, bias, r);
 }
 #endif
 

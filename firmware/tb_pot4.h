@@ -149,31 +149,9 @@ static inline void tb_book_filters(const int16_t *columns, int32_t positions, in
 static inline void tb_affine_book(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *weights,
                                   const int32_t *bias, const tb_scaling *r)
 {
-  /* The window of one position as 16-bit numbers, or of two, by turns: a word of each. */
-  int16_t columns[TB_COLUMNS] __attribute__((aligned(4)));
-  int32_t y0 = w->top, line = w->first, waiting = 0, rows = w->out_height;
-  for (; rows > 0; rows--) {
-    int32_t x0 = w->left, corner = line;
-    for (int32_t left = w->out_width; left > 0; left--) {
-      if (waiting) {
-        tb_window_of(columns + 2, 4, in, w, y0, x0, corner);
-        tb_book_filters(columns, 2, out, w, weights, bias, r);
-        out += 2 * w->outputs;
-        waiting = 0;
-      } else if ((rows > 1) || (left > 1)) {
-        tb_window_of(columns, 4, in, w, y0, x0, corner);
-        waiting = 1;
-      } else {
-        tb_window_of(columns, 2, in, w, y0, x0, corner);
-        tb_book_filters(columns, 1, out, w, weights, bias, r);
-      }
-      x0 += w->stride_width;
-      corner += w->stride_column;
-    }
-    y0 += w->stride_height;
-    line += w->stride_row;
-  }
+  tb_two_by_two(tb_book_filters, in, out, w, weights, bias, r);
 }
+
 #endif
 #endif
 
