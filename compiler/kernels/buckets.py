@@ -11,9 +11,9 @@ import numpy as np
 
 from ..targets.plan import Step
 from . import features
-from .base import Kernel, Packed
+from .base import Packed
 from .buckets_code import ONE_FUNCTION, TAPS, Layer, layer
-from .straight import fits, span
+from .straight import Additions, span
 
 AT_ONCE = 4 * ONE_FUNCTION  # filters between two requantisations
 
@@ -47,7 +47,7 @@ def _code(step: Step) -> Code:
     return Code(made, span(step, keeps=False), outputs, room, 2 * min(AT_ONCE, outputs), blocks)
 
 
-class Buckets(Kernel):
+class Buckets(Additions):
     """One load and one addition per weight that is not 0, at two positions; where the weights of two taps
     are equal but for the sign, for both of them (firmware/tb_buckets.h)."""
 
@@ -55,16 +55,9 @@ class Buckets(Kernel):
     headers = ("tb_buckets.h",)
     template = "_buckets.c.j2"
 
-    def takes(self, step: Step) -> bool:
-        return fits(step)
-
     def features(self, step: Step) -> Mapping[str, int]:
         made = _code(step).layer
         return features.operations(step, (x for part in (made.taps, *made.functions) for x in part), False)
-
-    def code_features(self, step: Step) -> Mapping[str, int]:
-        terms = int(np.count_nonzero(step.view["rows"]))
-        return {"layer": 1, "filter": len(step.view["rows"]), "term": terms}
 
     def code(self, step: Step) -> Code:
         """The layer's code."""

@@ -107,23 +107,27 @@ def fits(step: Step) -> bool:
     return bool(np.count_nonzero(rows) <= MOST_WEIGHTS and reach.max() < 1 << 30)
 
 
-class Straight(Kernel):
+class Additions(Kernel):
+    """A pot4 layer as code of its own: what it takes, and what its length depends on."""
+
+    def takes(self, step: Step) -> bool:
+        return fits(step)
+
+    def code_features(self, step: Step) -> Mapping[str, int]:
+        terms = int(np.count_nonzero(step.view["rows"]))
+        return {"layer": 1, "filter": len(step.view["rows"]), "term": terms}
+
+
+class Straight(Additions):
     """One addition per weight that is not 0; two positions at a time (firmware/tb_straight.h)."""
 
     name = "straight"
     headers = ("tb_straight.h",)
     template = "_straight.c.j2"
 
-    def takes(self, step: Step) -> bool:
-        return fits(step)
-
     def features(self, step: Step) -> Mapping[str, int]:
         code = _code(step)
         return features.operations(step, (x for group in code.groups for x in group.lines), not code.lanes)
-
-    def code_features(self, step: Step) -> Mapping[str, int]:
-        terms = int(np.count_nonzero(step.view["rows"]))
-        return {"layer": 1, "filter": len(step.view["rows"]), "term": terms}
 
     def code(self, step: Step) -> Code:
         """The layer's code."""
