@@ -43,8 +43,8 @@ def write(plan, folder):
 
 
 @cache
-def counted(graph, kernels, core):
-    """Instructions per step of one inference: the same for every input."""
+def counted(graph, kernels, core, bits=8):
+    """Instructions per step of one inference at so many run-time bits: the same for every input."""
     plan = with_kernels(make_plan(graph), dict(enumerate(kernels)))
     with tempfile.TemporaryDirectory() as place:
         folder, machine = Path(place), Emulated(BOARDS[core])
@@ -52,7 +52,7 @@ def counted(graph, kernels, core):
         x = np.zeros((1, sum(graph.values[name].size for name in graph.inputs)), np.int8)
         macros = packed(Artefact(graph, folder, None), core)
         elf = machine.build(folder, graph.name, folder, trace=True, count=True, defines=macros)
-        overhead, *counts = machine.run(elf, x, 8, folder).instructions
+        overhead, *counts = machine.run(elf, x, bits, folder).instructions
     return [count - overhead for count in counts]
 
 

@@ -33,13 +33,13 @@ SHAPES = {
 def network(code, shape):
     """One layer, requantised per channel without ties."""
     maker, rng = Maker("layer"), np.random.default_rng(3)
-    op, size, then = weighted(rng, code, shape, 1)
+    op, size, then = weighted(rng, code, shape, 1, clip=False)
     maker.add(op, [size], code, then)
     return maker.graph()
 
 
 def measured(core):
-    """(shape, "code kernel") -> instructions per MAC, those of padding included."""
+    """(shape, "code kernel", of pools with the bits) -> instructions per MAC, those of padding included."""
     found = {}
     for name, shape in SHAPES.items():
         for code in ("int8", "int4", "pot4", "pool64"):
@@ -50,8 +50,10 @@ def measured(core):
             macs = step.view["rows"].size * int(np.prod(step.view["output"][1:]))
             for kernel in able(step):
                 plan = kernel_plan(graph, (kernel.name,), core)
-                count = counted(graph, plan.kernels, core)[step.index]
-                found[name, f"{code} {kernel.name}"] = count / macs
+                for bits in (8, 4) if code == "pool64" else (8,):
+                    count = counted(graph, plan.kernels, core, bits)[step.index]
+                    label = f"{code} {kernel.name}" + (f" {bits} bits" if code == "pool64" else "")
+                    found[name, label] = count / macs
     return found
 
 
