@@ -102,14 +102,14 @@ def no_saturation(m):
 
 
 def half_up(m):
-    m.setattr(pair, "rounded", lambda n, m, s, mode: (n * m + ((np.int64(1) << s) >> 1)) >> s)
+    m.setattr(pair, "rounded", lambda n, m, s, mode, zero=0: (n * m + ((np.int64(1) << s) >> 1)) >> s)
     return [(seed, on_borders(seed)) for seed in range(24)], BOTH
 
 
 def another_mode(m):
     """TFLite's two roundings taken for half to even."""
     true = pair.rounded
-    m.setattr(pair, "rounded", lambda n, m, s, mode: true(n, m, s, "half-even"))
+    m.setattr(pair, "rounded", lambda n, m, s, mode, zero=0: true(n, m, s, "half-even", zero))
     return [(seed, on_borders(seed, "tflite-double")) for seed in range(24)], BOTH
 
 
