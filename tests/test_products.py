@@ -67,6 +67,14 @@ LAYOUTS = {
     "gemm of a turned row, a bias per row": (ROW, gemm("x", (1, 3), bias=(6, 1), transA=1)),
     "gemm of a turned row and column": (ROW, gemm("x", (3, 1), bias=(6, 3), transA=1, transB=1)),
     "gemm of one turned number": (ONE, gemm("x", (1, 3), bias=(3,), transA=1, beta=0.25)),
+    "gemm of one turned number plus a tensor": (ONE, lambda n: n.put("Gemm", "x", n.normal(1, 1),
+                                                                     n.put("Relu", "x"), transA=1)),
+    "gemm of one turned number plus its row": (ONE, lambda n: n.put(
+        "Gemm", "x", n.normal(1, 3), n.put("MatMul", "x", n.normal(1, 3)), transA=1, alpha=0.5, beta=0.25)),
+    "gemm of a constant and a turned number": (ONE, gemm((5, 1), "x", bias=(5, 1), transB=1)),
+    "gemm of a turned matrix of one number": (ROW, lambda n: n.put(
+        "Gemm", n.put("MatMul", n.normal(1, 6), n.put("Gemm", "x", n.normal(1, 1), transA=1)),
+        n.normal(3, 1), n.put("Relu", n.put("MatMul", "x", n.normal(6, 3))), transA=1, transB=1)),
     "gemm of a constant and a row": (ROW, gemm((5, 1), "x", bias=(6,), alpha=0.3)),
     "gemm of a constant and a column": (ROW, gemm((5, 6), "x", bias=(5, 1), transB=1)),
     "gemm of a turned constant and a column": (ROW, gemm((6, 5), "x", transA=1, transB=1)),

@@ -75,7 +75,7 @@ def _reduce_mean(p: Place) -> bool:
 
 
 def _dropout(p: Place) -> bool:
-    p.only("ratio", "seed", "is_test")
+    p.only("ratio", "seed")
     known = [p.constants[i] for i in p.inputs[1:] if i in p.constants]
     need(len(known) == sum(1 for i in p.inputs[1:] if i), f"{p.name}: a ratio or mode that is computed")
     training = len(p.inputs) > 2 and p.inputs[2] and p.constants[p.inputs[2]].any()

@@ -129,7 +129,8 @@ def gemm(site: Site) -> bool:
     full, matrix = site.full(x), site.constants[w]
     if len(full) != 2 or matrix.ndim != 2:
         raise Unsupported(f"a Gemm of shapes {full} and {matrix.shape}", "two axes each")
-    if plain and full == (1, 1):
+    turn[x] &= full != (1, 1)  # one number is its own transpose
+    if plain and not turn[x]:
         site.put("Gemm", site.inputs, **{**site.attributes, "transA": 0})
         return True
     if site.get("alpha", 1.0) != 1.0:  # float32 times float32: exact
