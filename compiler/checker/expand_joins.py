@@ -22,7 +22,7 @@ def _concat(p: Place) -> bool:
 
 
 def _constant(p: Place, source: str, i: int) -> str:
-    """Input i: nothing of `source`, to which its numbers are added, each a channel of its own."""
+    """Input i: nothing of `source`, times 2^-12, and the numbers added, each a channel of its own."""
     whole = p.constants[p.inputs[i]]
     shape = whole.shape[p.first_axis(source) :]
     need(whole.size in range(1, (1 << 16) + 1), f"{p.name}: a constant of {whole.size} values")
@@ -31,9 +31,10 @@ def _constant(p: Place, source: str, i: int) -> str:
     if not np.count_nonzero(whole):
         return p.moved(source, np.zeros(shape, np.int64) - 1, f"zeros{i}")
     nothing = p.moved(source, np.zeros((whole.size, 1, 1), np.int64) - 1, f"zeros{i}")
-    numbers = p.free(f"offset{i}")
-    p.constants[numbers] = whole.reshape(1, whole.size, 1, 1)
-    found = p.put("Add", [nothing, numbers], f"map{i}", name=f"{p.name}.constant{i}")
+    parts = [nothing, p.free(f"kernel{i}"), p.free(f"bias{i}")]
+    p.constants[parts[1]] = np.ones((whole.size, 1, 1, 1)) / 4096
+    p.constants[parts[2]] = whole.ravel()
+    found = p.put("Conv", parts, f"map{i}", name=f"{p.name}.constant{i}", group=whole.size)
     return p.reshape(found, shape, f"constant{i}")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Concat with constants among its inputs: each is 0 times nothing, plus the constant."""
+"""Concat with constants among its inputs: each is the bias of a layer that reads zeros."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 from ...ops.base import Unsupported
 from .elementwise import MAX_VALUES
 from .site import Site
+
+FINE = 2.0**-12  # a weight: biases are stored in units of it and of the input's scale
 
 
 def concat(site: Site) -> bool:
@@ -23,7 +25,7 @@ def concat(site: Site) -> bool:
 
 
 def _tensor(site: Site, source: str, name: str, i: int) -> str:
-    """Zeros that a Take of nothing gives, and the constant as an offset of each."""
+    """Zeros that a Take of nothing gives, and the constant as the bias of each."""
     constant = site.constants[name]
     if source not in site.bare:
         if constant.shape[:1] != (1,):
@@ -34,6 +36,8 @@ def _tensor(site: Site, source: str, name: str, i: int) -> str:
     if not constant.any():
         return site.moved(source, np.full(constant.shape, -1), f"zeros{i}")
     zeros = site.moved(source, np.full((constant.size, 1, 1), -1), f"zeros{i}")
-    offset = site.constant(f"offset{i}", constant.reshape(1, -1, 1, 1), constant.dtype)
-    found = site.put("Add", [zeros, offset], f"map{i}", name=f"{site.name}.constant{i}")
+    kernel = site.constant(f"kernel{i}", np.full((constant.size, 1, 1, 1), FINE), np.float64)
+    bias = site.constant(f"bias{i}", constant.ravel(), constant.dtype)
+    name = f"{site.name}.constant{i}"
+    found = site.put("Conv", [zeros, kernel, bias], f"map{i}", name=name, group=constant.size)
     return site.reshape(found, constant.shape, f"constant{i}")
