@@ -174,9 +174,7 @@ class Emulated:
         return start(self.name, argv, folder, self.timeout)
 
 
-def _plugin(
-    folder: Path, version: int, markers: tuple[int, int], flash: Flash | None = None
-) -> list[str]:
+def _plugin(folder: Path, version: int, markers: tuple[int, int], flash: Flash | None = None) -> list[str]:
     """QEMU options; the plugin is built into the folder of the run."""
     source = FIRMWARE / "count_plugin.c"
     target = folder / "count_plugin.so"
