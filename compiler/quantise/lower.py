@@ -153,7 +153,7 @@ def _accumulate(
     if isinstance(op, AveragePool):
         taps = op.kernel[0] * op.kernel[1]
         twin = replace(op, zero=inputs[0].zero, total=True)
-        return twin, _Sum((inputs[0].scale / taps,), inputs[0].reach * taps)
+        return twin, _Sum((inputs[0].scale / (1 if op.total else taps),), inputs[0].reach * taps)
     if isinstance(op, Mul):
         most = inputs[0].reach * inputs[1].reach
         return Mul(inputs[0].zero, inputs[1].zero), _Sum((inputs[0].scale * inputs[1].scale,), most)
@@ -227,7 +227,7 @@ def _requantise(node: Node, source: _Sum, zero_in: int, target: Scaled, mode: st
 def _average(op: Requantise, pool: AveragePool, source: Scaled, target: Scaled) -> Requantise:
     """The rule of TFLite's average pool; it knows no other scale behind it, and does not count padding."""
     same = (source.scale, source.zero) == (target.scale, target.zero)
-    if not same or any(pool.pads):
+    if not same or any(pool.pads) or pool.total:
         return op
     m, s = average_multiplier(pool.kernel[0] * pool.kernel[1])
     return replace(op, multiplier=np.array([m], np.int64), shift=np.array([s], np.int64), mode=AVERAGE)
