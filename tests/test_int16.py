@@ -123,7 +123,7 @@ def test_products_of_long_sums_stay_below_62_bits():
         assert off / ratio <= Fraction(2, min(1 << 31, (1 << 61) // reach)) or off * reach <= TOLERANCE
 
 
-@pytest.fixture(scope="module", params=["QInt16", "QUInt16"])
+@pytest.fixture(scope="module", params=["QUInt16", pytest.param("QInt16", marks=pytest.mark.slow)])
 def model(request, tmp_path_factory):
     return quantised(tmp_path_factory.mktemp(request.param), request.param)
 
