@@ -36,7 +36,7 @@ def inspect_model(path: Path) -> dict[str, Any]:
     graph = imported.graph
     stored = {value.name for value in graph.stored()}
     rows = []
-    long = any(scale.wide for scale in imported.activations.values())  # of what the file does not quantise too
+    long = any(scale.wide for scale in imported.activations.values())  # so are inner values
     for node in graph.nodes:
         op: Any = node.op
         scale = imported.activations.get(node.output)
