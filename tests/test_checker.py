@@ -111,6 +111,19 @@ def test_random_networks_as_tflite_rounds(seed, requant, tmp_path):
     sound(build, json.loads(path.read_text()), None, seed)
 
 
+SLOWER = [pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 4, 5, 6, 7)]
+
+
+@pytest.mark.parametrize("seed", [0, 3, *SLOWER])
+def test_random_networks_of_16_bits(seed, tmp_path):
+    build = random_build(seed, tmp_path, activations=16)
+    assert "int16" in {value.word for value in build.graph.stored()}
+    path = build.folder / "certificate.json"
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"], answer["reason"]
+    sound(build, json.loads(path.read_text()), None, seed)
+
+
 def sound(build, document, bits, seed):
     files = {n: (build.folder / n).read_bytes() for n in ("float.onnx", "network.json", "network.npz")}
     arrays = read_npz(files["network.npz"], "")
