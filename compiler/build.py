@@ -50,15 +50,10 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
     options = options or Options()
     check_target(Path(output))
     networks = build_networks(Path(model), options)
-<<<<<<< HEAD
     if options.core not in EVERY:
         raise CompileError("--core", f"{options.core!r}", f"one of {', '.join(EVERY)}")
-=======
-    if options.core not in BOARDS:
-        raise CompileError("--core", f"{options.core!r}", f"one of {', '.join(BOARDS)}")
     if options.target != "c":
         refuse_wide(networks.integer_graph)
->>>>>>> int16
     budget_ahead(networks.integer_graph, options)
     certificates: dict[int, Certificate] = {}
     if options.domain is not None or options.max_error is not None:
