@@ -63,6 +63,7 @@ def simulate_files(
         flat = flatten(build.graph, build.quantise(arrays))
         counts = count_on(build, BOARDS[on], flat, bits)
         summary["instructions"] = counts.total
+        summary["counted_by"] = counts.counted_by
         if flash is not None:
             summary["cycles"] = time_on(build, BOARDS[on], flat, bits, flash)
         if bits == 8:
