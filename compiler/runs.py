@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .arrays import read_npz
-from .boxes import parse_box
+from .asks import Ask, box_of
 from .build import Build, load
 from .certify.certificate import Certificate
 from .certify.export import merged_files
@@ -82,10 +82,10 @@ def verify_build(folder: Path, on: str, inputs: Path | None, progress: Callable[
     return build.verify(names, None if inputs is None else read_arrays(inputs, build), progress)
 
 
-def certify_build(folder: Path, domain: str | None, bits: int, seed: int) -> Certificate:
+def certify_build(folder: Path, ask: Ask) -> Certificate:
     """Certify a build over its own box or another."""
     build = load(folder)
-    return build.certify(None if domain is None else parse_box(domain, build.graph), seed, bits)
+    return build.certify(box_of(build, ask), ask.seed, ask.bits)
 
 
 def export_merged(folder: Path, certificate: Certificate, bits: int, path: Path) -> None:
