@@ -176,16 +176,24 @@ def certify(
     build: BuildPath,
     domain: Domain = None,
     bits: Annotated[int, typer.Option(help="Run-time activation bits; fewer than 8: shown, not kept.")] = 8,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export-merged", metavar="M.onnx", help="Write float - integer, with its VNN-LIB query."
+        ),
+    ] = None,
     max_error: MaxError = None,
     seed: int = 0,
     as_json: Json = False,
 ) -> None:
     """Certify over a box and rewrite certificate, C header and manifest together."""
-    from .runs import certify_build
+    from .runs import certify_build, export_merged
 
     limit = _number(max_error)
     with terminal.busy("certifying"):
         certificate = certify_build(build, domain, bits, seed)
+        if export is not None:
+            export_merged(build, certificate, bits, export)
     terminal.show_certificate(certificate, as_json)
     if limit is not None and not certificate.largest <= limit:
         raise PromiseError(

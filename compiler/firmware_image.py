@@ -126,15 +126,14 @@ def with_counts(
     """
     layers = [dict(layer) for layer in report["layers"]]
     sums: dict[int, int] = {}
-    for index, count in zip(sequence, counts.layers, strict=bool(counts.layers)):
+    for index, count in zip(sequence, counts.layers, strict=True):
         sums[index] = sums.get(index, 0) + count
     for layer in layers:
         if layer["index"] in sums:
             layer["instructions"] = {**layer.get("instructions", {}), core: sums[layer["index"]]}
     totals = {**report["instructions"], core: counts.total}
-    new = {**report, "instructions": totals, "layers": layers}
+    by = {**report["counted_by"], core: counts.counted_by}
+    new = {**report, "instructions": totals, "counted_by": by, "layers": layers}
     if "settings" in report:
         new = with_setting(new, core, 8, counts.total)
-    if counts.note:
-        new["note"] = counts.note
     return new

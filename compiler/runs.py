@@ -13,9 +13,11 @@ from .arrays import read_npz
 from .boxes import parse_box
 from .build import Build, load
 from .certify.certificate import Certificate
+from .certify.export import merged_files
 from .errors import CompileError
 from .firmware_image import count_on, time_on, with_counts
 from .network_file import dump_npz
+from .passes.run_time_bits import with_bits
 from .report.summary import with_setting
 from .simulate.boards import BOARDS
 from .simulate.cycles import BRANCHES, Flash
@@ -61,6 +63,7 @@ def simulate_files(
         flat = flatten(build.graph, build.quantise(arrays))
         counts = count_on(build, BOARDS[on], flat, bits)
         summary["instructions"] = counts.total
+        summary["counted_by"] = counts.counted_by
         if flash is not None:
             summary["cycles"] = time_on(build, BOARDS[on], flat, bits, flash)
         if bits == 8:
@@ -83,3 +86,14 @@ def certify_build(folder: Path, domain: str | None, bits: int, seed: int) -> Cer
     """Certify a build over its own box or another."""
     build = load(folder)
     return build.certify(None if domain is None else parse_box(domain, build.graph), seed, bits)
+
+
+def export_merged(folder: Path, certificate: Certificate, bits: int, path: Path) -> None:
+    """Write the merged network of a certificate to `path`, and its query beside it as .vnnlib."""
+    build = load(folder)
+    model, query = merged_files(build.float_graph, with_bits(build.graph, bits), certificate)
+    try:
+        path.write_bytes(model)
+        path.with_suffix(".vnnlib").write_text(query, encoding="utf-8")
+    except OSError as error:
+        raise CompileError(str(path), f"cannot be written ({error.strerror})", "a writable file") from error

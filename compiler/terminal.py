@@ -171,7 +171,7 @@ def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
     if "note" in report:
         out.print(escape(report["note"]))
     for core, count in report["instructions"].items():
-        out.print(f"{core}: {count} instructions")
+        out.print(f"{core}: {count} instructions, counted by: {report['counted_by'][core]}")
     if "certificate" in report:
         for name, ends in report["certificate"]["outputs"].items():
             _bounds(name, ends)

@@ -23,7 +23,7 @@ from ..graph import Graph
 from ..ops import Requantise, Softmax
 from ..ops.final import final
 from ..ops.requantise import AVERAGE
-from .attack import Attack, attack
+from .attack import Attack, attack, contradicted
 from .branch import Bounds, Cut, bounds, divide, largest, ranges
 from .layers import describe
 from .lockstep import Lockstep, entries, lockstep
@@ -132,6 +132,7 @@ def certify(
     bound = {name: claim(np.minimum(least[name], split.bound[name])) for name in names}
     twins = {name: _twin(float_graph, integer_graph, name) for name in names}
     evidence = attack(float_graph, integer_graph, both, at, twins, seed=seed, budget=budget or _budget(both))
+    contradicted(bound, evidence)
     fields = {
         "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": "real"},
         "mode": "box",

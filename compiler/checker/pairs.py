@@ -175,7 +175,8 @@ def _span(net: Network, layer: Layer) -> Span:
 def _affine(q: Layer, f: Layer, unit: Meaning, out: Meaning, net: Network) -> Affine:
     if q.op == "AveragePool":
         channels, taps = net.shapes[q.inputs[0]][0], prod(q.fields["kernel"])
-        w, wq = np.full((channels, 1, taps), 1 / taps), np.ones((channels, 1, taps), np.int64)
+        wq = np.ones((channels, 1, taps), np.int64)
+        w = wq / (1 if f.fields.get("total") else taps)
         b = np.zeros((channels, 1))
         bq = b.astype(np.int64)
     else:

@@ -139,7 +139,7 @@ def _accumulate(
     if isinstance(op, AveragePool):
         taps = op.kernel[0] * op.kernel[1]
         twin = replace(op, zero=inputs[0].zero, total=True)
-        return twin, _Sum((inputs[0].scale / taps,), 255 * taps)
+        return twin, _Sum((inputs[0].scale / (1 if op.total else taps),), 255 * taps)
     if isinstance(op, Mul):
         return Mul(inputs[0].zero, inputs[1].zero), _Sum((inputs[0].scale * inputs[1].scale,), 255 * 255)
     assert isinstance(op, Add)
@@ -203,7 +203,7 @@ def _requantise(node: Node, source: _Sum, zero_in: int, target: Scaled, mode: st
 def _average(op: Requantise, pool: AveragePool, source: Scaled, target: Scaled) -> Requantise:
     """The rule of TFLite's average pool; it knows no other scale behind it, and does not count padding."""
     same = (source.scale, source.zero) == (target.scale, target.zero)
-    if not same or any(pool.pads):
+    if not same or any(pool.pads) or pool.total:
         return op
     m, s = average_multiplier(pool.kernel[0] * pool.kernel[1])
     return replace(op, multiplier=np.array([m], np.int64), shift=np.array([s], np.int64), mode=AVERAGE)

@@ -44,6 +44,7 @@ def summarise(
         "core": core,
         **planned(plan, text, core, buffers),
         "instructions": {},
+        "counted_by": {},
         **sizes,
     }
     report["ram_with_stack_bytes"] = with_stack(report)
@@ -60,7 +61,7 @@ def _setting(certificate: Certificate | None) -> dict[str, Any]:
     return {"instructions": {}, "largest": None if certificate is None else certificate.largest}
 
 
-def with_setting(report: Mapping[str, Any], core: str, bits: int, count: int | None) -> dict[str, Any]:
+def with_setting(report: Mapping[str, Any], core: str, bits: int, count: int) -> dict[str, Any]:
     """The report with a core's instructions at a number of run-time activation bits."""
     old = report.get("settings", {})
     entry = old.get(str(bits), _setting(None))
@@ -151,7 +152,7 @@ def keep_counts(new: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
         {**layer, "instructions": counts[layer["index"]]} if layer["index"] in counts else layer
         for layer in new["layers"]
     ]
-    kept = {**new, "instructions": old["instructions"], "layers": layers}
+    kept = {**new, "instructions": old["instructions"], "counted_by": old["counted_by"], "layers": layers}
     for bits, entry in old.get("settings", {}).items():
         for core, count in entry["instructions"].items():
             kept = with_setting(kept, core, int(bits), count)

@@ -29,12 +29,14 @@ class Result:
     outputs       (n, OUTPUT_SIZE) int8: the output buffer as it is; of a uint8 network: .view(numpy.uint8)
     traces        layer -> (n, bytes) uint8: each layer's output in memory order; {} unless built to trace
     instructions  one count per marked region, in the order executed; None unless built to count
-    note          why something that was asked for is missing
+    counted_by    what counted them
+    note          what else the machine said
     """
 
     outputs: NDArray[np.int8]
     traces: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
     instructions: tuple[int, ...] | None = None
+    counted_by: str = ""
     note: str = ""
 
 
@@ -77,14 +79,13 @@ def network_arguments(c_dir: Path, name: str, defines: Sequence[str]) -> list[st
 
 
 def sources(
-    c_dir: Path, name: str, platform: Sequence[str], *, trace: bool, count: bool = False
+    c_dir: Path, name: str, platform: Sequence[str], *, trace: bool, count: Sequence[str] = ()
 ) -> list[Path]:
-    """The network first: the memory after its arena then belongs to other objects, for trace.c to compare."""
-    parts = ["driver.c", "tb_text.c", *platform]
-    if count:
-        parts.append("tb_count.c")
-    elif trace:
-        parts.append("trace.c")
+    """The network first: the memory after its arena then belongs to other objects, for trace.c to compare.
+
+    count: the files of the markers; none: nothing is counted.
+    """
+    parts = ["driver.c", "tb_text.c", *platform, *(count or (["trace.c"] if trace else []))]
     return [c_dir / f"{name}.c", *(FIRMWARE / part for part in parts)]
 
 
