@@ -62,9 +62,7 @@ def quantised(entry: Entry) -> tuple[Floats, Envelope]:
     low = np.array([below(v) for v in entry.lower]).reshape(entry.shape)
     high = np.array([above(v) for v in entry.upper]).reshape(entry.shape)
     zero = np.zeros(entry.shape)
-    ends = [
-        np.array([entry.quantised(v) - entry.zero for v in side]) for side in (entry.lower, entry.upper)
-    ]
+    ends = [np.array([entry.quantised(v) - entry.zero for v in side]) for side in (entry.lower, entry.upper)]
     kl, ku = times(ends[0], entry.scale)[0], times(ends[1], entry.scale)[1]
     half = above(entry.scale / 2)
     env = Envelope(half, half, kl.reshape(entry.shape), ku.reshape(entry.shape))
