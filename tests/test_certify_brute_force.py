@@ -10,6 +10,7 @@ import pytest
 from pair_nets import NONE, RELU, Sketch, reals
 
 from tinybound.certify.certificate import certify
+from tinybound.certify.search import Effort
 from tinybound.domains.exact import run
 
 
@@ -89,7 +90,7 @@ def test_bound_and_attack_enclose_the_supremum(seed):
     )
     true = supremum(pair)
     for pieces in (1, 64):
-        made = certify(pair.real, pair.whole, pair.lower, pair.upper, hashes={}, pieces=pieces)
+        made = certify(pair.real, pair.whole, pair.lower, pair.upper, hashes={}, effort=Effort(pieces))
         (name,) = made.bound
         bound, found = made.bound[name][0], made.attack.found[name][0]
         assert Fraction(found) <= true <= Fraction(bound)

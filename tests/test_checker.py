@@ -20,6 +20,7 @@ import tinybound.checker
 from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
 from tinybound.certify.certificate import certify
+from tinybound.certify.search import Effort
 from tinybound.checker import analysis, check_certificate
 from tinybound.checker.analysis import Analysis, Entry
 from tinybound.checker.check import _domain
@@ -59,7 +60,9 @@ def moved(folder: Path, where: Path) -> Path:
 def test_a_tree_of_pieces(examples, tmp_path):
     path, build = bundled("controller2", examples, tmp_path / "a")
     box = build.domain
-    made = certify(build.float_graph, build.graph, box.lower, box.upper, hashes={}, pieces=7, budget=500)
+    made = certify(
+        build.float_graph, build.graph, box.lower, box.upper, hashes={}, effort=Effort(7), budget=500
+    )
     path.write_bytes(made.with_hashes(json.loads(path.read_text())["hashes"]).dump())
     for header in (build.folder / "c").glob("*.h"):  # the macros would belong to the whole box
         header.unlink()

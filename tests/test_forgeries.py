@@ -20,6 +20,7 @@ from checker_nets import bundled, moving, random_build
 from tinybound.certify.branch import bounds
 from tinybound.certify.certificate import certify
 from tinybound.certify.lockstep import entries, lockstep
+from tinybound.certify.search import Effort
 from tinybound.checker import check_certificate
 from tinybound.domains.pair_interval import PairInterval
 from tinybound.domains.pair_product import PairProduct
@@ -60,7 +61,9 @@ def pieces(examples: Path, folder: Path) -> Path:
     """The controller, its box in five pieces; the header's macro says the same."""
     path, build = bundled("controller2", examples, folder)
     box = build.domain
-    made = certify(build.float_graph, build.graph, box.lower, box.upper, hashes={}, pieces=5, budget=500)
+    made = certify(
+        build.float_graph, build.graph, box.lower, box.upper, hashes={}, effort=Effort(5), budget=500
+    )
     path.write_bytes(made.with_hashes({"float": "", "network": "", "network_arrays": ""}).dump())
     for header in (folder / "c").glob("*.h"):
         text = re.sub(r"(_CERTIFIED_ERROR_E9) \d+", rf"\g<1> {made.error_e9}", header.read_text())

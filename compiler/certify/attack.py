@@ -7,7 +7,7 @@ integer side comes from the golden model, the float side from an outward-rounded
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -37,6 +37,11 @@ class Attack:
 
     found: dict[str, Floats]
     witness: dict[str, list[dict[str, Floats]]]
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of any output element."""
+        return max(float(gaps.max()) for gaps in self.found.values())
 
 
 class _Search:
@@ -215,6 +220,21 @@ def _proven(search: _Search, both: Lockstep, at: Mapping[int, Entry], best: _Cha
         found[name] = gaps.max(axis=0).reshape(search.whole.values[name].shape)
         witness[name] = [xs[i] for i in gaps.argmax(axis=0)]
     return Attack(found, witness)
+
+
+def improved(
+    known: Attack, whole: Graph, both: Lockstep, at: Mapping[int, Entry], more: Sequence[Floats]
+) -> Attack:
+    """With further flat inputs (of a network with one input) that show larger differences, proven."""
+    name, outputs = both.inputs[0], list(known.found)
+    for flat in more:
+        x = {name: flat.reshape(whole.values[name].shape)}
+        for value, gaps in difference(whole, both, at, outputs, x).items():
+            better = gaps > known.found[value]
+            known.found[value][better] = gaps[better]
+            for i in np.flatnonzero(better):
+                known.witness[value][i] = x
+    return known
 
 
 def difference(
