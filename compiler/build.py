@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from .boxes import Box
 from .build_files import CERTIFICATE, domain_file, hashes_of, manifest_of, network_files, with_certificate
 from .build_folder import check_target, read_files, read_manifest, write_build
-from .certify.certificate import Certificate, certify
+from .certify.certificate import ONCE, Certificate, certify
+from .certify.search import Effort
 from .errors import CompileError, PromiseError
 from .frontends import load_onnx
 from .graph import Graph
@@ -257,20 +258,22 @@ class Build:
             shown.append((f"output {name}", np.arange(kept.shape[1]), kept))
         return compare(shown, {f"output {name}": now[name] for name in self.graph.outputs})
 
-    def certify(self, domain: Box | None = None, seed: int = 0, bits: int = 8) -> Certificate:
+    def certify(
+        self, domain: Box | None = None, seed: int = 0, bits: int = 8, effort: Effort = ONCE
+    ) -> Certificate:
         """Certify over the build's domain or another; certificate, C header and manifest change together.
 
         The certificates of some fewer run-time bits come along. That of other `bits` than 8 is returned and
-        not kept.
+        not kept. `effort`: how far the domain is searched for a better bound; default: not at all.
         """
         self.check_bits(bits)
         box = domain or self.domain
         if bits == 8:
-            certificates = _certificates(self.float_graph, self.graph, box, seed)
+            certificates = _certificates(self.float_graph, self.graph, box, seed, effort)
             certificate = certificates[8]
             self._rewrite(certificates, box)
         else:
-            certificate = _certified(self.float_graph, self.graph, box, seed, bits)
+            certificate = _certified(self.float_graph, self.graph, box, seed, bits, effort)
         return certificate.with_hashes(hashes_of(self.files))
 
     def _rewrite(self, certificates: Mapping[int, Certificate], box: Box) -> None:
@@ -318,17 +321,21 @@ class Build:
         return open_interactive(self.artefact)
 
 
-def _certified(float_graph: Graph, graph: Graph, box: Box, seed: int, bits: int = 8) -> Certificate:
+def _certified(
+    float_graph: Graph, graph: Graph, box: Box, seed: int, bits: int = 8, effort: Effort = ONCE
+) -> Certificate:
     cut = with_bits(graph, bits)
     own = bits if has_bits(graph) else None
     try:
-        return certify(float_graph, cut, box.lower, box.upper, hashes={}, bits=own, seed=seed)
+        return certify(float_graph, cut, box.lower, box.upper, hashes={}, bits=own, seed=seed, effort=effort)
     except OverflowError as error:  # a bound beyond every double
         raise CompileError("--domain", "no finite bound over this box", "one", "a smaller box") from error
 
 
-def _certificates(float_graph: Graph, graph: Graph, box: Box, seed: int) -> dict[int, Certificate]:
-    return {bits: _certified(float_graph, graph, box, seed, bits) for bits in reported(graph)}
+def _certificates(
+    float_graph: Graph, graph: Graph, box: Box, seed: int, effort: Effort = ONCE
+) -> dict[int, Certificate]:
+    return {bits: _certified(float_graph, graph, box, seed, bits, effort) for bits in reported(graph)}
 
 
 def _within_budget(certificate: Certificate, options: Options) -> None:

@@ -176,16 +176,24 @@ def certify(
     build: BuildPath,
     domain: Domain = None,
     bits: Annotated[int, typer.Option(help="Run-time activation bits; fewer than 8: shown, not kept.")] = 8,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Seconds of search; 60 for up to 8 input elements, else 0."),
+    ] = None,
     max_error: MaxError = None,
     seed: int = 0,
     as_json: Json = False,
 ) -> None:
-    """Certify over a box and rewrite certificate, C header and manifest together."""
+    """Certify over a box and rewrite certificate, C header and manifest together.
+
+    The search cuts the box until the bound is 1 % above the largest difference found. Ctrl-C ends it too: the
+    best bound so far is kept.
+    """
     from .runs import certify_build
 
     limit = _number(max_error)
-    with terminal.busy("certifying"):
-        certificate = certify_build(build, domain, bits, seed)
+    with terminal.ends() as progress:
+        certificate = certify_build(build, domain, bits, seed, timeout, progress)
     terminal.show_certificate(certificate, as_json)
     if limit is not None and not certificate.largest <= limit:
         raise PromiseError(

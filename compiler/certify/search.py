@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from .pieces import Cut, Piece, Whole
 
 BATCH = 64  # pieces cut at a time
 NEAR = 16  # inputs handed over for proof
+PIECES, CELLS = 90_000, 1 << 18  # what the checker takes, and a little less
+CLOSE = 1.01
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Effort:
     cells: int = 0
     stop: Callable[[], bool] = lambda: False
     progress: Callable[[float, float], None] = lambda _low, _high: None
+
+
+def thorough(timeout: float, **more: Any) -> Effort:
+    """What `tinybound certify` does: until the bound is 1 % above the attack, or for `timeout` seconds."""
+    return Effort(PIECES, time.perf_counter() + timeout, CLOSE, CELLS, **more)
 
 
 @dataclass(frozen=True)
