@@ -84,6 +84,9 @@ def compile(  # noqa: A001 -- the verb
         list[str] | None,
         typer.Option(metavar="[NODE=]CODE", help="int8, int4, pot4 or pool64; for one node with NODE=CODE."),
     ] = None,
+    activations: Annotated[
+        int, typer.Option(metavar="BITS", help="8 or 16: of values that the model does not quantise.")
+    ] = 8,
     scales: Annotated[str, typer.Option(help="any, or pow2 for powers of two only.")] = "any",
     requant: Annotated[str, typer.Option(help="Rounding: onnx, tflite-single or tflite-double.")] = "onnx",
     buffers: Annotated[
@@ -112,6 +115,7 @@ def compile(  # noqa: A001 -- the verb
         core=core,
         optimise=optimise,
         weights=tuple(weights or ["int8"]),
+        activations=activations,
         scales=scales,
         requant=requant,
         buffers=buffers,
@@ -180,6 +184,12 @@ def certify(
         float | None,
         typer.Option(metavar="S", help="Seconds of search; 60 for up to 8 input elements, else 0."),
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export-merged", metavar="M.onnx", help="Write float - integer, with its VNN-LIB query."
+        ),
+    ] = None,
     max_error: MaxError = None,
     seed: int = 0,
     as_json: Json = False,
@@ -189,11 +199,13 @@ def certify(
     The search cuts the box until the bound is 1 % above the largest difference found. Ctrl-C ends it too: the
     best bound so far is kept.
     """
-    from .runs import certify_build
+    from .runs import certify_build, export_merged
 
     limit = _number(max_error)
     with terminal.ends() as progress:
         certificate = certify_build(build, domain, bits, seed, timeout, progress)
+        if export is not None:
+            export_merged(build, certificate, bits, export)
     terminal.show_certificate(certificate, as_json)
     if limit is not None and not certificate.largest <= limit:
         raise PromiseError(

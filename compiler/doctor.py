@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is installed: one row per external program and per optional Python package."""
+"""What is installed: one row per external program, optional Python package and way to count instructions."""
 
 import re
 from collections.abc import Iterator
@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from .errors import TinyboundError, ToolMissing
+from .simulate import unicorn_core
+from .simulate.boards import EVERY
+from .simulate.counting import methods
 from .tools import TOOLS, Tool, find, run
 
 
@@ -25,12 +28,13 @@ _PACKAGES = (
     ("onnxruntime", "runs the reference network when comparing", 'pip install "tinybound[ort]"'),
     ("cocotb", "tests the protocol of the generated Verilog", 'pip install "tinybound[rtl]"'),
     ("pyverilator", "drives the Verilog interactively", 'pip install "tinybound[rtl]"'),
+    ("unicorn", "runs firmware for Cortex-M where QEMU is missing", unicorn_core.INSTALL),
 )
 
 
 def rows() -> list[Row]:
-    """One row per tool, found or not, then one per optional Python package."""
-    return [*map(_tool, TOOLS.values()), *_packages()]
+    """One row per tool, found or not, then one per optional Python package, then who counts instructions."""
+    return [*map(_tool, TOOLS.values()), *_packages(), *_counting()]
 
 
 def _tool(tool: Tool) -> Row:
@@ -53,3 +57,15 @@ def _packages() -> Iterator[Row]:
             yield Row(name, str(distribution.locate_file("")), distribution.version, purpose, install)
         except metadata.PackageNotFoundError:
             yield Row(name, None, None, purpose, install)
+
+
+def _counting() -> Iterator[Row]:
+    """A row per emulator: what counts there, the first is used."""
+    for board in {board.emulator: board for board in EVERY.values()}.values():
+        found, emulator = methods(board), TOOLS[board.emulator]
+        name = f"counting, {board.emulator}"
+        what = emulator.purpose.replace("runs", f"counts {board.counts} of")
+        if found:
+            yield Row(name, found[0], found[0], f"{what} ({', '.join(found)})", emulator.install)
+        else:
+            yield Row(name, None, None, what, emulator.install)

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from .arrays import read_npz
 from .boxes import parse_box
 from .build import Build, load
+from .certify.best_first import thorough
 from .certify.certificate import Certificate
 from .certify.chain import INPUTS
-from .certify.search import thorough
+from .certify.export import merged_files
 from .errors import CompileError
 from .firmware_image import count_on, time_on, with_counts
 from .network_file import dump_npz
+from .passes.run_time_bits import with_bits
 from .report.summary import with_setting
-from .simulate.boards import BOARDS
+from .simulate.boards import EVERY
 from .simulate.cycles import BRANCHES, Flash
 from .simulate.executors import ALL, flatten
 from .simulate.verify import Verdict
@@ -63,15 +65,16 @@ def simulate_files(
     summary: dict[str, Any] = {"executor": on, "vectors": count, "output": str(output)}
     if flash is not None and on not in BRANCHES:
         raise CompileError("--wait-states", f"--on {on}", f"one of {', '.join(BRANCHES)}")
-    if on in BOARDS:
+    if on in EVERY:
         flat = flatten(build.graph, build.quantise(arrays))
-        counts = count_on(build, BOARDS[on], flat, bits)
-        summary["instructions"] = counts.total
+        counts = count_on(build, EVERY[on], flat, bits)
+        summary[counts.unit] = counts.total
+        summary["counted_by"] = counts.counted_by
         if flash is not None:
-            summary["cycles"] = time_on(build, BOARDS[on], flat, bits, flash)
+            summary["cycles"] = time_on(build, EVERY[on], flat, bits, flash)
         if bits == 8:
             build.write_report(with_counts(build.report, on, counts, build.sequence))
-        else:
+        elif counts.unit == "instructions":
             build.write_report(with_setting(build.report, on, bits, counts.total))
     return summary
 
@@ -125,3 +128,14 @@ def stopping() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(pressed)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def export_merged(folder: Path, certificate: Certificate, bits: int, path: Path) -> None:
+    """Write the merged network of a certificate to `path`, and its query beside it as .vnnlib."""
+    build = load(folder)
+    model, query = merged_files(build.float_graph, with_bits(build.graph, bits), certificate)
+    try:
+        path.write_bytes(model)
+        path.with_suffix(".vnnlib").write_text(query, encoding="utf-8")
+    except OSError as error:
+        raise CompileError(str(path), f"cannot be written ({error.strerror})", "a writable file") from error

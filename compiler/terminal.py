@@ -178,7 +178,12 @@ def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
             x["macs"],
             x["flash_bytes"],
             x["ram_bytes"],
-            ", ".join(str(n) for n in x.get("instructions", {}).values()),
+            ", ".join(
+                [
+                    *(str(n) for n in x.get("instructions", {}).values()),
+                    *(f"{n} cycles" for n in x.get("cycles", {}).values()),
+                ]
+            ),
         )
         for x in report["layers"]
     ]
@@ -193,7 +198,10 @@ def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
     if "note" in report:
         out.print(escape(report["note"]))
     for core, count in report["instructions"].items():
-        out.print(f"{core}: {count} instructions")
+        out.print(f"{core}: {count} instructions, counted by: {report['counted_by'][core]}")
+    for core, timed in report.get("cycles", {}).items():
+        each = ", ".join(f"{n} cycles ({what})" for what, n in timed["cycles"].items())
+        out.print(escape(f"{core}: {each}; {timed['model']}"))
     if "certificate" in report:
         for name, ends in report["certificate"]["outputs"].items():
             _bounds(name, ends)

@@ -3,7 +3,7 @@
  * compare the layer's integers with the golden model and catch a stray write. Layers come in order, 0 first.
  *
  * With -DTB_COUNT as well, the hooks become the two instruction-counting markers of tb_count.c, arguments dropped:
- * what is then counted of a layer is its own instructions and TB_MARKER_OVERHEAD more. */
+ * what is then counted of a layer is its own instructions and those of the markers. */
 #ifndef TB_TRACE_H
 #define TB_TRACE_H
 

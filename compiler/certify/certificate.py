@@ -22,12 +22,12 @@ from ..graph import Graph
 from ..ops import Requantise, Softmax
 from ..ops.final import final
 from ..ops.requantise import AVERAGE
-from .attack import Attack, attack, improved
+from .attack import Attack, attack, contradicted, improved
+from .best_first import Effort, search
 from .branch import Bounds, bounds, largest, ranges
 from .layers import describe
 from .lockstep import Lockstep, entries, lockstep
 from .pieces import Cut
-from .search import Effort, search
 
 FORMAT = "tinybound-certificate-1"
 MARGIN = Fraction(1, 10**9)  # so that a checker which adds in another order confirms the claim
@@ -134,6 +134,7 @@ def certify(
     least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
     bound = {name: claim(np.minimum(least[name], split.bound[name])) for name in names}
     cut = len(split.tree) > 1 or "cells" in split.methods
+    contradicted(bound, evidence)
     fields = {
         "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": "real"},
         "mode": "box",

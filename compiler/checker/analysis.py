@@ -31,6 +31,11 @@ class Entry:
     scale: Fraction
     zero: int
     shape: tuple[int, ...]
+    ends: tuple[int, int] = (-128, 127)  # of its integers
+
+    def quantised(self, value: Fraction) -> int:
+        """The integer of a real number."""
+        return min(max(round(value / self.scale) + self.zero, self.ends[0]), self.ends[1])
 
 
 @dataclass(frozen=True)
@@ -118,8 +123,7 @@ class Analysis:
         zero, n = np.zeros(entry.shape), low.size
         box = np.stack([low, high, low, high, zero, zero])
         ends = [
-            np.array([min(max(round(v / entry.scale) + entry.zero, -128), 127) - entry.zero for v in side])
-            for side in (entry.lower, entry.upper)
+            np.array([entry.quantised(v) - entry.zero for v in side]) for side in (entry.lower, entry.upper)
         ]
         kl, ku = times(ends[0], entry.scale)[0], times(ends[1], entry.scale)[1]
         half = above(entry.scale / 2)

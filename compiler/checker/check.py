@@ -135,8 +135,10 @@ def _domain(said: Any, whole: Network) -> Entries:
         need(max(map(abs, (*lower, *upper))) < 1 << 200, f"{name}: ends beyond every float32")
         need(rational(end["scale"], "scale") == meaning.scales[0], f"{name}: scale of the domain")
         need(integer(end["zero"], "zero") == meaning.zero, f"{name}: zero point of the domain")
-        need(integers(end["range"], "range", -128, 127, 2) == (meaning.low, meaning.high), f"{name}: range")
-        entries[name] = Entry(lower, upper, meaning.scales[0], meaning.zero, shape)
+        ends = integers(end["range"], "range", -(1 << 15), (1 << 15) - 1, 2)
+        need(ends == (meaning.low, meaning.high), f"{name}: range")
+        integer_ends = meaning.low, meaning.high
+        entries[name] = Entry(lower, upper, meaning.scales[0], meaning.zero, shape, integer_ends)
     return {name: entries[name] for name in whole.inputs}
 
 

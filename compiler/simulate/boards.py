@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Board:
-    """A core, the compiler options for it and the QEMU machine that runs it. Files are those of firmware/."""
+    """A core, the compiler options for it and the QEMU machine that runs it. Files are those of firmware/.
+
+    timer   what measures time under QEMU's -icount, and where
+    shift   2**shift ns is then the time of an instruction, and `ticks` what the timer makes of it
+    unicorn the core's name there; "": it runs in QEMU alone
+    """
 
     name: str
     compiler: str
@@ -16,13 +21,29 @@ class Board:
     platform: tuple[str, ...]
     emulator: str
     machine: tuple[str, ...]
+    timer: tuple[str, ...]
+    shift: int
+    ticks: float
+    unicorn: str = ""
     caution: str = ""  # what this emulation does not show
+    counts: str = "instructions"  # or "cycles"
+    ram: int | None = None  # bytes, where constants lie there too
 
 
 _ARM_FILES = ("arm_start.c", "semihost.c", "arm_semihost.c")
+_SHIFT = 8  # 256 ns, many ticks of the timers: each count is then far from the next one
 
 
-def _cortex(core: str, machine: str, *options: str, script: str = "mps2.ld", caution: str = "") -> Board:
+def _cortex(
+    core: str,
+    machine: str,
+    *options: str,
+    script: str = "mps2.ld",
+    timer: str = "0x40000000u",
+    tick: int = 40,
+    caution: str = "",
+) -> Board:
+    """tick: ns of the board's first timer."""
     return Board(
         core,
         "arm-none-eabi-gcc",
@@ -31,6 +52,10 @@ def _cortex(core: str, machine: str, *options: str, script: str = "mps2.ld", cau
         _ARM_FILES,
         "qemu-system-arm",
         ("-M", machine),
+        ("arm_timer.c", f"TB_TIMER={timer}"),
+        _SHIFT,
+        2**_SHIFT / tick,
+        core.upper().replace("-", "_").replace("M0PLUS", "M0"),
         caution,
     )
 
@@ -47,7 +72,12 @@ BOARDS: Mapping[str, Board] = {
         _cortex("cortex-m3", "mps2-an385"),
         _cortex("cortex-m4", "mps2-an386", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"),
         _cortex("cortex-m7", "mps2-an500", "-mfpu=fpv5-d16", "-mfloat-abi=hard"),
-        _cortex("cortex-m33", "mps2-an505", "-mfloat-abi=hard", script="an505.ld"),
+        _cortex(
+            *("cortex-m33", "mps2-an505", "-mfloat-abi=hard"),
+            script="an505.ld",
+            timer="0x50000000u",  # its secure alias
+            tick=50,
+        ),
         Board(
             "rv32imc",
             "riscv64-unknown-elf-gcc",
@@ -56,6 +86,28 @@ BOARDS: Mapping[str, Board] = {
             ("riscv_start.c", "semihost.c", "riscv_semihost.c"),
             "qemu-system-riscv32",
             ("-M", "virt", "-bios", "none"),
+            ("riscv_timer.c",),
+            0,
+            1.0,
         ),
     )
 }
+
+AVR = Board(
+    "avr",
+    "avr-gcc",
+    ("-mmcu=atmega1284p",),
+    "",  # the compiler's own
+    ("avr_io.c",),
+    "simavr",
+    ("-m", "atmega1284p", "-f", "16000000"),
+    ("avr_timer.c",),
+    0,
+    1.0,
+    caution="constants lie in RAM; no fault stops it",
+    counts="cycles",
+    ram=16384,
+)
+
+# Of AVRs the smallest networks can ask by name; the others run whatever fits a microcontroller.
+EVERY: Mapping[str, Board] = {**BOARDS, "avr": AVR}

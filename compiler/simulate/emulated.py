@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The generated C on emulated microcontrollers, with exact instruction counts."""
+"""The generated C on emulated microcontrollers, with exact counts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,17 +8,18 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from elftools.elf.elffile import ELFFile
 
-from ..errors import ToolMissing
-from ..tools import Completed, run
+from ..errors import PromiseError, ToolMissing
+from ..tools import Completed, find
+from . import unicorn_core
 from .boards import Board
+from .counting import PLUGIN, TIMER, UNICORN, from_timer, markers_of, method, plugin, plugin_version
 from .cycles import Flash, cycles, read_profiles
 from .machine import (
     FIRMWARE,
-    STRICT,
     Bytes,
     Result,
+    build_for,
     judge,
     network_arguments,
     read_outputs,
@@ -28,33 +29,32 @@ from .machine import (
     write_vectors,
 )
 
-# QEMU 7 and 8 take version 1 of the plugin interface, newer ones ask for 2. What we use is the same in both.
-PLUGIN_VERSIONS = (1, 2)
-
 
 @dataclass(frozen=True)
 class Counts:
     """Instructions executed for one inference, the markers' own (`overhead`, measured) subtracted.
 
-    total   of the network as shipped, from the call of NAME_run with its arguments to its return
-    layers  of each layer, from a build with hook calls, around which the compiler may arrange code otherwise:
-            their sum comes near total, but need not be below it
-    note    not empty: there are no numbers (total None, layers ()) and this is why
+    total       of the network as shipped, from the call of NAME_run with its arguments to its return
+    layers      of each layer, from a build with hook calls, around which the compiler may arrange code
+                otherwise: their sum comes near total, but need not be below it
+    counted_by  one of counting.methods
+    unit        "instructions", or "cycles" of an AVR, which depend on the input by a few percent
     """
 
-    total: int | None
+    total: int
     layers: tuple[int, ...]
     overhead: int
-    note: str = ""
+    counted_by: str
+    unit: str = "instructions"
 
 
 @dataclass(frozen=True)
 class Emulated:
-    """A Machine: a board in QEMU. `arguments` are further QEMU options."""
+    """A Machine: a board in QEMU, or in unicorn without it. counted_by: "", the best that there is."""
 
     board: Board
     timeout: float = 300.0  # seconds per run
-    arguments: tuple[str, ...] = ()
+    counted_by: str = ""
 
     @property
     def name(self) -> str:
@@ -72,34 +72,42 @@ class Emulated:
     ) -> Path:
         """count: mark the call of the network, or with trace every layer, for run() to count."""
         work.mkdir(parents=True, exist_ok=True)
-        kind = ("-trace" if trace else "") + ("-count" if count else "")
+        board = self.board
+        by = self._method() if count else ""
+        kind = ("-trace" if trace else "") + ("-count" if count else "") + ("-timer" if by == TIMER else "")
         elf = work.absolute() / f"{name}-{self.name}{kind}.elf"
         macros = [*(["TB_TRACE"] if trace else []), *(["TB_COUNT"] if count else []), *defines]
-        board = self.board
-        run([
-            board.compiler, *board.flags, *STRICT, "-O2", "-ffunction-sections", "-fdata-sections",
+        markers = ["tb_count.c"] if count else []
+        if by == TIMER:
+            timer, *places = board.timer
+            markers, macros = ["count_timer.c", timer], [*macros, *places]
+        build_for(board, name, [
             *network_arguments(c_dir, name, macros),
             "-nostartfiles", "-T", FIRMWARE / board.linker_script, "-Wl,--gc-sections",
-            *sources(c_dir, name, board.platform, trace=trace, count=count), "-o", elf,
+            *sources(c_dir, name, board.platform, trace=trace, count=markers), "-o", elf,
         ])  # fmt: skip
         return elf
 
+    def image(self, program: Path, inputs: Bytes, bits: int, work: Path) -> bytes:  # noqa: ARG002 -- on an AVR
+        """The program that runs."""
+        return program.read_bytes()
+
     def run(self, program: Path, inputs: Bytes, bits: int, work: Path) -> Result:
-        markers = _markers(program)
+        markers = markers_of(program)
         n = len(inputs)
         with TemporaryDirectory(dir=work) as name:
             folder = Path(name)
             write_vectors(folder, inputs, bits)
-            if markers:
-                for version in PLUGIN_VERSIONS:
-                    done = self._start(program, folder, *_plugin(folder, version, markers))
-                    if not _refused(done):
-                        judge(self.name, done)
-                        counts = tuple(map(int, (folder / "counts.txt").read_text().split()))
-                        return Result(read_outputs(folder, n), instructions=counts)
-            judge(self.name, self._start(program, folder))
-            note = "this QEMU does not take the counting plugin" if markers else ""
-            return Result(read_outputs(folder, n), read_traces(folder, n), note=note)
+            if markers is None:
+                judge(self.name, self._start(program, folder))
+                return Result(read_outputs(folder, n), read_traces(folder, n))
+            by = self._method()
+            judge(self.name, self._counted(program, folder, markers, by))
+            if by == TIMER:
+                counts = from_timer(self.board, folder)
+            else:
+                counts = tuple(map(int, (folder / "counts.txt").read_text().split()))
+            return Result(read_outputs(folder, n), instructions=counts, counted_by=by)
 
     def count(
         self, c_dir: Path, name: str, work: Path, inputs: Bytes, bits: int = 8, defines: Sequence[str] = ()
@@ -115,12 +123,12 @@ class Emulated:
         for trace in (False, True):
             elf = self.build(c_dir, name, work, trace=trace, count=True, defines=defines)
             result = self.run(elf, inputs, bits, work)
-            if result.instructions is None:
-                return n * [Counts(None, (), 0, result.note)]
+            assert result.instructions is not None
             overhead, *counts = result.instructions
             regions.append(np.reshape(counts, (n, -1)) - overhead)
         whole, layers = regions
-        return [Counts(int(whole[i, 0]), tuple(layers[i].tolist()), overhead) for i in range(n)]
+        by = result.counted_by, self.board.counts
+        return [Counts(int(whole[i, 0]), tuple(layers[i].tolist()), overhead, *by) for i in range(n)]
 
     def profile(
         self,
@@ -133,19 +141,17 @@ class Emulated:
         defines: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Modelled cycles of the inference of inputs[0]; results and errors are those of cycles.cycles."""
+        if self._method() != PLUGIN:
+            raise ToolMissing(self.board.emulator, "cycles need the counting plugin", "a QEMU that takes it")
         elf = self.build(c_dir, name, work, count=True, defines=defines)
-        markers = _markers(elf)
+        markers = markers_of(elf)
         assert markers is not None
         with TemporaryDirectory(dir=work) as place:
             folder = Path(place)
             write_vectors(folder, inputs[:1], bits)
-            for version in PLUGIN_VERSIONS:
-                done = self._start(elf, folder, *_plugin(folder, version, markers, flash))
-                if not _refused(done):
-                    judge(self.name, done)
-                    _, whole = read_profiles(folder / "profile.txt")
-                    return cycles(self.name, elf, whole, flash)
-        raise ToolMissing(self.board.emulator, "does not take the counting plugin", "one that does")
+            judge(self.name, self._counted(elf, folder, markers, PLUGIN, flash))
+            _, whole = read_profiles(folder / "profile.txt")
+            return cycles(self.name, elf, whole, flash)
 
     def totals(
         self,
@@ -155,49 +161,47 @@ class Emulated:
         inputs: Bytes,
         settings: Sequence[int],
         defines: Sequence[str] = (),
-    ) -> dict[int, int | None]:
+    ) -> dict[int, int]:
         """Instructions of the inference of inputs[0] at each number of activation bits; see Counts.total."""
         elf = self.build(c_dir, name, work, count=True, defines=defines)
-        found: dict[int, int | None] = {}
+        found = {}
         for bits in settings:
             regions = self.run(elf, inputs[:1], bits, work).instructions
-            found[bits] = None if regions is None else regions[1] - regions[0]
+            assert regions is not None
+            found[bits] = regions[1] - regions[0]
         return found
+
+    def _method(self) -> str:
+        return self.counted_by or method(self.board)
+
+    def _counted(
+        self, program: Path, folder: Path, markers: tuple[int, int], by: str, flash: Flash | None = None
+    ) -> Completed:
+        board = self.board
+        if by == UNICORN:
+            return self._unicorn(program, folder, markers)
+        if by == TIMER:
+            return self._start(program, folder, "-icount", f"shift={board.shift}")
+        version = plugin_version(board.emulator)
+        assert version is not None
+        return self._start(program, folder, *plugin(folder, version, markers, flash))
 
     def _start(self, elf: Path, folder: Path, *more: str) -> Completed:
         board = self.board
+        try:
+            find(board.emulator)
+        except ToolMissing:
+            if board.unicorn and unicorn_core.installed():
+                return self._unicorn(elf, folder, None)
+            raise
         argv: list[str | Path] = [
             board.emulator, *board.machine, "-display", "none", "-monitor", "none", "-serial", "none",
-            "-semihosting-config", "enable=on,target=native", *self.arguments, *more,
-            "-kernel", elf.absolute(),
+            "-semihosting-config", "enable=on,target=native", *more, "-kernel", elf.absolute(),
         ]  # fmt: skip
         return start(self.name, argv, folder, self.timeout)
 
-
-def _plugin(
-    folder: Path, version: int, markers: tuple[int, int], flash: Flash | None = None
-) -> list[str]:
-    """QEMU options; the plugin is built into the folder of the run."""
-    source = FIRMWARE / "count_plugin.c"
-    target = folder / "count_plugin.so"
-    run(["gcc", "-shared", "-fPIC", "-O2", f"-DTB_PLUGIN_VERSION={version}", source, "-o", target])
-    begin, end = markers
-    options = f"begin={begin:#x},end={end:#x},out=counts.txt"
-    if flash is not None:
-        options += f",profile=profile.txt,line={flash.line_bytes},lines={flash.lines}"
-    return ["-plugin", f"./{target.name},{options}"]
-
-
-def _refused(done: Completed) -> bool:
-    return done.code == 1 and "plugin" in done.stderr
-
-
-def _markers(program: Path) -> tuple[int, int] | None:
-    """Addresses of tb_mark_begin and tb_mark_end, None in a program without them."""
-    with program.open("rb") as stream:
-        symbols: Any = ELFFile(stream).get_section_by_name(".symtab")
-        found = [symbols.get_symbol_by_name(name) for name in ("tb_mark_begin", "tb_mark_end")]
-        if None in found:
-            return None
-        begin, end = (symbol[0]["st_value"] & ~1 for symbol in found)  # bit 0 of an ARM address means Thumb
-        return begin, end
+    def _unicorn(self, elf: Path, folder: Path, markers: tuple[int, int] | None) -> Completed:
+        done = unicorn_core.execute(self.board, elf, folder, self.timeout, markers)
+        if done.code < 0:
+            raise PromiseError(self.name, f"no end within {self.timeout:g} s", "a result")
+        return done

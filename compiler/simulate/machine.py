@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from ..errors import CompileError, PromiseError, TinyboundError, ToolMissing
 from ..tools import Completed, last_lines, run
+from .boards import Board
 
 FIRMWARE = Path(str(files("tinybound.firmware")))
+
+STACK = 512  # bytes of RAM that must be left where it is scarce
 
 # The promise about generated C. The hand-written driver and start-up files keep it too.
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-pedantic")
@@ -29,12 +32,14 @@ class Result:
     outputs       (n, OUTPUT_SIZE) int8: the output buffer as it is; of a uint8 network: .view(numpy.uint8)
     traces        layer -> (n, bytes) uint8: each layer's output in memory order; {} unless built to trace
     instructions  one count per marked region, in the order executed; None unless built to count
-    note          why something that was asked for is missing
+    counted_by    what counted them
+    note          what else the machine said
     """
 
     outputs: NDArray[np.int8]
     traces: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
     instructions: tuple[int, ...] | None = None
+    counted_by: str = ""
     note: str = ""
 
 
@@ -77,15 +82,35 @@ def network_arguments(c_dir: Path, name: str, defines: Sequence[str]) -> list[st
 
 
 def sources(
-    c_dir: Path, name: str, platform: Sequence[str], *, trace: bool, count: bool = False
+    c_dir: Path, name: str, platform: Sequence[str], *, trace: bool, count: Sequence[str] = ()
 ) -> list[Path]:
-    """The network first: the memory after its arena then belongs to other objects, for trace.c to compare."""
-    parts = ["driver.c", "tb_text.c", *platform]
-    if count:
-        parts.append("tb_count.c")
-    elif trace:
-        parts.append("trace.c")
+    """The network first: the memory after its arena then belongs to other objects, for trace.c to compare.
+
+    count: the files of the markers; none: nothing is counted.
+    """
+    parts = ["driver.c", "tb_text.c", *platform, *(count or (["trace.c"] if trace else []))]
     return [c_dir / f"{name}.c", *(FIRMWARE / part for part in parts)]
+
+
+def build_for(board: Board, name: str, argv: Sequence[str | Path]) -> None:
+    """Run the board's compiler on a network; CompileError where an AVR has too little memory."""
+    try:
+        run([board.compiler, *board.flags, *STRICT, "-O2", "-ffunction-sections", "-fdata-sections", *argv])
+    except TinyboundError as error:
+        if board.ram is not None and "too large" in error.found:
+            hold_ram(board, name, 1 << 15)  # a single array of more
+        raise
+
+
+def hold_ram(board: Board, name: str, used: int) -> None:
+    """CompileError when a board that has constants in RAM has too little: some is left for the stack."""
+    if board.ram is not None and used + STACK > board.ram:
+        raise CompileError(
+            name,
+            f"{used} bytes of constants and variables, all in the RAM of an {board.machine[1]}",
+            f"at most {board.ram - STACK}, with {STACK} for the stack",
+            "a smaller network",
+        )
 
 
 def write_vectors(folder: Path, inputs: Bytes, bits: int) -> None:
