@@ -17,10 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .boxes import Box
-from .build_files import CERTIFICATE, domain_file, hashes_of, manifest_of, network_files, with_certificate
+from .build_files import (
+    CERTIFICATE,
+    certificates_of,
+    certified,
+    domain_file,
+    hashes_of,
+    manifest_of,
+    network_files,
+    with_certificate,
+)
 from .build_folder import check_target, read_files, read_manifest, write_build
-from .certify.certificate import ONCE, Certificate, certify
 from .certify.best_first import Effort
+from .certify.certificate import ONCE, Certificate
 from .errors import CompileError, PromiseError
 from .frontends import load_onnx
 from .graph import Graph
@@ -29,7 +38,7 @@ from .kernels.kernel_plan import KernelPlan
 from .network_file import dump_json, from_json
 from .options import Options
 from .passes.match import match_reference
-from .passes.run_time_bits import has_bits, reported, with_bits
+from .passes.run_time_bits import has_bits
 from .pipeline import build_networks
 from .quantise.calibrate import samples_of_box
 from .report.budgets import budget, budget_ahead, first_within_budget
@@ -51,20 +60,15 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
     options = options or Options()
     check_target(Path(output))
     networks = build_networks(Path(model), options)
-<<<<<<< HEAD
     if options.core not in EVERY:
         raise CompileError("--core", f"{options.core!r}", f"one of {', '.join(EVERY)}")
-=======
-    if options.core not in BOARDS:
-        raise CompileError("--core", f"{options.core!r}", f"one of {', '.join(BOARDS)}")
     if options.target != "c":
         refuse_wide(networks.integer_graph)
->>>>>>> int16
     budget_ahead(networks.integer_graph, options)
     certificates: dict[int, Certificate] = {}
     if options.domain is not None or options.max_error is not None:
         nets = networks.float_graph, networks.integer_graph
-        certificates = _certificates(*nets, networks.domain, options.seed)
+        certificates = certificates_of(*nets, networks.domain, options.seed)
         _within_budget(certificates[8], options)
     files = network_files(networks, options.seed)
 
@@ -277,11 +281,11 @@ class Build:
         self.check_bits(bits)
         box = domain or self.domain
         if bits == 8:
-            certificates = _certificates(self.float_graph, self.graph, box, seed, effort)
+            certificates = certificates_of(self.float_graph, self.graph, box, seed, effort)
             certificate = certificates[8]
             self._rewrite(certificates, box)
         else:
-            certificate = _certified(self.float_graph, self.graph, box, seed, bits, effort)
+            certificate = certified(self.float_graph, self.graph, box, seed, bits, effort)
         return certificate.with_hashes(hashes_of(self.files))
 
     def _rewrite(self, certificates: Mapping[int, Certificate], box: Box) -> None:
@@ -327,23 +331,6 @@ class Build:
         from .simulate.interactive import open_interactive
 
         return open_interactive(self.artefact)
-
-
-def _certified(
-    float_graph: Graph, graph: Graph, box: Box, seed: int, bits: int = 8, effort: Effort = ONCE
-) -> Certificate:
-    cut = with_bits(graph, bits)
-    own = bits if has_bits(graph) else None
-    try:
-        return certify(float_graph, cut, box.lower, box.upper, hashes={}, bits=own, seed=seed, effort=effort)
-    except OverflowError as error:  # a bound beyond every double
-        raise CompileError("--domain", "no finite bound over this box", "one", "a smaller box") from error
-
-
-def _certificates(
-    float_graph: Graph, graph: Graph, box: Box, seed: int, effort: Effort = ONCE
-) -> dict[int, Certificate]:
-    return {bits: _certified(float_graph, graph, box, seed, bits, effort) for bits in reported(graph)}
 
 
 def _within_budget(certificate: Certificate, options: Options) -> None:

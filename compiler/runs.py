@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .arrays import read_npz
-from .boxes import parse_box
+from .asks import Ask, box_of
 from .build import Build, load
 from .certify.best_first import thorough
 from .certify.certificate import Certificate
@@ -89,12 +89,7 @@ def verify_build(folder: Path, on: str, inputs: Path | None, progress: Callable[
 
 
 def certify_build(
-    folder: Path,
-    domain: str | None,
-    bits: int,
-    seed: int,
-    timeout: float | None,
-    progress: Callable[[float, float], None],
+    folder: Path, ask: Ask, timeout: float | None, progress: Callable[[float, float], None]
 ) -> Certificate:
     """Certify a build over its own box or another, searching it for `timeout` seconds or until Ctrl-C; by
     default for SEARCH seconds where the inputs have few elements, else not at all."""
@@ -104,10 +99,10 @@ def certify_build(
         timeout = SEARCH if few else 0.0
     elif not timeout >= 0:
         raise CompileError("--timeout", f"{timeout:g}", "seconds, 0 or more")
-    box = None if domain is None else parse_box(domain, build.graph)
+    box = box_of(build, ask)
     with stopping() as stop:
         effort = thorough(timeout, stop=stop, progress=progress)
-        return build.certify(box, seed, bits, effort)
+        return build.certify(box, ask.seed, ask.bits, effort)
 
 
 @contextmanager

@@ -237,6 +237,27 @@ def show_certificate(certificate: Certificate, as_json: bool) -> None:
     )
 
 
+def show_answer(found: Mapping[str, Any], as_json: bool) -> None:
+    """What certify was asked: facts, a line each, under a table of rows where there are several."""
+    if as_json:
+        show_json(found)
+        return
+    rows = found.get("rows", [])
+    if rows:
+        cells = [["" if row[key] is None else _short(row[key]) for key in rows[0]] for row in rows]
+        _table("", [key.replace("_", " ") for key in rows[0]], cells)
+    show_mapping({key: _short(value) for key, value in found.items() if key != "rows"}, as_json)
+
+
+def _short(value: Any) -> str:
+    """A number in six digits; yes or no; that there is an input, not the input."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "see --json"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def show_verdict(verdict: Verdict, as_json: bool) -> None:
     """Stage by layer, then the bound."""
     if as_json:

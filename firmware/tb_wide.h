@@ -94,14 +94,9 @@ TB_INLINE void tb_wide_positions(const int8_t *const *taps, const int32_t *recor
         int32_t sum = record[i];
 TB_UNROLL(8)
         for (int32_t t = 0; t < pairs; t++) {
-<<<<<<< HEAD
           const int32_t first = 8 * t + 4 * (i >> 1) + (i & 1);
           sum += tb_byte(record + 4, first) * taps[2 * t][c];
           sum += tb_byte(record + 4, first + 2) * taps[2 * t + 1][c];
-=======
-          const int32_t word = record[4 + 4 * t + i];
-          sum += (int32_t)(int16_t)word * taps[2 * t][c] + (word >> 16) * taps[2 * t + 1][c];
->>>>>>> count4
         }
         if (count & 1) {
           sum += tb_byte(record + 4, 8 * pairs + i) * taps[count - 1][c];

@@ -167,9 +167,9 @@ def _fewer(leaf):
 
 
 def _narrow(root):
-    low, high = all_borders(root)
+    first, low, high = all_borders(root)
     quarter = float(root.scale) / 4
-    return low + quarter, high - quarter
+    return first, low + quarter, high - quarter
 
 
 CHECKER["a cell is missing"] = (checker_cells, "_integers", _fewer)

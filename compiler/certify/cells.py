@@ -60,10 +60,13 @@ class Cells:
     def __init__(self, chain: Chain, entry: Entry, root: Piece, kernel: Kernel) -> None:
         self.chain, self.entry, self.kernel = chain, entry, kernel
         scale, zero = entry.units.scale, entry.units.zero
-        steps = range(entry.lo - zero, entry.hi - zero + 1)
+        self.start = min(root.first)
+        steps = range(self.start - zero, max(root.last) - zero + 1)
         self.low = np.array([below((n - Fraction(1, 2)) * scale) for n in steps])
         self.high = np.array([above((n + Fraction(1, 2)) * scale) for n in steps])
-        self.low[0], self.high[-1] = -np.inf, np.inf  # the outermost cells hold what saturates
+        # The outermost cells hold what saturates.
+        self.low[: max(entry.lo + 1 - self.start, 0)] = -np.inf
+        self.high[entry.hi - self.start :] = np.inf
         ends = [np.array([f(v) for v in side]) for f, side in ((below, entry.lower), (above, entry.upper))]
         self.off = errors(chain.layers, *ends)
         self.known = _Known(self, root, *ends)
@@ -94,8 +97,8 @@ class Cells:
     ) -> tuple[Floats, Floats, Floats, Floats]:
         lower, upper, middle, rad = (v[which] for v in ends)
         owner, q, starts = cells_of(pieces[which])
-        low = np.maximum(lower[owner], self.low[q - self.entry.lo])
-        high = np.minimum(upper[owner], self.high[q - self.entry.lo])
+        low = np.maximum(lower[owner], self.low[q - self.start])
+        high = np.minimum(upper[owner], self.high[q - self.start])
         p = 0.5 * low + 0.5 * high
         r = up(np.maximum(high - p, p - low))
         real, whole = self.known.points(p, q, low, high)
@@ -141,7 +144,7 @@ class _Known:
         count = root.count if self.use else 0
         self.seen = np.zeros(count, bool)
         self.real, self.whole = np.empty((count, outputs)), np.empty((count, outputs), np.int64)
-        q = [np.arange(a, b + 1) - cells.entry.lo for a, b in zip(root.first, root.last, strict=True)]
+        q = [np.arange(a, b + 1) - cells.start for a, b in zip(root.first, root.last, strict=True)]
         self.low = [np.maximum(v, cells.low[at]) for v, at in zip(lower, q, strict=True)]
         self.high = [np.minimum(v, cells.high[at]) for v, at in zip(upper, q, strict=True)]
 

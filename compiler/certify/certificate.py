@@ -119,7 +119,7 @@ def certify(
     both = lockstep(float_graph, integer_graph)
     ends = [side if isinstance(side, Mapping) else {both.inputs[0]: side} for side in (lower, upper)]
     at = entries(both, integer_graph, ends[0], ends[1])
-    values, probability = _bounded(integer_graph)
+    values, probability = bounded(integer_graph)
     names = sorted(set(values.values()))
     found = ranges(both, PairProduct, at, set(range(len(both.steps))))
     alone = {
@@ -127,7 +127,7 @@ def certify(
         "zonotope": bounds(both, PairZonotope, at, names),
         "product": largest(both, found, names),
     }
-    twins = {name: _twin(float_graph, integer_graph, name) for name in names}
+    twins = {name: twin_of(float_graph, integer_graph, name) for name in names}
     evidence = attack(float_graph, integer_graph, both, at, twins, seed=seed, budget=budget or _budget(both))
     split = search(both, at, alone["product"], evidence.largest, effort)
     evidence = improved(evidence, integer_graph, both, at, split.near)
@@ -172,13 +172,13 @@ def _rule(whole: Graph) -> str:
     return min(modes, default="onnx")
 
 
-def _twin(real: Graph, whole: Graph, name: str) -> str:
+def twin_of(real: Graph, whole: Graph, name: str) -> str:
     """The float value beside an integer value."""
     node = whole.producer(name)
     return name if node is None else real.node(node.origin).output
 
 
-def _bounded(whole: Graph) -> tuple[dict[str, str], dict[str, float]]:
+def bounded(whole: Graph) -> tuple[dict[str, str], dict[str, float]]:
     """Output -> value that is bounded; output of a Softmax -> error of its table."""
     values, errors = {}, {}
     for name in whole.outputs:

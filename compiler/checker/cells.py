@@ -50,8 +50,9 @@ def _worst(chain: Chain, root: Entry, off: Floats, leaves: list[Leaf]) -> Floats
     form = lines(chain, low, high)
     owner = np.repeat(np.arange(len(leaves)), [leaf.count for leaf in leaves])
     q = np.concatenate([_integers(leaf) for leaf in leaves])
-    borders = _borders(root)
-    low, high = np.maximum(low[owner], borders[0][q + 128]), np.minimum(high[owner], borders[1][q + 128])
+    first, *borders = _borders(root)
+    low = np.maximum(low[owner], borders[0][q - first])
+    high = np.minimum(high[owner], borders[1][q - first])
     return np.asarray(_gap(chain, form, off, owner, q, (low, high)).max(axis=0))
 
 
@@ -75,8 +76,12 @@ def _integers(leaf: Leaf) -> Ints:
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
 
 
-def _borders(root: Entry) -> tuple[Floats, Floats]:
-    """Ends of the cells of -128 ... 127, outward; the outermost ones hold all that saturates."""
-    half, steps = Fraction(1, 2), [q - root.zero for q in range(-128, 128)]
-    low = np.array([-np.inf, *(below((n - half) * root.scale) for n in steps[1:])])
-    return low, np.array([*(above((n + half) * root.scale) for n in steps[:-1]), np.inf])
+def _borders(root: Entry) -> tuple[int, Floats, Floats]:
+    """The first integer of the box, and the ends of cells from there on, outward; the outermost ones of the
+    quantiser hold all that saturates."""
+    first = min(root.quantised(v) for v in root.lower)
+    every = range(first, max(root.quantised(v) for v in root.upper) + 1)
+    half = Fraction(1, 2)
+    low = [below((q - root.zero - half) * root.scale) if q > root.ends[0] else -np.inf for q in every]
+    high = [above((q - root.zero + half) * root.scale) if q < root.ends[1] else np.inf for q in every]
+    return first, np.array(low), np.array(high)

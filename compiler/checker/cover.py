@@ -58,10 +58,10 @@ def leaves(tree: Any, root: Entries) -> list[Leaf]:
         last, first = ceil(where / entry.scale - HALF), floor(where / entry.scale + HALF)
         k = starts[name] + i
         waiting.append(
-            Leaf({**piece.entries, name: lower}, _put(piece.first, k, _byte(first, entry)), piece.last)
+            Leaf({**piece.entries, name: lower}, _put(piece.first, k, _within(first, entry)), piece.last)
         )
         waiting.append(
-            Leaf({**piece.entries, name: upper}, piece.first, _put(piece.last, k, _byte(last, entry)))
+            Leaf({**piece.entries, name: upper}, piece.first, _put(piece.last, k, _within(last, entry)))
         )
     need(not waiting, "tree: it does not cover the box")
     return found
@@ -71,13 +71,9 @@ def _put(items: tuple[Any, ...], i: int, value: Any) -> tuple[Any, ...]:
     return (*items[:i], value, *items[i + 1 :])
 
 
-def _byte(steps: int, entry: Entry) -> int:
-    return min(max(steps + entry.zero, -128), 127)
+def _within(steps: int, entry: Entry) -> int:
+    return min(max(steps + entry.zero, entry.ends[0]), entry.ends[1])
 
 
 def _quantised(root: Entries, end: int) -> tuple[int, ...]:
-    return tuple(
-        _byte(round(v / entry.scale), entry)
-        for entry in root.values()
-        for v in (entry.lower, entry.upper)[end]
-    )
+    return tuple(entry.quantised(v) for entry in root.values() for v in (entry.lower, entry.upper)[end])

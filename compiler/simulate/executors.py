@@ -15,14 +15,9 @@ from ..graph import Graph
 from ..passes.layout import Order
 from ..passes.run_time_bits import has_bits
 from ..targets.names import identifier
-<<<<<<< HEAD
-from ..targets.plan import exposed, make_plan
+from ..targets.plan import exposed, make_plan, widest
 from .avr import Avr
 from .boards import AVR, BOARDS, EVERY, Board
-=======
-from ..targets.plan import exposed, make_plan, widest
-from .boards import BOARDS
->>>>>>> int16
 from .compare import Comparison, compare
 from .emulated import Emulated
 from .golden import Ints, golden
