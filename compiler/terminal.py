@@ -227,12 +227,12 @@ def show_certificate(certificate: Certificate, as_json: bool) -> None:
     rows = []
     for name, entry in certificate.outputs_json().items():
         for i, (bound, attack) in enumerate(zip(entry["bound"], entry["attack"], strict=True)):
-            alone = [f"{entry['domains'][kind][i]:.6g}" for kind in ("interval", "zonotope")]
+            alone = [f"{entry['domains'][kind][i]:.6g}" for kind in ("interval", "zonotope", "crown")]
             ratio = f"{bound / attack:.2f}" if attack > 0 else ""
             rows.append((f"{name}[{i}]", f"{attack:.6g}", f"{bound:.6g}", ratio, *alone))
     _table(
         f"certified in {certificate.seconds:.1f} s",
-        ("output", "found at least", "certified at most", "ratio", "interval alone", "zonotope alone"),
+        ("output", "found at least", "certified at most", "ratio", "interval alone", "zonotope alone", "crown"),
         rows,
     )
 

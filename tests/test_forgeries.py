@@ -25,6 +25,7 @@ from tinybound.certify.chain import chain_of
 from tinybound.certify.lockstep import entries, lockstep
 from tinybound.certify.pieces import Whole
 from tinybound.checker import check_certificate
+from tinybound.domains.pair_crown import PairCrown
 from tinybound.domains.pair_interval import PairInterval
 from tinybound.domains.pair_product import PairProduct
 from tinybound.domains.pair_zonotope import PairZonotope
@@ -111,7 +112,7 @@ def still_true(path: Path) -> bool:
         found = [bounds(both, make, at, values) for make in makes]
         return {value: np.min([f[value] for f in found], axis=0) for value in values}
 
-    whole = proven(box, (PairInterval, PairZonotope, PairProduct))
+    whole = proven(box, (PairInterval, PairZonotope, PairProduct, PairCrown))
     at = entries(
         both, graph, *({n: exact(x[i], graph.values[n].shape) for n, x in box.items()} for i in (0, 1))
     )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domains.pair import Entry
+from ..domains.pair_crown import PairCrown
 from ..domains.pair_interval import PairInterval
 from ..domains.pair_product import PairProduct
 from ..domains.pair_zonotope import PairZonotope
@@ -121,11 +122,12 @@ def certify(
     at = entries(both, integer_graph, ends[0], ends[1])
     values, probability = bounded(integer_graph)
     names = sorted(set(values.values()))
-    found = ranges(both, PairProduct, at, set(range(len(both.steps))))
+    found = ranges(both, PairCrown, at, set(range(len(both.steps))))
     alone = {
         "interval": bounds(both, PairInterval, at, names),
         "zonotope": bounds(both, PairZonotope, at, names),
-        "product": largest(both, found, names),
+        "product": bounds(both, PairProduct, at, names),
+        "crown": largest(both, found, names),
     }
     twins = {name: twin_of(float_graph, integer_graph, name) for name in names}
     evidence = attack(float_graph, integer_graph, both, at, twins, seed=seed, budget=budget or _budget(both))
@@ -138,7 +140,7 @@ def certify(
     fields = {
         "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": "real"},
         "mode": "box",
-        "method": "interval, zonotope, product: the least" + (", worst piece" if cut else ""),
+        "method": "interval, zonotope, product, crown: the least" + (", worst piece" if cut else ""),
         "domain": {name: _domain(at[both.values[name]]) for name in both.inputs},
         "tree": [_cut(place) for place in split.tree],
         **({"leaves": list(split.methods)} if "cells" in split.methods else {}),
