@@ -30,6 +30,7 @@ SIZES = (
     ("stack", "stack_bytes"),
     ("all RAM", "ram_with_stack_bytes"),
 )
+KINDS = ("interval", "zonotope", "crown")  # domains that are shown
 WIDE = 200  # columns of a table in a file or a pipe, where nothing wraps
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
@@ -227,12 +228,12 @@ def show_certificate(certificate: Certificate, as_json: bool) -> None:
     rows = []
     for name, entry in certificate.outputs_json().items():
         for i, (bound, attack) in enumerate(zip(entry["bound"], entry["attack"], strict=True)):
-            alone = [f"{entry['domains'][kind][i]:.6g}" for kind in ("interval", "zonotope", "crown")]
+            alone = [f"{entry['domains'][kind][i]:.6g}" for kind in KINDS]
             ratio = f"{bound / attack:.2f}" if attack > 0 else ""
             rows.append((f"{name}[{i}]", f"{attack:.6g}", f"{bound:.6g}", ratio, *alone))
     _table(
         f"certified in {certificate.seconds:.1f} s",
-        ("output", "found at least", "certified at most", "ratio", "interval alone", "zonotope alone", "crown"),
+        ("output", "found at least", "certified at most", "ratio", *(f"{kind} alone" for kind in KINDS)),
         rows,
     )
 
