@@ -202,7 +202,7 @@ def show_certificate(certificate: Certificate, as_json: bool) -> None:
             rows.append((f"{name}[{i}]", f"{attack:.6g}", f"{bound:.6g}", ratio, *alone))
     _table(
         f"certified in {certificate.seconds:.1f} s",
-        ("output", "found at least", "certified at most", "ratio", "interval alone", "zonotope alone", "crown"),
+        ("output", "found at least", "certified at most", "ratio", "intervals", "zonotope", "crown"),
         rows,
     )
 
