@@ -34,7 +34,7 @@ from .quantise.calibrate import samples_of_box
 from .report.budgets import budget, budget_ahead, first_within_budget
 from .report.html import render_report
 from .report.summary import keep_counts, summarise
-from .simulate.boards import BOARDS
+from .simulate.boards import EVERY
 from .simulate.compare import Comparison, compare
 from .simulate.executors import ALL, Artefact, against_golden, folder_of, machine_of, outputs_of
 from .simulate.golden import Ints, dequantise, golden, quantise
@@ -50,8 +50,8 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
     options = options or Options()
     check_target(Path(output))
     networks = build_networks(Path(model), options)
-    if options.core not in BOARDS:
-        raise CompileError("--core", f"{options.core!r}", f"one of {', '.join(BOARDS)}")
+    if options.core not in EVERY:
+        raise CompileError("--core", f"{options.core!r}", f"one of {', '.join(EVERY)}")
     if options.target != "c":
         refuse_wide(networks.integer_graph)
     budget_ahead(networks.integer_graph, options)

@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from . import __version__, terminal
+from . import cli_options as options
 from .errors import CompileError, PromiseError, TinyboundError
 
 if TYPE_CHECKING:
@@ -179,23 +180,34 @@ def verify(
 def certify(
     build: BuildPath,
     domain: Domain = None,
+    around: options.Around = None,
+    index: options.Index = 0,
+    radius: options.Radius = None,
+    inputs: options.Inputs = None,
+    margin: options.Margin = False,
+    objective: options.Objective = None,
+    max_box: options.MaxBox = None,
+    export: options.Export = None,
+    jobs: options.Jobs = 1,
+    cluster: options.Cluster = None,
     bits: Annotated[int, typer.Option(help="Run-time activation bits; fewer than 8: shown, not kept.")] = 8,
-    export: Annotated[
-        Path | None,
-        typer.Option(
-            "--export-merged", metavar="M.onnx", help="Write float - integer, with its VNN-LIB query."
-        ),
-    ] = None,
     max_error: MaxError = None,
     seed: int = 0,
     as_json: Json = False,
 ) -> None:
-    """Certify over a box and rewrite certificate, C header and manifest together."""
+    """Certify over a box and rewrite certificate, C header and manifest together; or answer a question."""
+    from .asks import Ask, answer
     from .runs import certify_build, export_merged
 
     limit = _number(max_error)
+    ask = Ask(
+        domain, around, index, radius, inputs, margin, objective, max_box, bits, seed, jobs, cluster
+    )  # fmt: skip
     with terminal.busy("certifying"):
-        certificate = certify_build(build, domain, bits, seed)
+        if ask.question:
+            terminal.show_answer(answer(build, ask), as_json)
+            return
+        certificate = certify_build(build, ask)
         if export is not None:
             export_merged(build, certificate, bits, export)
     terminal.show_certificate(certificate, as_json)
@@ -263,7 +275,7 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
+def common(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Compile an ONNX network to C and Verilog, with a bound on its distance to the float network."""

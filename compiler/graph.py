@@ -97,6 +97,10 @@ class Graph:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a graph is frozen: {name} cannot be set")
 
+    def __reduce__(self) -> tuple[type[Graph], tuple[object, ...]]:
+        """Pickled for other processes: by its parts, since attributes cannot be set."""
+        return Graph, (self.name, self.inputs, self.outputs, self.nodes, dict(self.values))
+
     def node(self, name: str) -> Node:
         """The node of that name."""
         found: Node = self._node_of[name]  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .arrays import read_npz
-from .boxes import parse_box
+from .asks import Ask, box_of
 from .build import Build, load
 from .certify.certificate import Certificate
 from .certify.export import merged_files
@@ -19,7 +19,7 @@ from .firmware_image import count_on, time_on, with_counts
 from .network_file import dump_npz
 from .passes.run_time_bits import with_bits
 from .report.summary import with_setting
-from .simulate.boards import BOARDS
+from .simulate.boards import EVERY
 from .simulate.cycles import BRANCHES, Flash
 from .simulate.executors import ALL, flatten
 from .simulate.verify import Verdict
@@ -59,16 +59,16 @@ def simulate_files(
     summary: dict[str, Any] = {"executor": on, "vectors": count, "output": str(output)}
     if flash is not None and on not in BRANCHES:
         raise CompileError("--wait-states", f"--on {on}", f"one of {', '.join(BRANCHES)}")
-    if on in BOARDS:
+    if on in EVERY:
         flat = flatten(build.graph, build.quantise(arrays))
-        counts = count_on(build, BOARDS[on], flat, bits)
-        summary["instructions"] = counts.total
+        counts = count_on(build, EVERY[on], flat, bits)
+        summary[counts.unit] = counts.total
         summary["counted_by"] = counts.counted_by
         if flash is not None:
-            summary["cycles"] = time_on(build, BOARDS[on], flat, bits, flash)
+            summary["cycles"] = time_on(build, EVERY[on], flat, bits, flash)
         if bits == 8:
             build.write_report(with_counts(build.report, on, counts, build.sequence))
-        else:
+        elif counts.unit == "instructions":
             build.write_report(with_setting(build.report, on, bits, counts.total))
     return summary
 
@@ -82,10 +82,10 @@ def verify_build(folder: Path, on: str, inputs: Path | None, progress: Callable[
     return build.verify(names, None if inputs is None else read_arrays(inputs, build), progress)
 
 
-def certify_build(folder: Path, domain: str | None, bits: int, seed: int) -> Certificate:
+def certify_build(folder: Path, ask: Ask) -> Certificate:
     """Certify a build over its own box or another."""
     build = load(folder)
-    return build.certify(None if domain is None else parse_box(domain, build.graph), seed, bits)
+    return build.certify(box_of(build, ask), ask.seed, ask.bits)
 
 
 def export_merged(folder: Path, certificate: Certificate, bits: int, path: Path) -> None:

@@ -21,6 +21,7 @@ from tinybound.certify.branch import bounds
 from tinybound.certify.certificate import certify
 from tinybound.certify.lockstep import entries, lockstep
 from tinybound.checker import check_certificate
+from tinybound.domains.pair_crown import PairCrown
 from tinybound.domains.pair_interval import PairInterval
 from tinybound.domains.pair_product import PairProduct
 from tinybound.domains.pair_zonotope import PairZonotope
@@ -101,7 +102,7 @@ def still_true(path: Path) -> bool:
         found = [bounds(both, make, at, values) for make in makes]
         return {value: np.min([f[value] for f in found], axis=0) for value in values}
 
-    whole = proven(box, (PairInterval, PairZonotope, PairProduct))
+    whole = proven(box, (PairInterval, PairZonotope, PairProduct, PairCrown))
     parts = [proven(leaf, (PairProduct,)) for leaf in leaves(iter(document["tree"]), box)]
     return all(
         (np.minimum(whole[v], np.max([p[v] for p in parts], axis=0)).ravel() <= out["bound"]).all()

@@ -60,7 +60,7 @@ def attack(
     rng, search = np.random.default_rng(seed), Search(whole, both, at, outputs, real, weights)
     budget = max(min(budget, WORK // sum(value.size for value in whole.values.values())), 4 * POOL)
     first = max(budget // 4, 64)
-    xs, gaps = _start(search, rng, first)
+    xs, gaps = starts(search, rng, first)
     champions = _Champions(xs, gaps)
     targets = np.argsort(-gaps.max(axis=0), kind="stable")[:16]
     rounds = (budget - first) // (len(targets) * POOL * PROPOSALS)
@@ -139,7 +139,7 @@ def _climb(
             pool, score = np.concatenate([pool[keep]] * 2), np.concatenate([score[keep]] * 2)
 
 
-def _start(search: Search, rng: np.random.Generator, count: int) -> tuple[Floats, Floats]:
+def starts(search: Search, rng: np.random.Generator, count: int) -> tuple[Floats, Floats]:
     """Random points, cell borders and corners, mixed per coordinate; and inputs that move as one.
 
     What averages or smooths is saturated by the latter only: independent coordinates cancel.

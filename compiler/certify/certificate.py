@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domains.pair import Entry
+from ..domains.pair_crown import PairCrown
 from ..domains.pair_interval import PairInterval
 from ..domains.pair_product import PairProduct
 from ..domains.pair_zonotope import PairZonotope
@@ -117,24 +118,25 @@ def certify(
     both = lockstep(float_graph, integer_graph)
     ends = [side if isinstance(side, Mapping) else {both.inputs[0]: side} for side in (lower, upper)]
     at = entries(both, integer_graph, ends[0], ends[1])
-    values, probability = _bounded(integer_graph)
+    values, probability = bounded(integer_graph)
     names = sorted(set(values.values()))
-    found = ranges(both, PairProduct, at, set(range(len(both.steps))))
+    found = ranges(both, PairCrown, at, set(range(len(both.steps))))
     alone = {
         "interval": bounds(both, PairInterval, at, names),
         "zonotope": bounds(both, PairZonotope, at, names),
-        "product": largest(both, found, names),
+        "product": bounds(both, PairProduct, at, names),
+        "crown": largest(both, found, names),
     }
     split = divide(both, PairProduct, at, alone["product"], pieces, start + timeout)
     least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
     bound = {name: claim(np.minimum(least[name], split.bound[name])) for name in names}
-    twins = {name: _twin(float_graph, integer_graph, name) for name in names}
+    twins = {name: twin_of(float_graph, integer_graph, name) for name in names}
     evidence = attack(float_graph, integer_graph, both, at, twins, seed=seed, budget=budget or _budget(both))
     contradicted(bound, evidence)
     fields = {
         "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": "real"},
         "mode": "box",
-        "method": "interval, zonotope, product: the least" + (", worst piece" if pieces > 1 else ""),
+        "method": "interval, zonotope, product, crown: the least" + (", worst piece" if pieces > 1 else ""),
         "domain": {name: _domain(at[both.values[name]]) for name in both.inputs},
         "tree": [_cut(cut) for cut in split.tree],
         "layers": describe(both, integer_graph, found),
@@ -167,13 +169,13 @@ def _rule(whole: Graph) -> str:
     return min(modes, default="onnx")
 
 
-def _twin(real: Graph, whole: Graph, name: str) -> str:
+def twin_of(real: Graph, whole: Graph, name: str) -> str:
     """The float value beside an integer value."""
     node = whole.producer(name)
     return name if node is None else real.node(node.origin).output
 
 
-def _bounded(whole: Graph) -> tuple[dict[str, str], dict[str, float]]:
+def bounded(whole: Graph) -> tuple[dict[str, str], dict[str, float]]:
     """Output -> value that is bounded; output of a Softmax -> error of its table."""
     values, errors = {}, {}
     for name in whole.outputs:

@@ -14,7 +14,7 @@ from ..graph import Graph
 from ..kernels.choose import predicted
 from ..kernels.kernel_plan import KernelPlan
 from ..passes.run_time_bits import has_bits, reported
-from ..simulate.boards import BOARDS
+from ..simulate.boards import EVERY
 from ..simulate.footprint import footprint
 from ..targets.c import generate_c
 from ..targets.constants import weight_bytes
@@ -75,10 +75,11 @@ def _sizes(graph: Graph, sources: Mapping[str, bytes], core: str) -> dict[str, A
         for name, data in sources.items():
             (folder / name).write_bytes(data)
         try:
-            found = footprint(BOARDS[core], folder, identifier(graph.name), folder / "work")
+            found = footprint(EVERY[core], folder, identifier(graph.name), folder / "work")
         except ToolMissing as missing:
             return {**UNKNOWN, "note": str(missing)}
     return {
+        **({} if found.stack_bytes is not None else {"note": f"{EVERY[core].compiler} tells no stack"}),
         "flash_bytes": found.flash_bytes,
         "code_bytes": found.code_bytes,
         "ram_bytes": found.ram_bytes,

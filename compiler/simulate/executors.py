@@ -16,7 +16,8 @@ from ..passes.layout import Order
 from ..passes.run_time_bits import has_bits
 from ..targets.names import identifier
 from ..targets.plan import exposed, make_plan, widest
-from .boards import BOARDS
+from .avr import Avr
+from .boards import AVR, BOARDS, EVERY, Board
 from .compare import Comparison, compare
 from .emulated import Emulated
 from .golden import Ints, golden
@@ -46,15 +47,21 @@ class Artefact:
         return identifier(self.graph.name)
 
 
+def emulated(board: Board) -> Emulated:
+    """The machine of a board."""
+    return Avr(board) if board is AVR else Emulated(board)
+
+
 def machine_of(executor: str) -> Machine:
     """The machine behind an executor's name."""
     if executor in HOSTS:
         return HOSTS[executor]
-    if executor in BOARDS:
-        return Emulated(BOARDS[executor])
+    if executor in EVERY:  # an AVR is not among ALL: hardly a network fits
+        return emulated(EVERY[executor])
     if executor == "rtl":
         return Rtl()
-    raise CompileError("--on", f"executor {executor!r}", f"one of {', '.join(dict.fromkeys((*ALL, *HOSTS)))}")
+    known = dict.fromkeys((*ALL, *HOSTS, *EVERY))
+    raise CompileError("--on", f"executor {executor!r}", f"one of {', '.join(known)}")
 
 
 def folder_of(artefact: Artefact, executor: str) -> Path:
