@@ -183,6 +183,7 @@ def certify(
     margin: options.Margin = False,
     objective: options.Objective = None,
     max_box: options.MaxBox = None,
+    shares: options.Shares = False,
     export: options.Export = None,
     jobs: options.Jobs = 1,
     cluster: options.Cluster = None,
@@ -197,7 +198,7 @@ def certify(
 
     limit = _number(max_error)
     ask = Ask(
-        domain, around, index, radius, inputs, margin, objective, max_box, bits, seed, jobs, cluster
+        domain, around, index, radius, inputs, margin, objective, max_box, shares, bits, seed, jobs, cluster
     )  # fmt: skip
     with terminal.busy("certifying"):
         if ask.question:
