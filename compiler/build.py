@@ -34,12 +34,13 @@ from .quantise.calibrate import samples_of_box
 from .report.budgets import budget, budget_ahead, first_within_budget
 from .report.html import render_report
 from .report.summary import keep_counts, summarise
-from .simulate.boards import BOARDS
+from .simulate.boards import EVERY
 from .simulate.compare import Comparison, compare
 from .simulate.executors import ALL, Artefact, against_golden, folder_of, machine_of, outputs_of
 from .simulate.golden import Ints, dequantise, golden, quantise
 from .simulate.verify import Verdict, bound_seen
 from .targets.grouping import plan_memory
+from .targets.verilog import refuse_wide
 
 DOMAIN_SAMPLES = 128
 
@@ -49,8 +50,10 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
     options = options or Options()
     check_target(Path(output))
     networks = build_networks(Path(model), options)
-    if options.core not in BOARDS:
-        raise CompileError("--core", f"{options.core!r}", f"one of {', '.join(BOARDS)}")
+    if options.core not in EVERY:
+        raise CompileError("--core", f"{options.core!r}", f"one of {', '.join(EVERY)}")
+    if options.target != "c":
+        refuse_wide(networks.integer_graph)
     budget_ahead(networks.integer_graph, options)
     certificates: dict[int, Certificate] = {}
     if options.domain is not None or options.max_error is not None:
@@ -157,10 +160,10 @@ class Build:
             value = self.graph.values[name]
             if f"{name}__q" in inputs:
                 raw = np.asarray(inputs[f"{name}__q"])
-                if raw.dtype.kind not in "iu" or (raw.size and (raw.min() < -128 or raw.max() > 127)):
-                    raise CompileError(
-                        f"{name}__q", f"{raw.dtype} values outside int8", "integers in -128 ... 127"
-                    )
+                lo, hi = value.ends
+                if raw.dtype.kind not in "iu" or (raw.size and (raw.min() < lo or raw.max() > hi)):
+                    what = f"{raw.dtype} values outside {value.word}"
+                    raise CompileError(f"{name}__q", what, f"integers in {lo} ... {hi}")
                 array: NDArray[Any] = raw.astype(np.int64)
             elif name in inputs:
                 real = np.asarray(inputs[name])

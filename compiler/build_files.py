@@ -38,8 +38,8 @@ def network_files(networks: Networks, seed: int) -> dict[str, bytes]:
     work = sum(op.macs() for op in layers)
     vectors = test_vectors(graph, max(FEWEST, min(VECTORS, WORK // max(work, 1))), seed)
     shown = golden(graph, vectors)
-    kept = {f"{n}__q": vectors[n].astype(np.int8) for n in graph.inputs}
-    kept.update({f"{n}__q": shown[n].astype(np.int8) for n in graph.outputs})
+    kept = {f"{n}__q": vectors[n].astype(graph.values[n].word) for n in graph.inputs}
+    kept.update({f"{n}__q": shown[n].astype(graph.values[n].word) for n in graph.outputs})
     return {
         "float.onnx": self_contained(networks.reference),
         "network.json": dump_json(to_json(graph)),

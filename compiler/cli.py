@@ -85,6 +85,9 @@ def compile(  # noqa: A001 -- the verb
         list[str] | None,
         typer.Option(metavar="[NODE=]CODE", help="int8, int4, pot4 or pool64; for one node with NODE=CODE."),
     ] = None,
+    activations: Annotated[
+        int, typer.Option(metavar="BITS", help="8 or 16: of values that the model does not quantise.")
+    ] = 8,
     scales: Annotated[str, typer.Option(help="any, or pow2 for powers of two only.")] = "any",
     requant: Annotated[str, typer.Option(help="Rounding: onnx, tflite-single or tflite-double.")] = "onnx",
     buffers: Annotated[
@@ -113,6 +116,7 @@ def compile(  # noqa: A001 -- the verb
         core=core,
         optimise=optimise,
         weights=tuple(weights or ["int8"]),
+        activations=activations,
         scales=scales,
         requant=requant,
         buffers=buffers,

@@ -19,7 +19,7 @@ from .firmware_image import count_on, time_on, with_counts
 from .network_file import dump_npz
 from .passes.run_time_bits import with_bits
 from .report.summary import with_setting
-from .simulate.boards import BOARDS
+from .simulate.boards import EVERY
 from .simulate.cycles import BRANCHES, Flash
 from .simulate.executors import ALL, flatten
 from .simulate.verify import Verdict
@@ -59,16 +59,16 @@ def simulate_files(
     summary: dict[str, Any] = {"executor": on, "vectors": count, "output": str(output)}
     if flash is not None and on not in BRANCHES:
         raise CompileError("--wait-states", f"--on {on}", f"one of {', '.join(BRANCHES)}")
-    if on in BOARDS:
+    if on in EVERY:
         flat = flatten(build.graph, build.quantise(arrays))
-        counts = count_on(build, BOARDS[on], flat, bits)
-        summary["instructions"] = counts.total
+        counts = count_on(build, EVERY[on], flat, bits)
+        summary[counts.unit] = counts.total
         summary["counted_by"] = counts.counted_by
         if flash is not None:
-            summary["cycles"] = time_on(build, BOARDS[on], flat, bits, flash)
+            summary["cycles"] = time_on(build, EVERY[on], flat, bits, flash)
         if bits == 8:
             build.write_report(with_counts(build.report, on, counts, build.sequence))
-        else:
+        elif counts.unit == "instructions":
             build.write_report(with_setting(build.report, on, bits, counts.total))
     return summary
 

@@ -156,7 +156,12 @@ def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
             x["macs"],
             x["flash_bytes"],
             x["ram_bytes"],
-            ", ".join(str(n) for n in x.get("instructions", {}).values()),
+            ", ".join(
+                [
+                    *(str(n) for n in x.get("instructions", {}).values()),
+                    *(f"{n} cycles" for n in x.get("cycles", {}).values()),
+                ]
+            ),
         )
         for x in report["layers"]
     ]
@@ -172,6 +177,9 @@ def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
         out.print(escape(report["note"]))
     for core, count in report["instructions"].items():
         out.print(f"{core}: {count} instructions, counted by: {report['counted_by'][core]}")
+    for core, timed in report.get("cycles", {}).items():
+        each = ", ".join(f"{n} cycles ({what})" for what, n in timed["cycles"].items())
+        out.print(escape(f"{core}: {each}; {timed['model']}"))
     if "certificate" in report:
         for name, ends in report["certificate"]["outputs"].items():
             _bounds(name, ends)
@@ -197,12 +205,12 @@ def show_certificate(certificate: Certificate, as_json: bool) -> None:
     rows = []
     for name, entry in certificate.outputs_json().items():
         for i, (bound, attack) in enumerate(zip(entry["bound"], entry["attack"], strict=True)):
-            alone = [f"{entry['domains'][kind][i]:.6g}" for kind in ("interval", "zonotope")]
+            alone = [f"{entry['domains'][kind][i]:.6g}" for kind in ("interval", "zonotope", "crown")]
             ratio = f"{bound / attack:.2f}" if attack > 0 else ""
             rows.append((f"{name}[{i}]", f"{attack:.6g}", f"{bound:.6g}", ratio, *alone))
     _table(
         f"certified in {certificate.seconds:.1f} s",
-        ("output", "found at least", "certified at most", "ratio", "interval alone", "zonotope alone"),
+        ("output", "found at least", "certified at most", "ratio", "interval alone", "zonotope alone", "crown"),
         rows,
     )
     cells = [

@@ -42,6 +42,8 @@ TOOLS: Mapping[str, Tool] = {
         Tool("qemu-system-arm", "runs firmware for Cortex-M", _apt("qemu-system-arm")),
         Tool("riscv64-unknown-elf-gcc", "builds firmware for RISC-V", _RISCV, version_pattern=_GCC),
         Tool("qemu-system-riscv32", "runs firmware for RISC-V", _apt("qemu-system-misc")),
+        Tool("avr-gcc", "builds firmware for AVR", _apt("gcc-avr avr-libc"), version_pattern=_GCC),
+        Tool("simavr", "runs firmware for AVR", _apt("simavr"), "--help"),
         Tool(
             "verilator",
             "simulates the generated Verilog",

@@ -79,7 +79,7 @@ def test_the_document():
     assert all(b >= a > 0 for b, a in zip(out["bound"], out["attack"], strict=True))
     assert out["bound_e9"] == made_one.error_e9 == -int(-Fraction(max(out["bound"])) * 10**9 // 1)
     assert made_one.largest == max(out["bound"])
-    assert set(out["domains"]) == {"interval", "zonotope", "product"}
+    assert set(out["domains"]) == {"interval", "zonotope", "product", "crown"}
     assert all(np.isfinite(out["witness"]["x"]))
     assert [cut is None for cut in document["tree"]].count(True) == 5
     assert {"node", "origin", "op", "range", "range_in_domain", "bits"} <= set(document["layers"][0])

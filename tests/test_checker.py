@@ -22,7 +22,7 @@ from tinybound.build import compile as compile_model
 from tinybound.certify.certificate import certify
 from tinybound.checker import analysis, check_certificate
 from tinybound.checker.analysis import Analysis, Entry
-from tinybound.checker.check import _domain
+from tinybound.checker.check import KINDS, _domain
 from tinybound.checker.files import read_folder, read_npz, strict_json, tree_hash
 from tinybound.checker.float_net import read_float
 from tinybound.checker.functions import NAMES, function
@@ -111,6 +111,19 @@ def test_random_networks_as_tflite_rounds(seed, requant, tmp_path):
     sound(build, json.loads(path.read_text()), None, seed)
 
 
+SLOWER = [pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 4, 5, 6, 7)]
+
+
+@pytest.mark.parametrize("seed", [0, 3, *SLOWER])
+def test_random_networks_of_16_bits(seed, tmp_path):
+    build = random_build(seed, tmp_path, activations=16)
+    assert "int16" in {value.word for value in build.graph.stored()}
+    path = build.folder / "certificate.json"
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"], answer["reason"]
+    sound(build, json.loads(path.read_text()), None, seed)
+
+
 def sound(build, document, bits, seed):
     files = {n: (build.folder / n).read_bytes() for n in ("float.onnx", "network.json", "network.npz")}
     arrays = read_npz(files["network.npz"], "")
@@ -118,9 +131,8 @@ def sound(build, document, bits, seed):
     steps = pair(read_float(files["float.onnx"]), whole)
     entries = _domain(document["domain"], whole)
     boxes = {}
-    for intervals, zonotope in ((True, False), (False, True), (True, True)):
-        found = Analysis(intervals=intervals, zonotope=zonotope).run(steps, entries)
-        boxes[f"{intervals} {zonotope}"] = {name: Ranges(*box) for name, box in found}
+    for kind, make in KINDS.items():
+        boxes[kind] = {name: Ranges(*box) for name, box in make().run(steps, entries)}
     domain = build.domain
     graph = with_bits(build.graph, 8 if bits is None else bits)
     both = Pair(build.float_graph, graph, domain.lower, domain.upper)
@@ -140,12 +152,20 @@ def _narrow(low, high, step, span):
     return first + (last - first) // 4, last - (last - first) // 4
 
 
+def _middle(box, a, out):
+    middle = 0.5 * box[::2] + 0.5 * box[1::2]
+    value = (a[0] * middle[0]).sum(axis=0)
+    out.add(value, np.abs(value), a.shape[1])
+    return []
+
+
 PLANTED = {  # place in the checker -> a wrong rule
     "rounding costs nothing": ("analysis.Envelope", _no_rounding),
     "rounding down": ("analysis.rounded", _floor),
     "lattice too narrow": ("analysis.lattice", _narrow),
     "sums lose their remainders": ("analysis.up", lambda v: v * 0.5),
     "chord through the ends only": ("relax.chord", lambda box, limits: (*chord(box, limits)[:2], 0 * box[0])),
+    "rows at the middle of the box": ("backward._at_ranges", _middle),
     "wrong way to tighten": ("forms.meet", lambda a, b: np.concatenate([a[:4], 0.5 * a[4:]])),
 }
 

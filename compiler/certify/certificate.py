@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domains.pair import Entry
+from ..domains.pair_crown import PairCrown
 from ..domains.pair_interval import PairInterval
 from ..domains.pair_product import PairProduct
 from ..domains.pair_zonotope import PairZonotope
@@ -119,11 +120,12 @@ def certify(
     at = entries(both, integer_graph, ends[0], ends[1])
     values, probability = bounded(integer_graph)
     names = sorted(set(values.values()))
-    found = ranges(both, PairProduct, at, set(range(len(both.steps))))
+    found = ranges(both, PairCrown, at, set(range(len(both.steps))))
     alone = {
         "interval": bounds(both, PairInterval, at, names),
         "zonotope": bounds(both, PairZonotope, at, names),
-        "product": largest(both, found, names),
+        "product": bounds(both, PairProduct, at, names),
+        "crown": largest(both, found, names),
     }
     split = divide(both, PairProduct, at, alone["product"], pieces, start + timeout)
     least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
@@ -134,7 +136,7 @@ def certify(
     fields = {
         "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": "real"},
         "mode": "box",
-        "method": "interval, zonotope, product: the least" + (", worst piece" if pieces > 1 else ""),
+        "method": "interval, zonotope, product, crown: the least" + (", worst piece" if pieces > 1 else ""),
         "domain": {name: _domain(at[both.values[name]]) for name in both.inputs},
         "tree": [_cut(cut) for cut in split.tree],
         "layers": describe(both, integer_graph, found),

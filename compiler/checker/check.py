@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from .analysis import Analysis, Entry
 from .claims import Claim, check_layers, check_witness, read_claims
 from .cover import leaves
+from .crown import Crown
 from .files import (
     Rejected,
     floats,
@@ -38,10 +40,15 @@ from .pairs import Step, pair
 from .rounding import Floats
 
 FORMAT = "tinybound-certificate-1"
-METHOD = "interval, zonotope, product: the least"
+METHOD = "interval, zonotope, product, crown: the least"
 KEYS = {"format", "hashes", "semantics", "mode", "method", "domain", "tree", "layers", "outputs", "seconds"}
 ONE_FILE = {"float": "float.onnx", "network": "network.json", "network_arrays": "network.npz"}
-KINDS = {"interval": (True, False), "zonotope": (False, True), "product": (True, True)}
+KINDS: dict[str, Callable[[], Analysis]] = {
+    "interval": lambda: Analysis(intervals=True, zonotope=False),
+    "zonotope": lambda: Analysis(intervals=False, zonotope=True),
+    "product": lambda: Analysis(intervals=True, zonotope=True),
+    "crown": Crown,
+}
 Entries = dict[str, Entry]
 
 
@@ -119,8 +126,10 @@ def _domain(said: Any, whole: Network) -> Entries:
         need(max(map(abs, (*lower, *upper))) < 1 << 200, f"{name}: ends beyond every float32")
         need(rational(end["scale"], "scale") == meaning.scales[0], f"{name}: scale of the domain")
         need(integer(end["zero"], "zero") == meaning.zero, f"{name}: zero point of the domain")
-        need(integers(end["range"], "range", -128, 127, 2) == (meaning.low, meaning.high), f"{name}: range")
-        entries[name] = Entry(lower, upper, meaning.scales[0], meaning.zero, shape)
+        ends = integers(end["range"], "range", -(1 << 15), (1 << 15) - 1, 2)
+        need(ends == (meaning.low, meaning.high), f"{name}: range")
+        integer_ends = meaning.low, meaning.high
+        entries[name] = Entry(lower, upper, meaning.scales[0], meaning.zero, shape, integer_ends)
     return {name: entries[name] for name in whole.inputs}
 
 
@@ -143,10 +152,10 @@ def _recompute(
     """The bound per value; Rejected when a claim is below it."""
     wanted = {claim.value for claim in claims}
     alone, boxes = {}, {}
-    for kind, (intervals, zonotope) in KINDS.items():
-        boxes = dict(Analysis(intervals=intervals, zonotope=zonotope).run(steps, entries))
+    for kind, make in KINDS.items():
+        boxes = dict(make().run(steps, entries))
         alone[kind] = {name: gap(boxes[name]) for name in wanted}
-    check_layers(document["layers"], steps, whole, boxes)  # of the product, the last one
+    check_layers(document["layers"], steps, whole, boxes)  # of the last one
     found = {name: np.min([each[name] for each in alone.values()], axis=0) for name in wanted}
     if len(cuts) > 1:
         worst = {name: np.zeros_like(found[name]) for name in wanted}

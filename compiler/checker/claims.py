@@ -81,8 +81,7 @@ def check_witness(claims: list[Claim], steps: list[Step], whole: Network, entrie
             inside = all(a <= v <= b for a, v, b in zip(entry.lower, x, entry.upper, strict=True))
             need(inside, f"{claim.name}: the witness lies outside the box")
             point[name] = replace(entry, lower=tuple(x), upper=tuple(x))
-            whole_x = [min(max(round(v / entry.scale) + entry.zero, -128), 127) for v in x]
-            q[name] = np.array(whole_x, np.int64).reshape(entry.shape)
+            q[name] = np.array([entry.quantised(v) for v in x], np.int64).reshape(entry.shape)
         boxes = dict(Analysis(intervals=True, zonotope=False).run(steps, point))
         numbers = spans(whole, {name: (n, n) for name, n in q.items()})
         meaning = whole.meanings[claim.value]

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Kernels whose inputs or outputs have 16 bits, for the types of a layer: those of tb_kernels.h otherwise. SUM is
+ * int32_t where the compiler saw that no partial sum needs more, else int64_t; no product of a sum and its
+ * multiplier reaches 2^62.
+ */
+#ifndef TB_INT16_H
+#define TB_INT16_H
+
+/* As tb_round, with outputs of any word. */
+static inline int32_t tb_limit(int64_t v, const tb_scaling *r, int32_t at)
+{
+  int64_t more = tb_half_even(v, r->shift[at]) + (r->zero - r->lo);
+  more &= ~(more >> 63);
+  int64_t less = (r->hi - r->lo) - more;
+  less &= ~(less >> 63);
+  return r->hi - (int32_t)less;
+}
+
+/* The output for a sum of 32 or of 64 bits. */
+static inline int32_t tb_scale_int32_t(int32_t acc, const tb_scaling *r, int32_t channel)
+{
+  const int32_t at = r->step ? channel : 0;
+#ifdef TB_SHIFTS_ONLY
+  return tb_limit(acc, r, at);
+#else
+  return tb_limit(r->multiplier ? tb_product(acc, r->multiplier[at]) : acc, r, at);
+#endif
+}
+
+static inline int32_t tb_scale_int64_t(int64_t acc, const tb_scaling *r, int32_t channel)
+{
+  const int32_t at = r->step ? channel : 0;
+#ifdef TB_SHIFTS_ONLY
+  return tb_limit(acc, r, at);
+#else
+  return tb_limit(r->multiplier ? acc * r->multiplier[at] : acc, r, at);
+#endif
+}
+
+/* Convolution and dense layer. `pad`: what padding reads, which may be longer than a tb_window's. */
+#define TB_AFFINE_16(name, code, IN, OUT, SUM)                                                       \
+  TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w, const uint8_t *weights,            \
+                      const SUM *bias, int32_t pad, const tb_scaling *r)                             \
+  {                                                                                                  \
+    int32_t y0 = w->top, line = w->first;                                                            \
+    for (int32_t oy = 0; oy < w->out_height; oy++) {                                                 \
+      int32_t x0 = w->left, corner = line;                                                           \
+      for (int32_t ox = 0; ox < w->out_width; ox++) {                                                \
+        const uint8_t *row = weights;                                                                \
+        int32_t channel = 0, start = corner;                                                         \
+        for (int32_t g = 0; g < w->groups; g++) {                                                    \
+          for (int32_t o = 0; o < w->outputs; o++) {                                                 \
+            SUM acc = bias[channel];                                                                 \
+            int32_t k = 0, y = y0, tap_row = start;                                                  \
+            for (int32_t ky = 0; ky < w->kernel_height; ky++) {                                      \
+              int32_t x = x0, tap = tap_row;                                                         \
+              for (int32_t kx = 0; kx < w->kernel_width; kx++) {                                     \
+                if ((y >= 0) && (y < w->height) && (x >= 0) && (x < w->width)) {                     \
+                  const IN *from = in + tap;                                                         \
+                  for (int32_t c = 0; c < w->depth; c++, k++) {                                      \
+                    acc += tb_term_##code(row, k, from[c]);                                          \
+                  }                                                                                  \
+                } else {                                                                             \
+                  for (int32_t c = 0; c < w->depth; c++, k++) {                                      \
+                    acc += tb_term_##code(row, k, pad);                                              \
+                  }                                                                                  \
+                }                                                                                    \
+                x += w->dilation_width;                                                              \
+                tap += w->dilation_column;                                                           \
+              }                                                                                      \
+              y += w->dilation_height;                                                               \
+              tap_row += w->dilation_row;                                                            \
+            }                                                                                        \
+            *out++ = (OUT)tb_scale_##SUM(acc, r, channel);                                           \
+            row += w->row_bytes;                                                                     \
+            channel++;                                                                               \
+          }                                                                                          \
+          start += w->depth;                                                                         \
+        }                                                                                            \
+        x0 += w->stride_width;                                                                       \
+        corner += w->stride_column;                                                                  \
+      }                                                                                              \
+      y0 += w->stride_height;                                                                        \
+      line += w->stride_row;                                                                         \
+    }                                                                                                \
+  }
+
+/* A window of one channel: `start` before its taps, `take` for each that lies inside, `finish` behind. */
+#define TB_WINDOW_16(start, take, finish)                                                            \
+  int32_t y0 = w->top, line = w->first;                                                              \
+  for (int32_t oy = 0; oy < w->out_height; oy++) {                                                   \
+    int32_t x0 = w->left, corner = line;                                                             \
+    for (int32_t ox = 0; ox < w->out_width; ox++) {                                                  \
+      for (int32_t c = 0; c < w->depth; c++) {                                                       \
+        int32_t y = y0, tap_row = corner;                                                            \
+        start;                                                                                       \
+        for (int32_t ky = 0; ky < w->kernel_height; ky++) {                                          \
+          int32_t x = x0, tap = tap_row;                                                             \
+          for (int32_t kx = 0; kx < w->kernel_width; kx++) {                                         \
+            if ((y >= 0) && (y < w->height) && (x >= 0) && (x < w->width)) {                         \
+              take;                                                                                  \
+            }                                                                                        \
+            x += w->dilation_width;                                                                  \
+            tap += w->dilation_column;                                                               \
+          }                                                                                          \
+          y += w->dilation_height;                                                                   \
+          tap_row += w->dilation_row;                                                                \
+        }                                                                                            \
+        finish;                                                                                      \
+      }                                                                                              \
+      x0 += w->stride_width;                                                                         \
+      corner += w->stride_column;                                                                    \
+    }                                                                                                \
+    y0 += w->stride_height;                                                                          \
+    line += w->stride_row;                                                                           \
+  }
+
+#define TB_AVERAGE_POOL_16(name, IN, OUT, SUM)                                                       \
+  TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w, int32_t zero, const tb_scaling *r) \
+  {                                                                                                  \
+    TB_WINDOW_16(SUM acc = 0, acc += in[tap + c] - zero, *out++ = (OUT)tb_scale_##SUM(acc, r, c))    \
+  }
+
+#define TB_MAX_POOL_16(name, IN, OUT)                                                                \
+  TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w)                                    \
+  {                                                                                                  \
+    TB_WINDOW_16(int32_t best = INT16_MIN, best = tb_max(in[tap + c], best), *out++ = (OUT)best)     \
+  }
+
+#define TB_REQUANTISE_16(name, IN, OUT)                                                              \
+  TB_KERNEL void name(const IN *in, OUT *out, int32_t count, int32_t channels, int32_t zero,         \
+                      const tb_scaling *r)                                                           \
+  {                                                                                                  \
+    int32_t c = 0;                                                                                   \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      out[i] = (OUT)tb_scale_int32_t(in[i] - zero, r, c);                                            \
+      c = (c + 1 == channels) ? 0 : c + 1;                                                           \
+    }                                                                                                \
+  }
+
+#define TB_ADD_16(name, A, B, OUT)                                                                   \
+  TB_KERNEL void name(const A *a, const B *b, OUT *out, int32_t count, int32_t ma, int32_t mb,       \
+                      int32_t za, int32_t zb, const tb_scaling *r)                                   \
+  {                                                                                                  \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      out[i] = (OUT)tb_limit(tb_product(a[i] - za, ma) + tb_product(b[i] - zb, mb), r, 0);           \
+    }                                                                                                \
+  }
+
+#define TB_MUL_16(name, A, B, OUT)                                                                   \
+  TB_KERNEL void name(const A *a, const B *b, OUT *out, int32_t count, int32_t za, int32_t zb,       \
+                      const tb_scaling *r)                                                           \
+  {                                                                                                  \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      out[i] = (OUT)tb_scale_int64_t(tb_product(a[i] - za, b[i] - zb), r, 0);                        \
+    }                                                                                                \
+  }
+
+#define TB_TABLE_16(name, IN, OUT)                                                                   \
+  TB_KERNEL void name(const IN *in, OUT *out, int32_t count, const OUT *entries)                     \
+  {                                                                                                  \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      out[i] = entries[in[i] + 128];                                                                 \
+    }                                                                                                \
+  }
+
+/* Positions of `bits` bits; the largest one reads `pad`. */
+#define TB_REORDER_16(name, bits, IN, OUT)                                                           \
+  TB_KERNEL void name(const IN *in, OUT *out, int32_t count, const uint##bits##_t *from, OUT pad)    \
+  {                                                                                                  \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      out[i] = (from[i] == UINT##bits##_MAX) ? pad : (OUT)in[from[i]];                               \
+    }                                                                                                \
+  }
+
+/* Positions rows[i] + columns[j] + lanes[k], where lanes follow the columns; -1 reads `pad`. */
+#define TB_TAKE_16(name, IN, OUT)                                                                    \
+  TB_KERNEL void name(const IN *in, OUT *out, const int32_t *rows, const int32_t *columns,           \
+                      int32_t height, int32_t width, int32_t depth, OUT pad)                         \
+  {                                                                                                  \
+    const int32_t *lanes = columns + width;                                                          \
+    for (int32_t i = 0; i < height; i++) {                                                           \
+      for (int32_t j = 0; j < width; j++) {                                                          \
+        const int inside = (rows[i] >= 0) && (columns[j] >= 0);                                      \
+        const IN *from = in + (inside ? rows[i] + columns[j] : 0);                                   \
+        for (int32_t k = 0; k < depth; k++) {                                                        \
+          *out++ = (inside && (lanes[k] >= 0)) ? (OUT)from[lanes[k]] : pad;                          \
+        }                                                                                            \
+      }                                                                                              \
+    }                                                                                                \
+  }
+
+/* One operand of a concatenation: `count` times `chunk` elements, the next ones `stride` further on. */
+#define TB_CONCAT_16(name, IN, OUT)                                                                  \
+  TB_KERNEL void name(const IN *in, OUT *out, int32_t count, int32_t chunk, int32_t stride)          \
+  {                                                                                                  \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      for (int32_t k = 0; k < chunk; k++) {                                                          \
+        out[k] = (OUT)*in++;                                                                         \
+      }                                                                                              \
+      out += stride;                                                                                 \
+    }                                                                                                \
+  }
+
+/* Place of the largest of `count` elements, for each row; of equal ones the first, or the last if `last`. */
+#define TB_ARG_MAX_16(name, IN, OUT)                                                                 \
+  TB_KERNEL void name(const IN *in, OUT *out, int32_t rows, int32_t count, int32_t last,             \
+                      int32_t offset)                                                                \
+  {                                                                                                  \
+    for (int32_t row = 0; row < rows; row++, in += count) {                                          \
+      int32_t best = 0, top = in[0];                                                                 \
+      for (int32_t i = 1; i < count; i++) {                                                          \
+        const int32_t taken = ~((in[i] - top - 1 + last) >> 31); /* no branch on data */             \
+        best ^= (best ^ i) & taken;                                                                  \
+        top ^= (top ^ in[i]) & taken;                                                                \
+      }                                                                                              \
+      out[row] = (OUT)(best + offset);                                                               \
+    }                                                                                                \
+  }
+
+#endif
