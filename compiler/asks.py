@@ -19,6 +19,7 @@ from .certify.certificate import bounded, twin_of
 from .certify.classes import Ball, classes_of, logits
 from .certify.objective import parse_objective
 from .certify.question import bound_objective, largest_box
+from .certify.shares import shares
 from .certify.spread import executor, spread
 from .errors import CompileError
 from .passes.run_time_bits import with_bits
@@ -30,7 +31,8 @@ Points = dict[str, NDArray[np.float64]]
 @dataclass(frozen=True)
 class Ask:
     """One call of certify. Where: `domain`, or the ball of `radius` about input `index` of `around` (within
-    `domain`, if both are given). What: nothing more, or one of `inputs`, `margin`, `objective`, `max_box`."""
+    `domain`, if both are given). What: nothing more, or one of `inputs`, `margin`, `objective`, `max_box`,
+    `shares`."""
 
     domain: str | None = None
     around: Path | None = None
@@ -40,6 +42,7 @@ class Ask:
     margin: bool = False
     objective: str | None = None
     max_box: float | None = None
+    shares: bool = False
     bits: int = 8
     seed: int = 0
     jobs: int = 1
@@ -51,6 +54,7 @@ class Ask:
             "--margin": self.margin,
             "--objective": self.objective is not None,
             "--find-max-box": self.max_box is not None,
+            "--shares": self.shares,
         }
         several = [name for name, given in asked.items() if given]
         if len(several) > 1:
@@ -70,7 +74,11 @@ class Ask:
     @property
     def question(self) -> bool:
         """Whether more than a certificate is asked for."""
-        return self.margin or any(q is not None for q in (self.inputs, self.objective, self.max_box))
+        return (
+            self.margin
+            or self.shares
+            or any(q is not None for q in (self.inputs, self.objective, self.max_box))
+        )
 
 
 def box_of(build: Build, ask: Ask) -> Box | None:
@@ -82,14 +90,14 @@ def box_of(build: Build, ask: Ask) -> Box | None:
 
 
 def answer(folder: Path, ask: Ask) -> dict[str, Any]:
-    """The answer as plain data; the build stays as it is."""
+    """The answer as plain data; the build stays as it is, but that its report shows the shares."""
     build = load(folder)
     build.check_bits(ask.bits)
     if ask.objective is not None:
         return _objective(build, ask, ask.objective)
     if ask.max_box is not None:
         return _largest(build, ask, ask.max_box)
-    return _classes(build, ask)
+    return _shares(build, ask) if ask.shares else _classes(build, ask)
 
 
 def _point(build: Build, path: Path, index: int) -> Points:
@@ -106,6 +114,13 @@ def _objective(build: Build, ask: Ask, text: str) -> dict[str, Any]:
     weights = parse_objective(text, shapes)
     found = bound_objective(build.float_graph, whole, (box.lower, box.upper), weights, ask.seed)
     return {"objective": text, **found}
+
+
+def _shares(build: Build, ask: Ask) -> dict[str, Any]:
+    whole, box = with_bits(build.graph, ask.bits), box_of(build, ask) or build.domain
+    found = shares(build.float_graph, whole, (box.lower, box.upper))
+    build.write_report({**build.report, "shares": found})
+    return found
 
 
 def _largest(build: Build, ask: Ask, limit: float) -> dict[str, Any]:

@@ -187,6 +187,7 @@ def certify(
     margin: options.Margin = False,
     objective: options.Objective = None,
     max_box: options.MaxBox = None,
+    shares: options.Shares = False,
     export: options.Export = None,
     jobs: options.Jobs = 1,
     cluster: options.Cluster = None,
@@ -206,7 +207,7 @@ def certify(
 
     limit = _number(max_error)
     ask = Ask(
-        domain, around, index, radius, inputs, margin, objective, max_box, bits, seed, jobs, cluster
+        domain, around, index, radius, inputs, margin, objective, max_box, shares, bits, seed, jobs, cluster
     )  # fmt: skip
     if ask.question:
         with terminal.busy("certifying"):

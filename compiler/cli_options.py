@@ -23,6 +23,9 @@ Objective = Annotated[
 MaxBox = Annotated[
     float | None, typer.Option("--find-max-box", metavar="E", help="The largest ball or box with error <= E.")
 ]
+Shares = Annotated[
+    bool, typer.Option("--shares", help="What each layer adds to the bound; a picture in report.html.")
+]
 Export = Annotated[
     Path | None,
     typer.Option("--export-merged", metavar="M.onnx", help="Write float - integer, with its VNN-LIB query."),

@@ -236,6 +236,18 @@ def show_certificate(certificate: Certificate, as_json: bool) -> None:
         ("output", "found at least", "certified at most", "ratio", *(f"{kind} alone" for kind in KINDS)),
         rows,
     )
+    cells = [
+        (
+            layer["node"],
+            " ... ".join(map(str, layer.get("range", ()))),
+            layer.get("bits", ""),
+            " ... ".join(map(str, layer.get("range_in_domain", ()))),
+            _few(layer.get("saturates", ())),
+        )
+        for layer in certificate.fields["layers"]
+        if "range" in layer or layer.get("saturates")
+    ]
+    _table("", ("layer", "sums, whatever the input", "bits", "sums in the box", "can saturate"), cells)
 
 
 def show_answer(found: Mapping[str, Any], as_json: bool) -> None:
@@ -248,6 +260,13 @@ def show_answer(found: Mapping[str, Any], as_json: bool) -> None:
         cells = [["" if row[key] is None else _short(row[key]) for key in rows[0]] for row in rows]
         _table("", [key.replace("_", " ") for key in rows[0]], cells)
     show_mapping({key: _short(value) for key, value in found.items() if key != "rows"}, as_json)
+
+
+def _few(neurons: Sequence[int]) -> str:
+    """How many, and the first ones."""
+    if not neurons:
+        return ""
+    return f"{len(neurons)}: {', '.join(map(str, neurons[:8]))}{' ...' if len(neurons) > 8 else ''}"
 
 
 def _short(value: Any) -> str:

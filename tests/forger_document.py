@@ -143,8 +143,8 @@ def _layers(doc: dict[str, Any]) -> Iterator[Mutation]:
                     inside = layer["range"][k] != value[k]
                     if key == "range" or inside:
                         yield wider, f"{at}", put([*at, k], value[k] + (-1, 1)[k]), False
-            elif key == "fits_int32":
-                yield "fits_int32", f"{at}", put(at, not value), False
+            elif key == "bits":
+                yield from (("bits", f"{at}", put(at, value + k), False) for k in (-1, 1))
             elif key == "saturates":
                 yield from (
                     ("saturates shortened", f"{at}", put(at, value[:j] + value[j + 1 :]), False)

@@ -83,7 +83,7 @@ def test_the_document():
     assert set(out["domains"]) == {"interval", "zonotope", "product", "crown"}
     assert all(np.isfinite(out["witness"]["x"]))
     assert [cut is None for cut in document["tree"]].count(True) == 5
-    assert {"node", "origin", "op", "range", "range_in_domain", "fits_int32"} <= set(document["layers"][0])
+    assert {"node", "origin", "op", "range", "range_in_domain", "bits"} <= set(document["layers"][0])
     assert made_one.with_hashes({"b": "2", "a": "1"}).document()["hashes"] == {"a": "1", "b": "2"}
 
 

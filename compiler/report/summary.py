@@ -50,7 +50,11 @@ def summarise(
     report["ram_with_stack_bytes"] = with_stack(report)
     if certificates:
         best = certificates[8]
-        report["certificate"] = {"outputs": best.outputs_json(), "largest": best.largest}
+        report["certificate"] = {
+            "outputs": best.outputs_json(),
+            "largest": best.largest,
+            "layers": best.fields["layers"],
+        }
     if has_bits(graph):
         report["settings"] = {str(bits): _setting(certificates.get(bits)) for bits in reported(graph)}
     return report
