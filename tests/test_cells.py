@@ -12,11 +12,16 @@ import numpy as np
 import pytest
 from cell_nets import case, cells, checker, checker_form, cut, points_of, prover, wrong, wrong_at_points
 
+from tinybound.certify import best_first
 from tinybound.certify import cells as cells_module
+from tinybound.certify import compiled as compiled_module
 from tinybound.certify import linear as linear_module
 from tinybound.certify import pieces as pieces_module
 from tinybound.certify import points as points_module
+from tinybound.certify.best_first import Effort
 from tinybound.certify.cells import Numpy
+from tinybound.certify.certificate import certify
+from tinybound.certify.compiled import Compiled, kernel_of
 from tinybound.certify.linear import _Form
 from tinybound.checker import cells as checker_cells
 from tinybound.checker import chain as checker_chain
@@ -210,3 +215,72 @@ def test_forms_keep_their_fields():
     """The planted forms above name fields that exist."""
     assert {"g", "jr"} <= set(_Form.__dataclass_fields__)
     assert {"g", "k"} <= set(_State.__dataclass_fields__)
+
+
+@pytest.fixture
+def compiled():
+    """The C kernel, or a skip."""
+    if not isinstance(kernel_of(case(0).chain), Compiled):
+        pytest.skip("no gcc")
+    return kernel_of
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_both_kernels_give_the_same_numbers(seed, compiled):
+    """Equal, not close: the operations are the same ones in the same order."""
+    each = case(seed)
+    lower, upper = cells_module._floats(each.pieces)
+    mine, other = Numpy(each.chain).linear(lower, upper), compiled(each.chain).linear(lower, upper)
+    for name in ("c", "g", "r", "lip", "score"):
+        assert (getattr(mine, name) == getattr(other, name)).all(), name
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-2, 2, (200, lower.shape[1]))
+    q = rng.integers(-128, 128, x.shape)
+    for a, b in zip(Numpy(each.chain).points(x, q), compiled(each.chain).points(x, q), strict=True):
+        assert (a == b).all()
+
+
+@pytest.mark.parametrize("mode", ["half-even", "tflite-single", "tflite-double"])
+def test_both_kernels_round_alike(mode, compiled):
+    """Ties, sums of more than 32 bits, shifts of 0 and beyond 31."""
+    m, s = np.array([1, 3, 2**30, 2**31 - 1, 1, 2**30 + 1]), np.array([0, 1, 30, 45, 2, 62])
+    layer = replace(case(0).chain.layers[0], w=np.ones((6, 1)), b=np.zeros(6), counts=np.full((6, 1), 1.0))
+    bias = np.array([0.0, 5.0, -3.0, 2.0**40, 2.0, -(2.0**44)])
+    layer = replace(layer, bias=bias, m=m, s=s, mode=mode, lo=-(2**15), hi=2**15 - 1, zero=3)
+    chain = replace(case(0).chain, layers=(layer,))
+    q = np.arange(-300, 300)[:, None]
+    mine, other = (kernel(chain).points(q.astype(float), q)[1] for kernel in (Numpy, compiled))
+    assert (mine == other).all()
+    assert len(np.unique(mine)) > 300
+
+
+def test_without_a_compiler_the_certificate_is_the_same(monkeypatch, compiled):
+    each = case(1)
+    pair = each.pair
+    texts = []
+    for kernel in (compiled, Numpy):
+        monkeypatch.setattr(best_first, "kernel_of", kernel)
+        made = certify(
+            pair.real,
+            pair.whole,
+            pair.lower,
+            pair.upper,
+            hashes={},
+            effort=Effort(60, cells=4096),
+            budget=300,
+        )
+        texts.append(replace(made, seconds=0.0).dump())
+    assert texts[0] == texts[1]
+    assert b'"cells"' in texts[0]
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    """Then numpy does the work."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    compiled_module._library.cache_clear()
+    try:
+        assert isinstance(kernel_of(case(0).chain), Numpy)
+    finally:
+        compiled_module._library.cache_clear()

@@ -16,8 +16,9 @@ from ..domains.pair import Entry
 from ..domains.pair_float import Floats
 from ..domains.pair_product import PairProduct
 from .branch import Bounds, bounds
-from .cells import Cells, Kernel, Numpy
+from .cells import Cells
 from .chain import chain_of
+from .compiled import kernel_of
 from .lockstep import Lockstep
 from .pieces import Cut, Piece, Whole
 
@@ -79,8 +80,7 @@ class _Search:
         chain = chain_of(both, self.names) if effort.cells else None
         self.cells = None
         if chain is not None:
-            kernel: Kernel = Numpy(chain)
-            self.cells = Cells(chain, self.whole.entries[0], self.whole.root, kernel)
+            self.cells = Cells(chain, self.whole.entries[0], self.whole.root, kernel_of(chain))
 
     def run(self, bound: Bounds) -> Pieces:
         effort, root = self.effort, self.whole.root
