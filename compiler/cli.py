@@ -193,11 +193,16 @@ def certify(
     jobs: options.Jobs = 1,
     cluster: options.Cluster = None,
     bits: Annotated[int, typer.Option(help="Run-time activation bits; fewer than 8: shown, not kept.")] = 8,
+    timeout: options.Timeout = None,
     max_error: MaxError = None,
     seed: int = 0,
     as_json: Json = False,
 ) -> None:
-    """Certify over a box and rewrite certificate, C header and manifest together; or answer a question."""
+    """Certify over a box and rewrite certificate, C header and manifest together; or answer a question.
+
+    The box is searched until the bound is 1 % above the largest difference found. Ctrl-C ends that too: the
+    best bound so far is kept.
+    """
     from .asks import Ask, answer
     from .runs import certify_build, export_merged
 
@@ -206,11 +211,13 @@ def certify(
         *(domain, around, index, radius, inputs, margin, objective, max_box, shares, reference),
         *(bits, seed, jobs, cluster),
     )
-    with terminal.busy("certifying"):
-        if ask.question:
-            terminal.show_answer(answer(build, ask), as_json)
-            return
-        certificate = certify_build(build, ask)
+    if ask.question:
+        with terminal.busy("certifying"):
+            found = answer(build, ask)
+        terminal.show_answer(found, as_json)
+        return
+    with terminal.ends() as progress:
+        certificate = certify_build(build, ask, timeout, progress)
         if export is not None:
             export_merged(build, certificate, bits, export)
     terminal.show_certificate(certificate, as_json)

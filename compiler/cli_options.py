@@ -33,6 +33,9 @@ Export = Annotated[
     Path | None,
     typer.Option("--export-merged", metavar="M.onnx", help="Write float - integer, with its VNN-LIB query."),
 ]
+Timeout = Annotated[
+    float | None, typer.Option(metavar="S", help="Seconds of search; 60 for up to 8 input elements, else 0.")
+]
 Jobs = Annotated[int, typer.Option(metavar="N", help="Processes for --inputs.")]
 Cluster = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="A dask scheduler for --inputs (extra `cluster`).")

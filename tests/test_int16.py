@@ -40,8 +40,8 @@ def wide(scale, zero=None):
 
 def heavy():
     """Layers whose sums need more than 32 bits, and ties: weights at their ends, scales of powers of two."""
-    out, two = replace(WHOLE, scale=Fraction(9, 2), zero=-41), replace(WHOLE, scale=Fraction(1, 4))
-    rows = np.sign(np.random.default_rng(3).normal(0, 1, (3, 900)))
+    out, two = replace(WHOLE, scale=Fraction(1, 4), zero=-41), replace(WHOLE, scale=Fraction(1, 4))
+    rows = np.sign(np.random.default_rng(3).normal(0, 1, (3, 900)) + np.array([[9], [-9], [0]]))
     dense, far = Dense(rows, np.array([3.0, -9.0, 0.0])), replace(WHOLE, zero=31000)
     yield "dense", Sample(dense, ((900,),), (far,), out)
     maps = np.sign(np.random.default_rng(4).normal(0, 1, (2, 30, 3, 3)))

@@ -8,7 +8,7 @@ side comes from the golden model, the float side from an outward-rounded enclosu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -42,6 +42,11 @@ class Attack:
 
     found: dict[str, Floats]
     witness: dict[str, list[dict[str, Floats]]]
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of any output element."""
+        return max(float(gaps.max()) for gaps in self.found.values())
 
 
 def attack(
@@ -198,6 +203,22 @@ def _proven(search: Search, enclose: Enclose, best: _Champions) -> Attack:
         found[name] = each.max(axis=0)
         witness[name] = [xs[i] for i in flat.argmax(axis=0)]
     return Attack(found, witness)
+
+
+def improved(
+    known: Attack, whole: Graph, both: Lockstep, at: Mapping[int, Entry], more: Sequence[Floats]
+) -> Attack:
+    """With further flat inputs (of a network with one input) that show larger differences, proven."""
+    name, outputs = both.inputs[0], list(known.found)
+    for flat in more:
+        x = {name: flat.reshape(whole.values[name].shape)}
+        for value, ends in enclosed(whole, both, at, outputs, x).items():
+            gaps = largest_of(*ends)
+            better = gaps > known.found[value]
+            known.found[value][better] = gaps[better]
+            for i in np.flatnonzero(better):
+                known.witness[value][i] = x
+    return known
 
 
 def largest_of(low: Floats, high: Floats) -> Floats:
