@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..domains.pair import Entry
+from ..domains.pair_crown import PairCrown
 from ..domains.pair_float import Floats
 from ..domains.pair_product import PairProduct
 from .branch import Bounds, bounds
@@ -66,25 +67,31 @@ class _Node:
     score: Floats | None
 
 
-def search(both: Lockstep, at: Mapping[int, Entry], root: Bounds, attack: float, effort: Effort) -> Pieces:
-    """`root`: bounds of the product domain over the whole box; `attack`: the largest difference known."""
-    return _Search(both, at, root, attack, effort).run(root)
+def search(
+    both: Lockstep, at: Mapping[int, Entry], root: Mapping[str, Bounds], attack: float, effort: Effort
+) -> Pieces:
+    """`root`: bounds over the whole box, by product and crown; `attack`: the largest difference known."""
+    return _Search(both, at, list(root["product"]), attack, effort).run(root)
 
 
 class _Search:
     def __init__(
-        self, both: Lockstep, at: Mapping[int, Entry], root: Bounds, attack: float, effort: Effort
+        self, both: Lockstep, at: Mapping[int, Entry], names: list[str], attack: float, effort: Effort
     ) -> None:
-        self.both, self.whole, self.names, self.effort = both, Whole(both, at), list(root), effort
+        self.both, self.whole, self.names, self.effort = both, Whole(both, at), names, effort
         self.attack, self.near = attack, list[Floats]()
         chain = chain_of(both, self.names) if effort.cells else None
         self.cells = None
         if chain is not None:
             self.cells = Cells(chain, self.whole.entries[0], self.whole.root, kernel_of(chain))
+        # crown where its tighter bounds save much enumeration
+        self.method, self.domain = ("product", PairProduct) if self.cells is None else ("crown", PairCrown)
 
-    def run(self, bound: Bounds) -> Pieces:
+    def run(self, known: Mapping[str, Bounds]) -> Pieces:
         effort, root = self.effort, self.whole.root
-        first = self.evaluate([root])[0] if self._enumerable(root) else self._product(root, bound)
+        first = (
+            self._enumerate([root])[0] if self._enumerable(root) else self._passed(root, known[self.method])
+        )
         nodes, cuts = {0: first}, dict[int, tuple[tuple[int, Fraction], int]]()
         heap, fresh, floor = [(-first.worst, 0)], 1, 0.0  # floor: the largest bound of a single point
         effort.progress(self.attack, first.worst)
@@ -123,7 +130,7 @@ class _Search:
         chosen = [i for i, piece in enumerate(pieces) if self._enumerable(piece)]
         found = dict(zip(chosen, self._enumerate([pieces[i] for i in chosen]), strict=True))
         return [
-            found[i] if i in found else self._product(piece, self._bounds(piece))
+            found[i] if i in found else self._passed(piece, self._bounds(piece))
             for i, piece in enumerate(pieces)
         ]
 
@@ -145,14 +152,15 @@ class _Search:
         ]
 
     def _bounds(self, piece: Piece) -> Bounds:
-        return bounds(self.both, PairProduct, self.whole.of(piece), self.names)
+        return bounds(self.both, self.domain, self.whole.of(piece), self.names)
 
-    def _product(self, piece: Piece, bound: Bounds) -> _Node:
+    def _passed(self, piece: Piece, bound: Bounds) -> _Node:
+        """A piece that is bounded by one pass."""
         worst = max(float(b.max()) for b in bound.values())
         if self.cells is None:
-            return _Node(piece, bound, "product", worst, None)
+            return _Node(piece, bound, self.method, worst, None)
         output = np.array([bound[self.names[0]].argmax()])
-        return _Node(piece, bound, "product", worst, self.cells.scores([piece], output)[0])
+        return _Node(piece, bound, self.method, worst, self.cells.scores([piece], output)[0])
 
     def _place(self, node: _Node) -> tuple[int, Fraction] | None:
         if node.score is None:
