@@ -16,7 +16,7 @@ from ..domains.pair import Entry
 from ..domains.pair_crown import PairCrown
 from ..domains.pair_float import Floats
 from ..domains.pair_product import PairProduct
-from .branch import Bounds, bounds
+from .branch import Bounds, Make, bounds
 from .cells import Cells
 from .chain import chain_of
 from .compiled import kernel_of
@@ -25,7 +25,7 @@ from .pieces import Cut, Piece, Whole
 
 BATCH = 64  # pieces cut at a time
 NEAR = 16  # inputs handed over for proof
-PIECES, CELLS = 90_000, 1 << 18  # what the checker takes, and a little less
+PIECES, CELLS, ALL = 90_000, 1 << 18, (1 << 24) - (1 << 17)  # what the checker takes, or a little less
 CLOSE = 1.01
 
 
@@ -85,13 +85,14 @@ class _Search:
         if chain is not None:
             self.cells = Cells(chain, self.whole.entries[0], self.whole.root, kernel_of(chain))
         # crown where its tighter bounds save much enumeration
-        self.method, self.domain = ("product", PairProduct) if self.cells is None else ("crown", PairCrown)
+        self.method = "product" if self.cells is None else "crown"
+        self.domain: Make = PairProduct if self.cells is None else PairCrown
+        self.room = ALL  # cells that further leaves may have
 
     def run(self, known: Mapping[str, Bounds]) -> Pieces:
         effort, root = self.effort, self.whole.root
-        first = (
-            self._enumerate([root])[0] if self._enumerable(root) else self._passed(root, known[self.method])
-        )
+        enumerated = self._enumerate([root] if self._enumerable(root) else [])
+        first = enumerated[0] if enumerated else self._passed(root, known[self.method])
         nodes, cuts = {0: first}, dict[int, tuple[tuple[int, Fraction], int]]()
         heap, fresh, floor = [(-first.worst, 0)], 1, 0.0  # floor: the largest bound of a single point
         effort.progress(self.attack, first.worst)
@@ -101,6 +102,7 @@ class _Search:
             popped = self._pop(heap, nodes, effort.pieces - len(nodes))
             places = {i: p for i in popped if (p := self._place(nodes[i])) is not None}
             halves = [half for i, p in places.items() for half in self.whole.cut(nodes[i].piece, *p)]
+            self.room += sum(nodes[i].piece.count for i in places if nodes[i].method == "cells")
             made = iter(self.evaluate(halves))
             for i, place in places.items():
                 del nodes[i]
@@ -135,7 +137,11 @@ class _Search:
         ]
 
     def _enumerable(self, piece: Piece) -> bool:
-        return self.cells is not None and piece.count <= self.effort.cells
+        """Whether this piece is to be enumerated; then its cells are spent."""
+        if self.cells is None or piece.count > min(self.effort.cells, self.room):
+            return False
+        self.room -= piece.count
+        return True
 
     def _enumerate(self, pieces: Sequence[Piece]) -> list[_Node]:
         if not pieces or self.cells is None:

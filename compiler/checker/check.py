@@ -176,8 +176,9 @@ def _recompute(
     found = {name: np.min([each[name] for each in alone.values()], axis=0) for name in wanted}
     if pieces:
         worst = {name: np.zeros_like(found[name]) for name in wanted}
-        for kind, leaf in [(kind, leaf) for kind in ("product", "crown") for leaf in pieces.get(kind, [])]:
-            boxes = dict(KINDS[kind]().run(steps, leaf.entries))
+        passes = [(method, leaf) for method in ("product", "crown") for leaf in pieces.get(method, [])]
+        for method, leaf in passes:
+            boxes = dict(KINDS[method]().run(steps, leaf.entries))
             worst = {name: np.maximum(worst[name], gap(boxes[name])) for name in wanted}
         if "cells" in pieces:
             form, (root,) = chain(steps, whole, wanted), entries.values()
