@@ -19,9 +19,12 @@ from .certify.certificate import bounded, twin_of
 from .certify.classes import Ball, classes_of, logits
 from .certify.objective import parse_objective
 from .certify.question import bound_objective, largest_box
+from .certify.reference import bound_reference
 from .certify.shares import shares
 from .certify.spread import executor, spread
 from .errors import CompileError
+from .frontends import load_onnx
+from .passes.match import match_reference, with_inputs
 from .passes.run_time_bits import with_bits
 from .pipeline import read_inputs
 
@@ -32,7 +35,7 @@ Points = dict[str, NDArray[np.float64]]
 class Ask:
     """One call of certify. Where: `domain`, or the ball of `radius` about input `index` of `around` (within
     `domain`, if both are given). What: nothing more, or one of `inputs`, `margin`, `objective`, `max_box`,
-    `shares`."""
+    `shares`, `reference`."""
 
     domain: str | None = None
     around: Path | None = None
@@ -43,6 +46,7 @@ class Ask:
     objective: str | None = None
     max_box: float | None = None
     shares: bool = False
+    reference: Path | None = None
     bits: int = 8
     seed: int = 0
     jobs: int = 1
@@ -55,6 +59,7 @@ class Ask:
             "--objective": self.objective is not None,
             "--find-max-box": self.max_box is not None,
             "--shares": self.shares,
+            "--reference": self.reference is not None,
         }
         several = [name for name, given in asked.items() if given]
         if len(several) > 1:
@@ -77,7 +82,7 @@ class Ask:
         return (
             self.margin
             or self.shares
-            or any(q is not None for q in (self.inputs, self.objective, self.max_box))
+            or any(q is not None for q in (self.inputs, self.objective, self.max_box, self.reference))
         )
 
 
@@ -97,6 +102,8 @@ def answer(folder: Path, ask: Ask) -> dict[str, Any]:
         return _objective(build, ask, ask.objective)
     if ask.max_box is not None:
         return _largest(build, ask, ask.max_box)
+    if ask.reference is not None:
+        return _reference(build, ask, ask.reference)
     return _shares(build, ask) if ask.shares else _classes(build, ask)
 
 
@@ -121,6 +128,17 @@ def _shares(build: Build, ask: Ask) -> dict[str, Any]:
     found = shares(build.float_graph, whole, (box.lower, box.upper))
     build.write_report({**build.report, "shares": found})
     return found
+
+
+def _reference(build: Build, ask: Ask, path: Path) -> dict[str, Any]:
+    whole, box = with_bits(build.graph, ask.bits), box_of(build, ask) or build.domain
+    other = with_inputs(load_onnx(path).graph, whole.inputs)
+    try:
+        matched = match_reference(other, whole)[1]
+    except CompileError:  # other layers
+        matched = None
+    found = bound_reference(build.float_graph, whole, other, (box.lower, box.upper), ask.seed, matched)
+    return {"reference": path.name, **found}
 
 
 def _largest(build: Build, ask: Ask, limit: float) -> dict[str, Any]:

@@ -188,6 +188,7 @@ def certify(
     objective: options.Objective = None,
     max_box: options.MaxBox = None,
     shares: options.Shares = False,
+    reference: options.Reference = None,
     export: options.Export = None,
     jobs: options.Jobs = 1,
     cluster: options.Cluster = None,
@@ -207,8 +208,9 @@ def certify(
 
     limit = _number(max_error)
     ask = Ask(
-        domain, around, index, radius, inputs, margin, objective, max_box, shares, bits, seed, jobs, cluster
-    )  # fmt: skip
+        *(domain, around, index, radius, inputs, margin, objective, max_box, shares, reference),
+        *(bits, seed, jobs, cluster),
+    )
     if ask.question:
         with terminal.busy("certifying"):
             found = answer(build, ask)

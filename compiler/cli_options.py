@@ -26,6 +26,9 @@ MaxBox = Annotated[
 Shares = Annotated[
     bool, typer.Option("--shares", help="What each layer adds to the bound; a picture in report.html.")
 ]
+Reference = Annotated[
+    Path | None, typer.Option(metavar="OTHER.onnx", help="Bound against a float network of any shape.")
+]
 Export = Annotated[
     Path | None,
     typer.Option("--export-merged", metavar="M.onnx", help="Write float - integer, with its VNN-LIB query."),

@@ -49,6 +49,10 @@ def heavy():
     yield "conv", Sample(conv, ((30, 4, 5),), (two,), replace(WHOLE, scale=Fraction(1, 2)))
     same, coarse = Dense(np.eye(4) * 2, np.zeros(4)), replace(WHOLE, scale=Fraction(2))
     yield "ties", Sample(same, ((4,),), (two,), coarse)
+    for i, (dilations, pads) in enumerate((((1, 1), (1, 1, 0, 1)), ((1, 2), (2, 3, 1, 2)))):
+        each = np.random.default_rng(i).normal(0, 1, (4, 1, 3, 2))
+        depthwise = Conv(each, np.ones(4), (4, 5, 6), (2, 1), dilations, pads, 4)
+        yield f"depthwise{i}", Sample(depthwise, ((4, 5, 6),), (replace(two, zero=900),), two)
     yield "pool", Sample(AveragePool((1, 4, 2), (4, 2)), ((1, 4, 2),), (two,), replace(two, zero=-3))
 
 

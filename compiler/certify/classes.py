@@ -16,7 +16,7 @@ from ..domains.exact import run
 from ..domains.pair import Entry
 from ..errors import CompileError
 from ..graph import Graph
-from .attack import enclosed, starts
+from .attack import at_point, enclosed, starts
 from .combine import combined
 from .lockstep import Lockstep, entries, lockstep
 from .search import Search
@@ -122,11 +122,7 @@ def _differ(
 ) -> bool:
     """Whether the classes certainly differ at a point: integers exact, the float side enclosed."""
     low, high = (side.ravel() for side in enclosed(whole, both, at, [value], point)[value])
-    q = {}
-    for name in both.inputs:
-        entry = at[both.values[name]]
-        exact = tuple(Fraction(v) for v in np.ravel(point[name]).tolist())
-        q[name] = Entry(exact, exact, entry.units, entry.lo, entry.hi).integers()[0]
+    _, q = at_point(both, at, point)
     quant = whole.values[value].quant
     assert quant is not None
     y = [quant.scale[0] * int(n - quant.zero) for n in run(whole, q)[value].ravel()]

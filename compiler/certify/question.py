@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..domains.pair_product import PairProduct
+from ..domains.pair_crown import PairCrown
 from ..errors import CompileError
 from ..graph import Graph
 from .attack import COMBINED, attack, contradicted
@@ -62,7 +62,7 @@ def largest_box(
     names = sorted(set(bounded(whole)[0].values()))
 
     def top(size: float) -> float:
-        found = bounds(both, PairProduct, entries(both, whole, *box_of(size)), names)
+        found = bounds(both, PairCrown, entries(both, whole, *box_of(size)), names)
         return max(float(claim(each).max()) for each in found.values())
 
     best, over = (most, None) if (bound := top(most)) <= limit else (0.0, most)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..targets.plan import Step
-from .base import Kernel, Packed
+from .base import Kernel, Packed, is_depthwise
 
 INT32 = (1 << 31) - 1
 
@@ -84,7 +84,8 @@ class Int16Affine(Int16):
         return Packed(view["stored"], view["bias"], view["stored"].shape[1])
 
     def functions(self, step: Step) -> tuple[Function, ...]:
-        return (Function("TB_AFFINE_16", (self.code, *types(step), self.sum_type(step))),)
+        macro = "TB_DEPTHWISE_16" if is_depthwise(step.node.op) else "TB_AFFINE_16"
+        return (Function(macro, (self.code, *types(step), self.sum_type(step))),)
 
     def sum_type(self, step: Step) -> str:
         top = 1 << (8 * step.view["words"][0] - 1)
