@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Certificates of ACAS Xu networks: what `tinybound certify` finds on boxes about fix points and on properties.
+"""Certificates of ACAS Xu networks: what `tinybound certify` finds about fix points and in property boxes.
 
 .venv/bin/python benchmarks/acas.py FOLDER                       # 5 fix points, int8 and int4; radius 3/255
 .venv/bin/python benchmarks/acas.py FOLDER --radius 6 --timeout 20
