@@ -302,7 +302,7 @@ def test_leaves_by_cells(count, cells, examples, tmp_path):
     made = build.certify(Box({"x": -end}, {"x": end}), effort=Effort(count, ratio=1.001, cells=cells))
     document = json.loads(path.read_text())
     assert document == made.document()
-    assert set(document["leaves"]) == ({"cells"} if cells > 1 << 10 else {"cells", "product"})
+    assert set(document["leaves"]) == ({"cells"} if cells > 1 << 10 else {"cells", "crown"})
     answer = check_certificate(path, build.folder)
     assert answer["accepted"], answer["reason"]
     assert answer["leaves"] == len(document["leaves"])
