@@ -31,6 +31,11 @@ class Entry:
     scale: Fraction
     zero: int
     shape: tuple[int, ...]
+    ends: tuple[int, int] = (-128, 127)  # of its integers
+
+    def quantised(self, value: Fraction) -> int:
+        """The integer of a real number."""
+        return min(max(round(value / self.scale) + self.zero, self.ends[0]), self.ends[1])
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,7 @@ def quantised(entry: Entry) -> tuple[Floats, Envelope]:
     low = np.array([below(v) for v in entry.lower]).reshape(entry.shape)
     high = np.array([above(v) for v in entry.upper]).reshape(entry.shape)
     zero = np.zeros(entry.shape)
-    ends = [
-        np.array([min(max(round(v / entry.scale) + entry.zero, -128), 127) - entry.zero for v in side])
-        for side in (entry.lower, entry.upper)
-    ]
+    ends = [np.array([entry.quantised(v) - entry.zero for v in side]) for side in (entry.lower, entry.upper)]
     kl, ku = times(ends[0], entry.scale)[0], times(ends[1], entry.scale)[1]
     half = above(entry.scale / 2)
     env = Envelope(half, half, kl.reshape(entry.shape), ku.reshape(entry.shape))
