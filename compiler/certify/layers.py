@@ -15,6 +15,8 @@ from ..domains.pair_float import rounded
 from ..graph import Graph
 from .lockstep import Lockstep
 
+LONG = 36  # bits from which on a unit of a sum is no more than doubles are off along a network
+
 
 def describe(both: Lockstep, whole: Graph, boxes: Mapping[int, Box]) -> list[dict[str, Any]]:
     """One entry per integer node that the bound covers, in order."""
@@ -31,7 +33,9 @@ def describe(both: Lockstep, whole: Graph, boxes: Mapping[int, Box]) -> list[dic
         if node.op.accumulates:
             first, final = step.units.integers(boxes[position])
             layer["range"] = [span.lo, span.hi]
-            layer["range_in_domain"] = [int(first.min()), int(final.max())]
+            far = max(-span.lo, span.hi) >> LONG  # units that the checker's doubles may round otherwise
+            ends = max(int(first.min()) - far, span.lo), min(int(final.max()) + far, span.hi)
+            layer["range_in_domain"] = list(ends)
             layer["bits"] = span.bits
         if step.word == "requantise":
             layer["saturates"] = _saturates(step, both, boxes).tolist()
