@@ -8,7 +8,7 @@ from importlib import metadata
 
 from .errors import TinyboundError, ToolMissing
 from .simulate import unicorn_core
-from .simulate.boards import BOARDS
+from .simulate.boards import EVERY
 from .simulate.counting import methods
 from .tools import TOOLS, Tool, find, run
 
@@ -61,9 +61,10 @@ def _packages() -> Iterator[Row]:
 
 def _counting() -> Iterator[Row]:
     """A row per emulator: what counts there, the first is used."""
-    for board in {board.emulator: board for board in BOARDS.values()}.values():
+    for board in {board.emulator: board for board in EVERY.values()}.values():
         found, emulator = methods(board), TOOLS[board.emulator]
-        name, what = f"counting, {board.emulator}", emulator.purpose.replace("runs", "counts instructions of")
+        name = f"counting, {board.emulator}"
+        what = emulator.purpose.replace("runs", f"counts {board.counts} of")
         if found:
             yield Row(name, found[0], found[0], f"{what} ({', '.join(found)})", emulator.install)
         else:

@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 from .build import Build
 from .errors import CompileError, PromiseError
 from .passes.run_time_bits import reported
-from .report.summary import with_setting
-from .simulate.boards import BOARDS, Board
+from .report.summary import with_setting, with_stack
+from .simulate.boards import EVERY, Board
 from .simulate.cycles import Flash
-from .simulate.emulated import Counts, Emulated
-from .simulate.executors import against_golden, flatten, folder_of, packed
+from .simulate.emulated import Counts
+from .simulate.executors import against_golden, emulated, flatten, folder_of, packed
 from .simulate.footprint import footprint
 
 
 def board_of(name: str) -> Board:
     """A board by its core's name (cortex-m4) or its machine's (mps2-an386)."""
-    machines = {board.machine[1]: board for board in BOARDS.values() if board.name != "cortex-m0plus"}
-    found = BOARDS.get(name) or machines.get(name)
+    machines = {board.machine[1]: board for board in EVERY.values() if board.name != "cortex-m0plus"}
+    found = EVERY.get(name) or machines.get(name)
     if found is None:
-        raise CompileError("--board", f"{name!r}", f"one of {', '.join([*BOARDS, *machines])}")
+        raise CompileError("--board", f"{name!r}", f"one of {', '.join([*EVERY, *machines])}")
     return found
 
 
@@ -67,7 +67,7 @@ def make_firmware(
     flash: model cycles as well, with code in such a memory.
     """
     defines = check_budget(build, max_error)
-    artefact, machine = build.artefact, Emulated(board)
+    artefact, machine = build.artefact, emulated(board)
     sources = folder_of(artefact, board.name)
     vectors = build.vectors()
     with tempfile.TemporaryDirectory() as place:
@@ -76,10 +76,13 @@ def make_firmware(
         if found.first is not None:
             raise PromiseError(board.name, f"{found.mismatches} integers differ, first {found.first}", "none")
         macros = packed(artefact, board.name)
-        image = machine.build(sources, artefact.name, work, defines=[*defines, *macros]).read_bytes()
         first = flatten(build.graph, vectors)[:1]
+        program = machine.build(sources, artefact.name, work, defines=[*defines, *macros])
+        image = machine.image(program, first, 8, work)
         counts = machine.count(sources, artefact.name, work, first, defines=macros)
         fewer = reported(build.graph)[1:]
+        if board.counts == "cycles":
+            fewer = ()  # settings are told in instructions
         totals = machine.totals(sources, artefact.name, work, first, fewer, macros) if fewer else {}
         sizes = footprint(board, sources, artefact.name, work)
         timed = flash and machine.profile(sources, artefact.name, work, first, flash, defines=macros)
@@ -90,7 +93,7 @@ def make_firmware(
         report = with_setting(report, board.name, bits, total)
     if board.name == report["core"]:
         report.update(flash_bytes=sizes.flash_bytes, ram_bytes=sizes.ram_bytes, stack_bytes=sizes.stack_bytes)
-        report["ram_with_stack_bytes"] = report["ram_total_bytes"] + sizes.stack_bytes
+        report["ram_with_stack_bytes"] = with_stack(report)
     build.write_report(report, more={f"firmware/{artefact.name}-{board.name}.elf": image})
     return report
 
@@ -102,17 +105,17 @@ def time_on(
     with tempfile.TemporaryDirectory() as work:
         sources = folder_of(build.artefact, board.name)
         macros = packed(build.artefact, board.name)
-        return Emulated(board).profile(
+        return emulated(board).profile(
             sources, build.artefact.name, Path(work), inputs, flash, bits, defines=macros
         )
 
 
 def count_on(build: Build, board: Board, inputs: NDArray[np.int8], bits: int) -> Counts:
-    """Instructions of one inference."""
+    """Instructions of one inference, or cycles."""
     with tempfile.TemporaryDirectory() as work:
         sources = folder_of(build.artefact, board.name)
         macros = packed(build.artefact, board.name)
-        return Emulated(board).count(
+        return emulated(board).count(
             sources, build.artefact.name, Path(work), inputs[:1], bits, defines=macros
         )
 
@@ -120,7 +123,7 @@ def count_on(build: Build, board: Board, inputs: NDArray[np.int8], bits: int) ->
 def with_counts(
     report: Mapping[str, Any], core: str, counts: Counts, sequence: Sequence[int]
 ) -> dict[str, Any]:
-    """The report with a core's instruction counts, per network and per layer.
+    """The report with a core's instruction counts, or its cycles, per network and per layer.
 
     sequence: the layer behind each counted region; one that runs row by row comes once per row.
     """
@@ -130,10 +133,13 @@ def with_counts(
         sums[index] = sums.get(index, 0) + count
     for layer in layers:
         if layer["index"] in sums:
-            layer["instructions"] = {**layer.get("instructions", {}), core: sums[layer["index"]]}
-    totals = {**report["instructions"], core: counts.total}
+            layer[counts.unit] = {**layer.get(counts.unit, {}), core: sums[layer["index"]]}
     by = {**report["counted_by"], core: counts.counted_by}
-    new = {**report, "instructions": totals, "counted_by": by, "layers": layers}
+    new = {**report, "counted_by": by, "layers": layers}
+    if counts.unit == "cycles":
+        what = {"model": "counted, for one input", "cycles": {"counted": counts.total}}
+        return {**new, "cycles": {**report.get("cycles", {}), core: what}}
+    new["instructions"] = {**report["instructions"], core: counts.total}
     if "settings" in report:
         new = with_setting(new, core, 8, counts.total)
     return new

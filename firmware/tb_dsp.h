@@ -38,13 +38,13 @@ static __attribute__((noinline, unused)) void tb_finish(const int32_t *acc, int8
   const int32_t bits = *r->shift - 32, round = (int32_t)((uint32_t)r->zero << bits) + (1 << (bits - 1));
   const int32_t *multiplier = r->step ? r->multiplier + channel : r->multiplier;
   if (second) {
-#pragma GCC unroll 4
+TB_UNROLL(4)
     for (int32_t i = 0; i < count; i++) {
       out[i] = tb_scale(bias[i] + acc[2 * i], multiplier[i * r->step], bits, round);
       second[i] = tb_scale(bias[i] + acc[2 * i + 1], multiplier[i * r->step], bits, round);
     }
   } else {
-#pragma GCC unroll 4
+TB_UNROLL(4)
     for (int32_t i = 0; i < count; i++) {
       out[i] = tb_scale(bias[i] + acc[i], multiplier[i * r->step], bits, round);
     }

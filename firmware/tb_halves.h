@@ -105,12 +105,13 @@ static inline void tb_halves_sums(const int16_t *weights, const int16_t *x, int3
   const int16_t *first = weights, *second = weights + taps;
   uint32_t a = sums[0], s = sums[1], c = sums[2], t = sums[3];
   for (const int16_t *end = x + taps; x < end; x += 4) {
-#pragma GCC unroll 4
+TB_UNROLL(4)
     for (int32_t i = 0; i < 4; i++) {
-      a += (uint32_t)((uint8_t)first[i] * x[i]);
-      s += (uint32_t)(first[i] * x[i]);
-      c += (uint32_t)((uint8_t)second[i] * x[i]);
-      t += (uint32_t)(second[i] * x[i]);
+      const int32_t value = x[i];
+      a += (uint32_t)((uint8_t)first[i] * value);
+      s += (uint32_t)(first[i] * value);
+      c += (uint32_t)((uint8_t)second[i] * value);
+      t += (uint32_t)(second[i] * value);
     }
     first += 4;
     second += 4;

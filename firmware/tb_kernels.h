@@ -23,10 +23,19 @@
 #define TB_INLINE static inline
 #endif
 
+#if defined __GNUC__ && (__GNUC__ >= 8 || defined __clang__)
+#define TB_PRAGMA(text) _Pragma(#text)
+#define TB_UNROLL(times) TB_PRAGMA(GCC unroll times)
+#else
+#define TB_UNROLL(times)
+#endif
+
 /* Layers with weights share one body per kernel, the others are made for their numbers: so a layer costs the same
  * in every network. */
-#if defined __GNUC__ && !defined __clang__
+#if defined __GNUC__ && !defined __clang__ && __GNUC__ >= 8
 #define TB_KERNEL static __attribute__((noipa, unused))
+#elif defined __GNUC__
+#define TB_KERNEL static __attribute__((noinline, unused))
 #else
 #define TB_KERNEL static inline
 #endif

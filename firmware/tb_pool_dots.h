@@ -102,7 +102,7 @@ static inline void tb_planes_four(tb_lanes *to, const tb_lanes *a, const tb_lane
                                     const tb_lanes *d)
 {
 #ifdef TB_THUMB2
-#pragma GCC unroll 2
+TB_UNROLL(2)
   for (int32_t half = 0; half < 2; half++) {
     __asm__ volatile(TB_FOUR(TB_FIRST("%[a]") TB_PLANE("%[b]") TB_PLANE("%[c]") TB_PLANE("%[d]") TB_STORE)
                      : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [d] "+r"(d) : : TB_SPOILT);
@@ -118,7 +118,7 @@ static inline void tb_planes_four(tb_lanes *to, const tb_lanes *a, const tb_lane
 static inline void tb_planes_two(tb_lanes *to, const tb_lanes *a, const tb_lanes *b)
 {
 #ifdef TB_THUMB2
-#pragma GCC unroll 2
+TB_UNROLL(2)
   for (int32_t half = 0; half < 2; half++) {
     __asm__ volatile(TB_FOUR(TB_FIRST("%[a]") TB_PLANE("%[b]") TB_STORE)
                      : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b) : : TB_SPOILT);
@@ -133,7 +133,7 @@ static inline void tb_planes_two(tb_lanes *to, const tb_lanes *a, const tb_lanes
 static inline void tb_planes_two_more(tb_lanes *to, const tb_lanes *a, const tb_lanes *b)
 {
 #ifdef TB_THUMB2
-#pragma GCC unroll 2
+TB_UNROLL(2)
   for (int32_t half = 0; half < 2; half++) {
     __asm__ volatile(TB_FOUR("ldm %[to], {r4, r5, r6, r8}\n\t" TB_PLANE("%[a]") TB_PLANE("%[b]") TB_STORE)
                      : [to] "+r"(to), [a] "+r"(a), [b] "+r"(b) : : TB_SPOILT);
@@ -148,7 +148,7 @@ static inline void tb_planes_two_more(tb_lanes *to, const tb_lanes *a, const tb_
 static inline void tb_planes_one_more(tb_lanes *to, const tb_lanes *a)
 {
 #ifdef TB_THUMB2
-#pragma GCC unroll 2
+TB_UNROLL(2)
   for (int32_t half = 0; half < 2; half++) {
     __asm__ volatile(TB_FOUR("ldm %[to], {r4, r5, r6, r8}\n\t" TB_PLANE("%[a]") TB_STORE)
                      : [to] "+r"(to), [a] "+r"(a) : : TB_SPOILT);

@@ -68,7 +68,7 @@ static inline int32_t tb_high(int32_t a, int32_t b)
 /* The output for a sum, when r->direct. */
 static inline int8_t tb_direct(int32_t acc, const tb_scaling *r, int32_t at)
 {
-  const int32_t bits = *r->shift - 32, q = (tb_high(acc, r->multiplier[at]) + (1 << (bits - 1))) >> bits;
+  const int32_t bits = *r->shift - 32, q = (tb_high(acc, r->multiplier[at]) + ((int32_t)1 << (bits - 1))) >> bits;
   return (int8_t)tb_min(tb_max(q + r->zero, r->lo), r->hi);
 }
 

@@ -29,7 +29,7 @@ static inline void tb_affine_wide(const int8_t *in, int8_t *out, const tb_window
   const int32_t channels = w->groups;
   const int32_t tall = (w->kernel_height - 1) * w->dilation_height;
   const int32_t wide = (w->kernel_width - 1) * w->dilation_width;
-  tb_line line = { channels, (int32_t)((uint32_t)r->zero << (*r->shift - 32)) + (1 << (*r->shift - 33)),
+  tb_line line = { channels, (int32_t)((uint32_t)r->zero << (*r->shift - 32)) + ((int32_t)1 << (*r->shift - 33)),
                    w->stride_column - channels, 1, channels, (uint8_t)r->lo * four, (uint8_t)r->hi * four };
   for (int32_t c = 0; 4 * c < channels; c++) {
     pads[c] = (uint8_t)w->pad * four;
@@ -92,7 +92,7 @@ TB_INLINE void tb_wide_positions(const int8_t *const *taps, const int32_t *recor
       for (int32_t i = 0; i < 4; i++) {
         const int32_t c = at + i;
         int32_t sum = record[i];
-#pragma GCC unroll 8
+TB_UNROLL(8)
         for (int32_t t = 0; t < pairs; t++) {
           const int32_t first = 8 * t + 4 * (i >> 1) + (i & 1);
           sum += tb_byte(record + 4, first) * taps[2 * t][c];

@@ -21,6 +21,9 @@ qemu-system-arm               | qemu-system-arm                               | 
 gcc-riscv64-unknown-elf       | riscv64-unknown-elf-gcc                       | firmware for RISC-V
 picolibc-riscv64-unknown-elf  | /usr/lib/picolibc/riscv64-unknown-elf         | C library for RISC-V
 qemu-system-misc              | qemu-system-riscv32                           | runs RISC-V firmware
+gcc-avr                       | avr-gcc                                       | firmware for AVR
+avr-libc                      | /usr/lib/avr/include/avr/io.h                 | C library for AVR
+simavr                        | simavr                                        | runs AVR firmware
 '
 
 say() { printf 'setup: %s\n' "$*"; }

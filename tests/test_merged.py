@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from command import spawn
+from command import InProcess
 from pair_nets import points, zoo
 
 import tinybound
@@ -193,7 +193,7 @@ def test_decimals_are_exact(value):
 @pytest.mark.parametrize(
     "model", ["digits_mlp_qdq", pytest.param("digits_cnn_softmax", marks=pytest.mark.slow)]
 )
-def test_the_command_writes_both_files(tmp_path, model):
+def test_the_command_writes_both_files(tmp_path, model, monkeypatch, capsys):
     build = tinybound.compile(
         EXAMPLES / f"{model}.onnx", tmp_path / "B",
         Options(target="c", domain="0,1"),
@@ -201,7 +201,8 @@ def test_the_command_writes_both_files(tmp_path, model):
     x = build.domain.lower[build.graph.inputs[0]] + 0.25
     np.savez(tmp_path / "box.npz", lower=x, upper=x + 1 / 64)
     to = tmp_path / "M.onnx"
-    made = spawn("certify", tmp_path / "B", "--domain", tmp_path / "box.npz", "--export-merged", to, "--json")
+    box = ("--domain", tmp_path / "box.npz")
+    made = InProcess(monkeypatch, capsys)("certify", tmp_path / "B", *box, "--export-merged", to, "--json")
     assert made.code == 0, made.err
     bounds = [b for entry in made.json["outputs"].values() for b in entry["bound"]]
     (gap,) = session(str(to)).run(None, {build.graph.inputs[0]: x[None].astype(np.float32)})

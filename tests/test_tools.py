@@ -132,7 +132,7 @@ def test_ctrl_c_kills_the_program_and_its_children(tmp_path):
 def test_doctor_has_a_row_for_every_tool():
     rows = {row.tool: row for row in doctor.rows()}
 
-    counting = {"counting, qemu-system-arm", "counting, qemu-system-riscv32"}
+    counting = {f"counting, {name}" for name in ("qemu-system-arm", "qemu-system-riscv32", "simavr")}
     assert {*TOOLS, "onnxruntime", "cocotb", "pyverilator", "unicorn", *counting} == set(rows)
     assert rows["gcc"].path is not None
     assert os.access(rows["gcc"].path, os.X_OK)

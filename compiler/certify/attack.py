@@ -8,9 +8,10 @@ side comes from the golden model, the float side from an outward-rounded enclosu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ WORK = 50_000_000  # elements computed: larger networks get fewer evaluations
 UNIFORM = 33  # inputs whose elements lie at one share of their ranges
 POLISH = 4  # rounds of climbing between two moves to the ends of cells
 COMBINED = "combined"
+Enclose = Callable[[Mapping[str, Any]], dict[str, tuple[Floats, Floats]]]
 PROVEN = 64  # inputs evaluated exactly
 
 
@@ -40,6 +42,11 @@ class Attack:
 
     found: dict[str, Floats]
     witness: dict[str, list[dict[str, Floats]]]
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of any output element."""
+        return max(float(gaps.max()) for gaps in self.found.values())
 
 
 def attack(
@@ -52,15 +59,17 @@ def attack(
     seed: int,
     budget: int = 20_000,
     weights: Floats | None = None,
+    enclose: Enclose | None = None,
 ) -> Attack:
     """Largest differences found in about `budget` evaluations; `outputs`: integer -> float value.
 
-    weights (k, elements of all outputs): of these combinations instead, found under COMBINED.
+    weights (k, elements of all outputs): of these combinations instead, found under COMBINED. `enclose`: the
+    difference at an input, proven; without it as `enclosed` says.
     """
     rng, search = np.random.default_rng(seed), Search(whole, both, at, outputs, real, weights)
     budget = max(min(budget, WORK // sum(value.size for value in whole.values.values())), 4 * POOL)
     first = max(budget // 4, 64)
-    xs, gaps = _start(search, rng, first)
+    xs, gaps = starts(search, rng, first)
     champions = _Champions(xs, gaps)
     targets = np.argsort(-gaps.max(axis=0), kind="stable")[:16]
     rounds = (budget - first) // (len(targets) * POOL * PROPOSALS)
@@ -73,7 +82,7 @@ def attack(
         wide, each = np.concatenate([pool, more]), np.concatenate([score, found[:, k]])
         best = np.argsort(-each, kind="stable")[:POOL]
         _climb(search, rng, champions, int(k), wide[best], each[best], rounds)
-    return _proven(search, both, at, champions)
+    return _proven(search, enclose or partial(enclosed, whole, both, at, list(outputs)), champions)
 
 
 def contradicted(bound: Mapping[str, Floats], found: Attack) -> None:
@@ -139,7 +148,7 @@ def _climb(
             pool, score = np.concatenate([pool[keep]] * 2), np.concatenate([score[keep]] * 2)
 
 
-def _start(search: Search, rng: np.random.Generator, count: int) -> tuple[Floats, Floats]:
+def starts(search: Search, rng: np.random.Generator, count: int) -> tuple[Floats, Floats]:
     """Random points, cell borders and corners, mixed per coordinate; and inputs that move as one.
 
     What averages or smooths is saturated by the latter only: independent coordinates cancel.
@@ -172,7 +181,7 @@ def _propose(search: Search, rng: np.random.Generator, pool: Floats, size: float
     return search.clip(np.where(snap, search.borders(moved, rng), moved))
 
 
-def _proven(search: Search, both: Lockstep, at: Mapping[int, Entry], best: _Champions) -> Attack:
+def _proven(search: Search, enclose: Enclose, best: _Champions) -> Attack:
     """Evaluate the best inputs again: integers by the golden model, reals enclosed.
 
     Elements beyond the PROVEN largest keep what those inputs show for them.
@@ -183,7 +192,7 @@ def _proven(search: Search, both: Lockstep, at: Mapping[int, Entry], best: _Cham
         if len(points) < PROVEN:
             points.setdefault(best.x[k].tobytes(), best.x[k])
     xs = [{key: part[0] for key, part in search.split(x[None]).items()} for x in points.values()]
-    seen = [enclosed(search.whole, both, at, names, x) for x in xs]
+    seen = [enclose(x) for x in xs]
     if weights is None:
         gaps = {name: np.stack([largest_of(*result[name]) for result in seen]) for name in names}
     else:
@@ -194,6 +203,22 @@ def _proven(search: Search, both: Lockstep, at: Mapping[int, Entry], best: _Cham
         found[name] = each.max(axis=0)
         witness[name] = [xs[i] for i in flat.argmax(axis=0)]
     return Attack(found, witness)
+
+
+def improved(
+    known: Attack, whole: Graph, both: Lockstep, at: Mapping[int, Entry], more: Sequence[Floats]
+) -> Attack:
+    """With further flat inputs (of a network with one input) that show larger differences, proven."""
+    name, outputs = both.inputs[0], list(known.found)
+    for flat in more:
+        x = {name: flat.reshape(whole.values[name].shape)}
+        for value, ends in enclosed(whole, both, at, outputs, x).items():
+            gaps = largest_of(*ends)
+            better = gaps > known.found[value]
+            known.found[value][better] = gaps[better]
+            for i in np.flatnonzero(better):
+                known.witness[value][i] = x
+    return known
 
 
 def largest_of(low: Floats, high: Floats) -> Floats:
@@ -210,16 +235,24 @@ def _combined(seen: Mapping[str, tuple[Floats, Floats]], names: list[str], weigh
     return largest_of(*ends)
 
 
-def enclosed(
-    whole: Graph, both: Lockstep, at: Mapping[int, Entry], outputs: list[str], x: Mapping[str, Any]
-) -> dict[str, tuple[Floats, Floats]]:
-    """integer - float at one input, between two floats, per output element."""
+def at_point(
+    both: Lockstep, at: Mapping[int, Entry], x: Mapping[str, Any]
+) -> tuple[dict[int, Entry], dict[str, NDArray[np.int64]]]:
+    """One input as a box, and its integers, exactly."""
     point, q = {}, {}
     for name in both.inputs:
         entry = at[both.values[name]]
         exact = tuple(Fraction(v) for v in np.ravel(x[name]).tolist())
         point[both.values[name]] = Entry(exact, exact, entry.units, entry.lo, entry.hi)
         q[name] = point[both.values[name]].integers()[0]
+    return point, q
+
+
+def enclosed(
+    whole: Graph, both: Lockstep, at: Mapping[int, Entry], outputs: list[str], x: Mapping[str, Any]
+) -> dict[str, tuple[Floats, Floats]]:
+    """integer - float at one input, between two floats, per output element."""
+    point, q = at_point(both, at, x)
     numbers, result = run(whole, q), {}
     where = {both.values[name]: name for name in outputs}
     for position, box in walk(both, PairInterval(), point):

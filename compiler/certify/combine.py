@@ -15,32 +15,22 @@ from numpy.typing import NDArray
 
 from ..domains.pair import Affine, Entry
 from ..domains.pair_box import Box
-from ..domains.pair_product import PairProduct
+from ..domains.pair_crown import PairCrown
+from ..domains.pair_itself import Linear
 from .lockstep import Lockstep, walk
 
 Floats = NDArray[np.float64]
 
 
-class Weighted:
-    """What a domain's `affine` reads of an Affine: the same weights on x and on y, no bias."""
-
-    def __init__(self, weights: Floats) -> None:
-        self.w = self.v = weights[None]
-        self.e = np.zeros_like(self.w)
-        self.b = self.c = np.zeros((1, len(weights), 1))
-        self.size, self.offset = 2 * np.abs(self.w), self.b
-        self.terms = 2 * weights.shape[1] + 2
-
-
 def combined(both: Lockstep, at: Mapping[int, Entry], values: Sequence[str], weights: Floats) -> Box:
     """Ranges of weights @ x, weights @ y and weights @ (y - x), (k,) each; x and y are the elements of
     `values`, one value after the other. weights (k, elements)."""
-    domain, found = PairProduct(), {}
+    domain, found = PairCrown(), {}
     where = {both.values[name]: name for name in values}
     for position, state in walk(both, domain, at):
         if position in where:
-            found[where[position]] = domain.reshape(state, (state.box.lx.size,))
+            found[where[position]] = domain.reshape(state, (domain.ranges(state).lx.size,))
     whole = domain.concat([found[name] for name in values], 0)
-    column = domain.reshape(whole, (1, whole.box.lx.size, 1))
-    terms = cast(Affine, Weighted(np.asarray(weights, np.float64)))
+    column = domain.reshape(whole, (1, domain.ranges(whole).lx.size, 1))
+    terms = cast(Affine, Linear(weights[None], np.zeros((1, len(weights)))))
     return domain.ranges(domain.affine(column, terms)).reshape((len(weights),))

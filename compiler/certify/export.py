@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import CompileError
 from ..graph import Graph
-from .certificate import Certificate
+from .certificate import Certificate, twin_of
 from .merge import emit, entered
 from .merge_words import DOUBLE, FLOAT, Ref, Sink
 
@@ -98,12 +98,6 @@ def merged_model(real: Graph, whole: Graph, values: Mapping[str, str]) -> bytes:
     total = sum(integers[value].size for value in _bounded(values))
     out.nodes.append(helper.make_node("Concat", parts, ["difference"], name="difference", axis=1))
     return out.model(f"{whole.name}_merged", list(inputs.values()), [Ref("difference", (total,), DOUBLE)])
-
-
-def twin_of(real: Graph, whole: Graph, value: str) -> str:
-    """The float value beside an integer value."""
-    node = whole.producer(value)
-    return value if node is None else real.node(node.origin).output
 
 
 def query(

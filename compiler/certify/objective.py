@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import CompileError
 
-_TERM = re.compile(r"([-+]?)(?:([0-9.]+(?:[eE][-+]?[0-9]+)?)\*)?(.+?)\[([0-9,]+)\](?=[-+]|$)")
+_TERM = re.compile(r"([-+]?)(?:([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\*)?(.+?)\[([0-9,]+)\](?=[-+]|$)")
 EXPECTED = "a sum such as 'y[0] - 2*y[3]', or JSON such as '{\"y\": [1, 0, 0, -2]}'"
 
 

@@ -25,7 +25,7 @@ from .functions import NAMES
 from .layers import Layer, Network, Shape, fresh, output_shape
 from .onnx_ops import Node, parse
 from .ranks import Batches
-from .stored import clipped, dequantised, quantised, span
+from .stored import clipped, dequantised, quantised, span, whole
 
 Array = NDArray[Any]
 Scaled = tuple[Fraction, int, int, int]  # scale, zero point, lowest and highest integer; uint8 as q - 128
@@ -156,8 +156,9 @@ class Reader:
         elif attributes.get("output_dtype"):
             kind = onnx.helper.tensor_dtype_to_np_dtype(attributes["output_dtype"])
         scale = self._activation(name, inputs, kind)
-        if value in self.net.inputs and scale[2:] != (-128, 127):
-            value = self._known(value, (*scale[:2], -128, 127), out)  # fewer bits are an activation behind it
+        word = whole(*scale[2:])
+        if value in self.net.inputs and scale[2:] != word:
+            value = self._known(value, (*scale[:2], *word), out)  # fewer bits are an activation behind it
         self.alias[out], self.marks[out], self.kinds[out] = self._known(value, scale, out), scale, kind
         self._see(inputs[0], out)
 

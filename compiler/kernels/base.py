@@ -70,12 +70,14 @@ class Kernel(ABC):
     headers   files of firmware/ that NAME.c includes for it, in this order (what they include comes along)
     template  with the macros data(step), its constants, and call(step)
     by_rows   whether it may run row by row: it keeps nothing from one row to the next
+    words     bytes of the longest integers that it reads or writes
     """
 
     name: str
     headers: tuple[str, ...] = ()
     template: str = "_affine.c.j2"
     by_rows: ClassVar[bool] = True
+    words: ClassVar[int] = 1
 
     @abstractmethod
     def takes(self, step: Step) -> bool:

@@ -13,13 +13,15 @@ from ..targets.plan import Plan, Step, make_plan
 from . import KERNELS
 from .base import Cost, Kernel
 from .kernel_plan import KernelPlan, with_kernels
+from .plain import Plain, Unweighted
 
 Choice = dict[int, Kernel]
 
 
 def able(step: Step) -> list[Kernel]:
     """The kernels that take a step, in order of KERNELS."""
-    return [kernel for kernel in KERNELS if kernel.takes(step)]
+    longest = max(step.view["words"])
+    return [kernel for kernel in KERNELS if kernel.words == longest and kernel.takes(step)]
 
 
 @lru_cache(maxsize=1024)
@@ -38,7 +40,8 @@ def costs(plan: Plan, core: str) -> list[dict[Kernel, Cost]]:
 def choose(plan: Plan, core: str, optimise: str = "speed", favourites: tuple[str, ...] = ()) -> Choice:
     """A kernel for every step: the fastest, or of the smallest choice; a favourite where it takes the step.
 
-    Where the first of KERNELS that takes a step was not measured, it is that one.
+    Where the first of KERNELS that takes a step was not measured, it is that one; on a core that nobody
+    measured it is the one in plain C.
     """
     chosen = fastest(plan, core)
     if optimise == "size":
@@ -56,8 +59,14 @@ def fastest(plan: Plan, core: str) -> Choice:
     found = {}
     for step in plan.steps:
         known, first = costs_of(step, core), able(step)[0]
-        found[step.index] = next(iter(known)) if first in known else first
+        found[step.index] = _quickest(step, core) if first in known or not known else first
     return found
+
+
+def _quickest(step: Step, core: str) -> Kernel:
+    known = costs_of(step, core)
+    plain = (kernel for kernel in able(step) if isinstance(kernel, Plain | Unweighted))
+    return next(iter(known), None) or next(plain, able(step)[0])
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ def smaller(plan: Plan, core: str, flash: bool = True, ram: bool = True) -> Iter
     speed per byte.
     """
     known = costs(plan, core)
-    choice = {step.index: next(iter(known[step.index] or able(step))) for step in plan.steps}
+    choice = {step.index: _quickest(step, core) for step in plan.steps}
     size = _size(known, choice)
     while True:
         yield dict(choice)

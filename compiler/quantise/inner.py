@@ -10,7 +10,6 @@ rounded once. Elsewhere a range, within which nothing saturates that the file do
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -30,12 +29,12 @@ def exact_scales(graph: Graph, known: Mapping[str, Scaled]) -> dict[str, Scaled]
         if isinstance(node.op, Clip):
             source = known.get(node.inputs[0]) or found.get(node.inputs[0]) or _ahead(graph, node, known)
             if source is not None:
-                found[node.output] = replace(source, lo=-128, hi=127)
+                found[node.output] = source.whole
         elif isinstance(node.op, Add) and node.op.mb == 1:
             total = known.get(graph.consumers(node.output)[0].output)
             scaled = _slope(graph, node)
             if total is not None and scaled:
-                found[scaled] = replace(total, lo=-128, hi=127)
+                found[scaled] = total.whole
     return found
 
 

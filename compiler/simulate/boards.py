@@ -26,6 +26,8 @@ class Board:
     ticks: float
     unicorn: str = ""
     caution: str = ""  # what this emulation does not show
+    counts: str = "instructions"  # or "cycles"
+    ram: int | None = None  # bytes, where constants lie there too
 
 
 _ARM_FILES = ("arm_start.c", "semihost.c", "arm_semihost.c")
@@ -90,3 +92,22 @@ BOARDS: Mapping[str, Board] = {
         ),
     )
 }
+
+AVR = Board(
+    "avr",
+    "avr-gcc",
+    ("-mmcu=atmega1284p",),
+    "",  # the compiler's own
+    ("avr_io.c",),
+    "simavr",
+    ("-m", "atmega1284p", "-f", "16000000"),
+    ("avr_timer.c",),
+    0,
+    1.0,
+    caution="constants lie in RAM; no fault stops it",
+    counts="cycles",
+    ram=16384,
+)
+
+# Of AVRs the smallest networks can ask by name; the others run whatever fits a microcontroller.
+EVERY: Mapping[str, Board] = {**BOARDS, "avr": AVR}

@@ -20,6 +20,7 @@ from .cycles import Flash
 from .machine import FIRMWARE
 
 PLUGIN, TIMER, UNICORN = "QEMU plugin", "QEMU icount timer", "unicorn"
+SIMAVR = "simavr's timers"
 
 # QEMU 7 and 8 take version 1 of the plugin interface, newer ones ask for 2. What we use is the same in both.
 PLUGIN_VERSIONS = (1, 2)
@@ -32,6 +33,8 @@ def methods(board: Board) -> list[str]:
     found = []
     with suppress(ToolMissing):
         find(board.emulator)
+        if board.counts == "cycles":
+            return [SIMAVR]
         found = [*([] if plugin_version(board.emulator) is None else [PLUGIN]), TIMER]
     if board.unicorn and unicorn_core.installed():
         found.append(UNICORN)

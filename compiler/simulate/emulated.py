@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The generated C on emulated microcontrollers, with exact instruction counts."""
+"""The generated C on emulated microcontrollers, with exact counts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from ..errors import PromiseError, ToolMissing
-from ..tools import Completed, find, run
+from ..tools import Completed, find
 from . import unicorn_core
 from .boards import Board
 from .counting import PLUGIN, TIMER, UNICORN, from_timer, markers_of, method, plugin, plugin_version
 from .cycles import Flash, cycles, read_profiles
 from .machine import (
     FIRMWARE,
-    STRICT,
     Bytes,
     Result,
+    build_for,
     judge,
     network_arguments,
     read_outputs,
@@ -38,12 +38,14 @@ class Counts:
     layers      of each layer, from a build with hook calls, around which the compiler may arrange code
                 otherwise: their sum comes near total, but need not be below it
     counted_by  one of counting.methods
+    unit        "instructions", or "cycles" of an AVR, which depend on the input by a few percent
     """
 
     total: int
     layers: tuple[int, ...]
     overhead: int
     counted_by: str
+    unit: str = "instructions"
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,16 @@ class Emulated:
         if by == TIMER:
             timer, *places = board.timer
             markers, macros = ["count_timer.c", timer], [*macros, *places]
-        run([
-            board.compiler, *board.flags, *STRICT, "-O2", "-ffunction-sections", "-fdata-sections",
+        build_for(board, name, [
             *network_arguments(c_dir, name, macros),
             "-nostartfiles", "-T", FIRMWARE / board.linker_script, "-Wl,--gc-sections",
             *sources(c_dir, name, board.platform, trace=trace, count=markers), "-o", elf,
         ])  # fmt: skip
         return elf
+
+    def image(self, program: Path, inputs: Bytes, bits: int, work: Path) -> bytes:  # noqa: ARG002 -- on an AVR
+        """The program that runs."""
+        return program.read_bytes()
 
     def run(self, program: Path, inputs: Bytes, bits: int, work: Path) -> Result:
         markers = markers_of(program)
@@ -122,8 +127,8 @@ class Emulated:
             overhead, *counts = result.instructions
             regions.append(np.reshape(counts, (n, -1)) - overhead)
         whole, layers = regions
-        by = result.counted_by
-        return [Counts(int(whole[i, 0]), tuple(layers[i].tolist()), overhead, by) for i in range(n)]
+        by = result.counted_by, self.board.counts
+        return [Counts(int(whole[i, 0]), tuple(layers[i].tolist()), overhead, *by) for i in range(n)]
 
     def profile(
         self,

@@ -13,7 +13,7 @@ from elftools.elf.elffile import ELFFile
 from ..errors import CompileError
 from ..tools import run
 from .boards import Board
-from .machine import FIRMWARE, STRICT
+from .machine import FIRMWARE, build_for, hold_ram
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,11 @@ class Footprint:
     """Bytes. Of NAME.c alone, but for library_bytes.
 
     flash_bytes    code_bytes + weight_bytes + initial values of variables
-    code_bytes     instructions and the constants among them
     weight_bytes   constant data
-    ram_bytes      variables: the arena
-    stack_bytes    deepest chain of calls from NAME_run, without the functions in `outside`
+    code_bytes     instructions and the constants among them
+    ram_bytes      variables: the arena; on an AVR also the constants
+    stack_bytes    deepest chain of calls from NAME_run, without the functions in `outside`; None on an AVR,
+                   whose compiler does not tell
     library_bytes  compiler and C library functions that it needs (most firmware has them anyway)
     outside        called functions whose stack the compiler does not tell: library functions
     frames         bytes of stack of each function, NAME_run and the kernels that were not put into it
@@ -34,7 +35,7 @@ class Footprint:
     code_bytes: int
     weight_bytes: int
     ram_bytes: int
-    stack_bytes: int
+    stack_bytes: int | None
     library_bytes: int
     outside: tuple[str, ...]
     frames: dict[str, int]
@@ -44,9 +45,14 @@ def footprint(board: Board, c_dir: Path, name: str, work: Path) -> Footprint:
     """Compile c_dir/NAME.c for the board as it ships, into `work`, and measure."""
     work.mkdir(parents=True, exist_ok=True)
     item = work.absolute() / f"{name}-{board.name}.o"
-    options = [*board.flags, "-O2", "-ffunction-sections", "-fdata-sections", f"-I{c_dir}", f"-I{FIRMWARE}"]
-    run([board.compiler, *STRICT, *options, "-fcallgraph-info=su", "-c", c_dir / f"{name}.c", "-o", item])
+    graph = ["-fcallgraph-info=su"] if board.ram is None else []
+    source = c_dir / f"{name}.c"
+    build_for(board, name, [f"-I{c_dir}", f"-I{FIRMWARE}", *graph, "-c", source, "-o", item])
     code, constants, variables, zeroed = _sections(item)
+    if board.ram is not None:
+        flash, ram = code + constants + variables, constants + variables + zeroed
+        hold_ram(board, name, ram)
+        return Footprint(flash, code, constants, ram, None, 0, (), {})
     calls = item.with_suffix(".ci").read_text()
     stack, outside = worst_stack(calls, f"{name}_run")
 

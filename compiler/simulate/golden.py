@@ -19,18 +19,20 @@ _NEAR_TIE = 1e-6
 
 
 def quantise(value: Value, real: NDArray[np.float64]) -> Ints:
-    """q = clip(rhe(x / scale) + zero, -128, 127) of the exact quotient; real N x shape."""
+    """q = clip(rhe(x / scale) + zero, lo, hi) of the exact quotient; real N x shape."""
     assert value.quant is not None
+    lo, hi = value.ends
+    far = 16 * (hi - lo + 1)  # beyond, the clip decides
     if not np.isfinite(real).all():
         raise CompileError(value.name, "NaN or infinite input", "finite numbers")
     scale = value.quant.scale[0]
     quotient = real / float(scale)
     rounded = np.rint(quotient)
     doubtful = np.abs(np.abs(quotient - np.trunc(quotient)) - 0.5) < _NEAR_TIE
-    doubtful &= np.abs(quotient) < 1024  # beyond, the clip decides
+    doubtful &= np.abs(quotient) < far
     if doubtful.any():
         rounded[doubtful] = [round(Fraction(float(x)) / scale) for x in real[doubtful]]
-    return np.clip(np.clip(rounded, -4096, 4096).astype(np.int64) + value.quant.zero, -128, 127)
+    return np.clip(np.clip(rounded, -far, far).astype(np.int64) + value.quant.zero, lo, hi)
 
 
 def dequantise(value: Value, integers: Ints) -> NDArray[np.float64]:
@@ -42,7 +44,7 @@ def dequantise(value: Value, integers: Ints) -> NDArray[np.float64]:
 def golden(
     graph: Graph, inputs: Mapping[str, Ints], bits: int = 8, names: Iterable[str] | None = None
 ) -> dict[str, Ints]:
-    """Every stored value of the integer graph, or those of `names`, N x shape, for N integer input vectors."""
+    """Every stored value of the integer graph, or of `names`, N x shape, for N integer input vectors."""
     at_bits = with_bits(graph, bits)
     count = len(next(iter(inputs.values())))
     kept = [value.name for value in graph.stored()] if names is None else names

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from ..errors import CompileError, PromiseError, TinyboundError, ToolMissing
 from ..tools import Completed, last_lines, run
+from .boards import Board
 
 FIRMWARE = Path(str(files("tinybound.firmware")))
+
+STACK = 512  # bytes of RAM that must be left where it is scarce
 
 # The promise about generated C. The hand-written driver and start-up files keep it too.
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-pedantic")
@@ -87,6 +90,27 @@ def sources(
     """
     parts = ["driver.c", "tb_text.c", *platform, *(count or (["trace.c"] if trace else []))]
     return [c_dir / f"{name}.c", *(FIRMWARE / part for part in parts)]
+
+
+def build_for(board: Board, name: str, argv: Sequence[str | Path]) -> None:
+    """Run the board's compiler on a network; CompileError where an AVR has too little memory."""
+    try:
+        run([board.compiler, *board.flags, *STRICT, "-O2", "-ffunction-sections", "-fdata-sections", *argv])
+    except TinyboundError as error:
+        if board.ram is not None and "too large" in error.found:
+            hold_ram(board, name, 1 << 15)  # a single array of more
+        raise
+
+
+def hold_ram(board: Board, name: str, used: int) -> None:
+    """CompileError when a board that has constants in RAM has too little: some is left for the stack."""
+    if board.ram is not None and used + STACK > board.ram:
+        raise CompileError(
+            name,
+            f"{used} bytes of constants and variables, all in the RAM of an {board.machine[1]}",
+            f"at most {board.ram - STACK}, with {STACK} for the stack",
+            "a smaller network",
+        )
 
 
 def write_vectors(folder: Path, inputs: Bytes, bits: int) -> None:

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks on an AVR in simavr: the same integers, exact cycles, and refused where they do not fit."""
+
+import numpy as np
+import pytest
+import samples
+
+import tinybound
+from tinybound.errors import CompileError, PromiseError
+from tinybound.firmware_image import board_of, make_firmware
+from tinybound.kernels.choose import kernel_plan
+from tinybound.passes.run_time_bits import has_bits
+from tinybound.simulate.avr import Avr
+from tinybound.simulate.boards import AVR
+from tinybound.simulate.counting import SIMAVR
+from tinybound.targets.c import generate_c
+
+MACHINE = Avr(AVR, timeout=60)
+
+HEADER = """
+#include <stdint.h>
+#define loop_INPUT_SIZE 2
+#define loop_OUTPUT_SIZE 3
+#define loop_ARENA_SIZE 4
+typedef int8_t loop_input_t;
+typedef int8_t loop_output_t;
+int loop_run(const loop_input_t in[], loop_output_t out[]);
+"""
+
+# SPIN takes 4 n + 1 cycles: two of loading n, then a subtraction of 2 and a branch of 2, the last one of 1.
+SOURCE = """
+#include "loop.h"
+#ifdef TB_TRACE
+#include "tb_trace.h"
+#else
+#define tb_layer_begin(layer, arena, bytes)
+#define tb_layer_end(layer, data, bytes, scratch, scratch_bytes, arena, arena_bytes)
+#endif
+#define SPIN(n) __asm__ volatile("ldi r24, lo8(" #n ")\\n ldi r25, hi8(" #n ")\\n1: sbiw r24, 1\\n brne 1b" \\
+                                 ::: "r24", "r25")
+static int8_t arena[4];
+static const int8_t weights[WEIGHTS] = {7, 7};
+int loop_run(const int8_t in[], int8_t out[])
+{
+    (void)arena;
+    tb_layer_begin(0, arena, sizeof arena);
+    SPIN(10);
+    tb_layer_end(0, arena, 2, 0, 0, arena, sizeof arena);
+    tb_layer_begin(1, arena, sizeof arena);
+    SPIN(16384);
+    tb_layer_end(1, arena, 2, 0, 0, arena, sizeof arena);
+    tb_layer_begin(2, arena, sizeof arena);
+    SPIN(60000);
+    out[0] = in[1];
+    out[1] = in[0];
+    out[2] = weights[in[0] & 1];
+    PLANT
+    tb_layer_end(2, out, 3, 0, 0, arena, sizeof arena);
+    return 0;
+}
+"""
+
+
+@pytest.fixture
+def loop(tmp_path):
+    def write(plant="", weights=2):
+        (tmp_path / "loop.h").write_text(HEADER)
+        (tmp_path / "loop.c").write_text(SOURCE.replace("PLANT", plant).replace("WEIGHTS", str(weights)))
+        return tmp_path
+
+    return write
+
+
+def test_cycles_are_exact(loop):
+    """Also beyond what a timer of 16 bits counts."""
+    folder = loop()
+    counts = MACHINE.count(folder, "loop", folder, np.zeros((1, 2), np.int8))
+
+    print(counts)
+    assert counts.layers[:2] == (41, 65537)
+    assert 240001 < counts.layers[2] < 240001 + 30
+    assert sum(counts.layers) < counts.total < sum(counts.layers) + 60
+    assert (counts.unit, counts.counted_by) == ("cycles", SIMAVR)
+
+
+def test_more_vectors_than_flash_holds_at_once(loop, monkeypatch):
+    monkeypatch.setattr("tinybound.simulate.avr.VECTORS", 6)
+    folder = loop()
+    x = np.arange(14, dtype=np.int8).reshape(7, 2)
+    for trace in (False, True):
+        result = MACHINE.run(MACHINE.build(folder, "loop", folder, trace=trace), x, 8, folder)
+        assert result.outputs.tolist() == [[b, a, 7] for a, b in x.tolist()]
+    assert result.traces[2].shape == (7, 3)
+    counts = MACHINE.count_each(folder, "loop", folder, x)
+    assert [each.layers[0] for each in counts] == 7 * [41]
+
+
+@pytest.mark.parametrize(
+    "plant, said",
+    [
+        ("arena[3] = 1;", "layer 2 changed byte 3 of the arena"),
+        ("return 1;", "did not return 0"),
+        ('__asm__ volatile("cli\\n sleep");', "no end of the program"),
+    ],
+)
+def test_what_goes_wrong_is_told(plant, said, loop):
+    folder = loop(plant)
+    program = MACHINE.build(folder, "loop", folder, trace=True)
+    with pytest.raises(PromiseError, match=said):
+        MACHINE.run(program, np.zeros((1, 2), np.int8), 8, folder)
+
+
+@pytest.mark.parametrize("name", ["controller2", "digits_mlp"])
+def test_networks(name, examples, tmp_path):
+    """compile --core avr, verify --on avr and firmware --board: plain kernels, no layer differs."""
+    options = tinybound.Options(target="c", core="avr", domain="-1,1")
+    build = tinybound.compile(examples / f"{name}.onnx", tmp_path / "build", options)
+    assert {layer["kernel"] for layer in build.report["layers"]} <= {"int8", "reorder", "table"}
+    assert build.report["stack_bytes"] is None
+    assert build.verify(["avr"]).ok
+
+    report = make_firmware(build, board_of("atmega1284p"))
+
+    cycles = report["cycles"]["avr"]["cycles"]["counted"]
+    layers = [layer["cycles"]["avr"] for layer in report["layers"]]
+    print(f"{name}: {cycles} cycles, {layers}, {cycles / report['macs']:.0f} per MAC")
+    assert abs(cycles - sum(layers)) < 0.01 * cycles
+    assert "avr" not in report["instructions"]
+    assert report["counted_by"]["avr"] == SIMAVR
+    assert (tmp_path / "build" / "firmware" / f"{name}-avr.elf").stat().st_size > 1000
+
+
+def test_what_does_not_fit_is_refused(examples, tmp_path, loop):
+    """In one line: constants that RAM does not hold, or an array that no AVR holds."""
+    folder = loop(weights=15800)
+    with pytest.raises(CompileError, match=r"\d+ bytes of constants and variables.*at most 15872"):
+        MACHINE.build(folder, "loop", folder)
+    options = tinybound.Options(target="c", core="avr", domain="-1,1", weights=("pool64",))
+    with pytest.raises(CompileError, match=r"32768 bytes of constants and variables.*atmega1284p"):
+        tinybound.compile(examples / "digits_cnn.onnx", tmp_path / "build", options)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("core", ["avr", "rv32imc"])
+@pytest.mark.parametrize("name, sample", samples.all_samples(), ids=lambda x: x if isinstance(x, str) else "")
+def test_every_op(name, sample, core, tmp_path):
+    """No kernel of plain C, simple or fast, means an int of 32 bits."""
+    graph = samples.build("s", [(name, sample)], relu=False)[1]
+    x, bits = samples.vectors(graph, 10, seed=1), (8, 5, 2) if has_bits(graph) else (8,)
+    texts = generate_c(graph, plan=kernel_plan(graph, (), core))
+    run = samples.OnMachine(MACHINE)
+    if any(step.view.get("code") == "pool64" for step in kernel_plan(graph, (), core).steps):
+        with pytest.raises(CompileError, match="32768 bytes"):  # the pool's table
+            run(graph, x, tmp_path, bits, texts)
+        return
+    wrong, compared, first = samples.mismatches(graph, x, run(graph, x, tmp_path, bits, texts)[8])
+    assert compared > 0
+    assert wrong == 0, first
