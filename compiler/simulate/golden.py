@@ -44,7 +44,7 @@ def dequantise(value: Value, integers: Ints) -> NDArray[np.float64]:
 def golden(
     graph: Graph, inputs: Mapping[str, Ints], bits: int = 8, names: Iterable[str] | None = None
 ) -> dict[str, Ints]:
-    """Every stored value of the integer graph, or of `names`, N x shape, for N integer input vectors."""
+    """Every stored value of the integer graph, or those of `names`, N x shape, for N integer vectors."""
     at_bits = with_bits(graph, bits)
     count = len(next(iter(inputs.values())))
     kept = [value.name for value in graph.stored()] if names is None else names
