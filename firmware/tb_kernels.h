@@ -10,6 +10,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Assembly wants the frame's register, whatever the command line says: in all functions of a core with the DSP
+ * extension, and in some on the others, where the pragma changes the code beside it. */
+#if defined __GNUC__ && !defined __clang__ && defined __ARM_FEATURE_DSP
+#pragma GCC optimize("omit-frame-pointer")
+#define TB_FRAMELESS
+#elif defined __GNUC__ && !defined __clang__ && defined __arm__
+#define TB_FRAMELESS __attribute__((optimize("omit-frame-pointer")))
+#else
+#define TB_FRAMELESS
+#endif
+
 #if defined __GNUC__ && defined __ARM_FEATURE_DSP && defined __ARM_FEATURE_UNALIGNED && defined __thumb2__ && \
   defined __OPTIMIZE__                   /* else a compiler keeps a frame, and too few registers are left */
 #define TB_DSP 1                         /* two products per instruction, loads of words at any address */
@@ -28,6 +39,14 @@
 #define TB_UNROLL(times) TB_PRAGMA(GCC unroll times)
 #else
 #define TB_UNROLL(times)
+#endif
+
+/* A number that the compiler must not make code for: so a tap costs the same in every layer. Windows of up to
+ * 3 x 3 taps are written out. */
+#ifdef __GNUC__
+#define TB_UNKNOWN(number) __asm__("" : "+r"(number))
+#else
+#define TB_UNKNOWN(number)
 #endif
 
 /* Layers with weights share one body per kernel, the others are made for their numbers: so a layer costs the same
@@ -238,25 +257,59 @@ TB_KERNEL void tb_affine_pool64(const int8_t *in, int8_t *out, const tb_window *
   }
 }
 
+/* How many of `count` taps from `at` on lie inside; those before the map are passed over in *at and *offset. */
+TB_INLINE int32_t tb_inside(int32_t *at, int32_t count, int32_t dilation, int32_t size, int32_t step, int32_t *offset)
+{
+  int32_t inside = 0;
+  for (; (count > 0) && (*at < 0); count--) {
+    *at += dilation;
+    *offset += step;
+  }
+  for (int32_t x = *at; (inside < count) && (x < size); x += dilation) {
+    inside++;
+  }
+  return inside;
+}
+
 /* Window reductions per channel: depth = all channels, groups = 1. */
 TB_INLINE void tb_average_pool(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r)
 {
   int32_t y0 = w->top, line = w->first;
+  const int whole = (y0 >= 0) && (y0 + (w->out_height - 1) * w->stride_height + w->kernel_height <= w->height) &&
+                    (w->left >= 0) && (w->left + (w->out_width - 1) * w->stride_width + w->kernel_width <= w->width);
+  const int few = whole && (w->kernel_height <= 3) && (w->kernel_width <= 3);
   for (int32_t oy = 0; oy < w->out_height; oy++) {
     int32_t x0 = w->left, corner = line;
     for (int32_t ox = 0; ox < w->out_width; ox++) {
+      int32_t rows = w->kernel_height, columns = w->kernel_width, start = corner;
+      if (!whole) {
+        int32_t y = y0, x = x0;
+        rows = tb_inside(&y, rows, 1, w->height, w->dilation_row, &start);
+        columns = tb_inside(&x, columns, 1, w->width, w->dilation_column, &start);
+      }
+      const int32_t zero = rows * columns * w->pad;
+      if (!few) {
+        TB_UNKNOWN(rows);
+        TB_UNKNOWN(columns);
+      }
       for (int32_t c = 0; c < w->depth; c++) {
-        int32_t acc = 0, y = y0, tap_row = corner;
-        for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-          int32_t x = x0, tap = tap_row;
-          for (int32_t kx = 0; kx < w->kernel_width; kx++) {
-            const int inside = (y >= 0) && (y < w->height) && (x >= 0) && (x < w->width);
-            acc += inside ? in[tap + c] - w->pad : 0;
-            x += 1;
-            tap += w->dilation_column;
+        const int8_t *row = in + start + c;
+        int32_t acc = -zero;
+        if (few) {
+TB_UNROLL(9)
+          for (int32_t t = 0; t < 9; t++) {
+            const int32_t ky = t / 3, kx = t % 3;
+            acc += (ky < rows && kx < columns) ? row[ky * w->dilation_row + kx * w->dilation_column] : 0;
           }
-          y += 1;
-          tap_row += w->dilation_row;
+        } else {
+          for (int32_t ky = 0; ky < rows; ky++) {
+            const int8_t *tap = row;
+            for (int32_t kx = 0; kx < columns; kx++) {
+              acc += *tap;
+              tap += w->dilation_column;
+            }
+            row += w->dilation_row;
+          }
         }
         *out++ = tb_requantise(acc, r, c);
       }
