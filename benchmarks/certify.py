@@ -16,16 +16,16 @@ from tinybound.options import Options
 from tinybound.pipeline import build_networks
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-KINDS = ("interval", "zonotope", "product")
+KINDS = ("interval", "zonotope", "product", "crown")
 HEAD = (
-    "| model | box | attack | interval | zonotope | product | claim / attack mean | max | s |\n"
-    + "|---" * 9
+    "| model | box | attack | interval | zonotope | product | crown | claim / attack mean | max | s |\n"
+    + "|---" * 10
     + "|"
 )
 
 
 def measure(networks, lower, upper):
-    """(attack, interval, zonotope, product, claim) of the worst output element, and seconds."""
+    """(attack, interval, zonotope, product, crown, claim) of the worst output element, and seconds."""
     name, start = networks.float_graph.inputs[0], time.perf_counter()
     made = certify(networks.float_graph, networks.integer_graph, {name: lower}, {name: upper}, hashes={})
     (value,) = made.bound

@@ -41,6 +41,35 @@ class Box:
         return np.asarray(((x >= self.lower[name]) & (x <= self.upper[name])).all(axis=axes))
 
 
+def ball(centre: Mapping[str, Floats], radius: float, inside: Box | None = None) -> Box:
+    """All inputs within `radius` of each element of `centre`, and in `inside`."""
+    sides = [
+        {name: _moved(x, sign * Fraction(radius), sign * np.inf) for name, x in centre.items()}
+        for sign in (-1, 1)
+    ]
+    if inside is None:
+        return Box(sides[0], sides[1])
+    lower = {name: np.maximum(x, inside.lower[name]) for name, x in sides[0].items()}
+    upper = {name: np.minimum(x, inside.upper[name]) for name, x in sides[1].items()}
+    if any((lower[name] > upper[name]).any() for name in lower):
+        raise CompileError("--domain", "a box that the ball does not touch", "one around the point")
+    return Box(lower, upper)
+
+
+def _moved(x: Floats, by: Fraction, towards: float) -> Floats:
+    return np.array([_outward(Fraction(v) + by, towards) for v in x.ravel().tolist()]).reshape(x.shape)
+
+
+def scaled(box: Box, share: float) -> Box:
+    """The box shrunk towards its middle; 1 is the box itself, 0 its middle."""
+    lower, upper = {}, {}
+    for name, low in box.lower.items():
+        middle = 0.5 * low + 0.5 * box.upper[name]
+        lower[name] = np.maximum(low, middle + share * (low - middle))
+        upper[name] = np.minimum(box.upper[name], middle + share * (box.upper[name] - middle))
+    return Box(lower, upper)
+
+
 def parse_box(text: str, graph: Graph) -> Box:
     """The box that `text` describes for the graph's inputs."""
     path = Path(text)

@@ -17,9 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .boxes import Box
-from .build_files import CERTIFICATE, domain_file, hashes_of, manifest_of, network_files, with_certificate
+from .build_files import (
+    CERTIFICATE,
+    certificates_of,
+    certified,
+    domain_file,
+    hashes_of,
+    manifest_of,
+    network_files,
+    with_certificate,
+)
 from .build_folder import check_target, read_files, read_manifest, write_build
-from .certify.certificate import Certificate, certify
+from .certify.best_first import Effort
+from .certify.certificate import ONCE, Certificate
 from .errors import CompileError, PromiseError
 from .frontends import load_onnx
 from .graph import Graph
@@ -28,7 +38,7 @@ from .kernels.kernel_plan import KernelPlan
 from .network_file import dump_json, from_json
 from .options import Options
 from .passes.match import match_reference
-from .passes.run_time_bits import has_bits, reported, with_bits
+from .passes.run_time_bits import has_bits
 from .pipeline import build_networks
 from .quantise.calibrate import samples_of_box
 from .report.budgets import budget, budget_ahead, first_within_budget
@@ -40,6 +50,7 @@ from .simulate.executors import ALL, Artefact, against_golden, folder_of, machin
 from .simulate.golden import Ints, dequantise, golden, quantise
 from .simulate.verify import Verdict, bound_seen
 from .targets.grouping import plan_memory
+from .targets.verilog import refuse_wide
 
 DOMAIN_SAMPLES = 128
 
@@ -51,11 +62,13 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
     networks = build_networks(Path(model), options)
     if options.core not in EVERY:
         raise CompileError("--core", f"{options.core!r}", f"one of {', '.join(EVERY)}")
+    if options.target != "c":
+        refuse_wide(networks.integer_graph)
     budget_ahead(networks.integer_graph, options)
     certificates: dict[int, Certificate] = {}
     if options.domain is not None or options.max_error is not None:
         nets = networks.float_graph, networks.integer_graph
-        certificates = _certificates(*nets, networks.domain, options.seed)
+        certificates = certificates_of(*nets, networks.domain, options.seed)
         _within_budget(certificates[8], options)
     files = network_files(networks, options.seed)
 
@@ -157,10 +170,10 @@ class Build:
             value = self.graph.values[name]
             if f"{name}__q" in inputs:
                 raw = np.asarray(inputs[f"{name}__q"])
-                if raw.dtype.kind not in "iu" or (raw.size and (raw.min() < -128 or raw.max() > 127)):
-                    raise CompileError(
-                        f"{name}__q", f"{raw.dtype} values outside int8", "integers in -128 ... 127"
-                    )
+                lo, hi = value.ends
+                if raw.dtype.kind not in "iu" or (raw.size and (raw.min() < lo or raw.max() > hi)):
+                    what = f"{raw.dtype} values outside {value.word}"
+                    raise CompileError(f"{name}__q", what, f"integers in {lo} ... {hi}")
                 array: NDArray[Any] = raw.astype(np.int64)
             elif name in inputs:
                 real = np.asarray(inputs[name])
@@ -257,20 +270,22 @@ class Build:
             shown.append((f"output {name}", np.arange(kept.shape[1]), kept))
         return compare(shown, {f"output {name}": now[name] for name in self.graph.outputs})
 
-    def certify(self, domain: Box | None = None, seed: int = 0, bits: int = 8) -> Certificate:
+    def certify(
+        self, domain: Box | None = None, seed: int = 0, bits: int = 8, effort: Effort = ONCE
+    ) -> Certificate:
         """Certify over the build's domain or another; certificate, C header and manifest change together.
 
         The certificates of some fewer run-time bits come along. That of other `bits` than 8 is returned and
-        not kept.
+        not kept. `effort`: how far the domain is searched for a better bound; default: not at all.
         """
         self.check_bits(bits)
         box = domain or self.domain
         if bits == 8:
-            certificates = _certificates(self.float_graph, self.graph, box, seed)
+            certificates = certificates_of(self.float_graph, self.graph, box, seed, effort)
             certificate = certificates[8]
             self._rewrite(certificates, box)
         else:
-            certificate = _certified(self.float_graph, self.graph, box, seed, bits)
+            certificate = certified(self.float_graph, self.graph, box, seed, bits, effort)
         return certificate.with_hashes(hashes_of(self.files))
 
     def _rewrite(self, certificates: Mapping[int, Certificate], box: Box) -> None:
@@ -316,19 +331,6 @@ class Build:
         from .simulate.interactive import open_interactive
 
         return open_interactive(self.artefact)
-
-
-def _certified(float_graph: Graph, graph: Graph, box: Box, seed: int, bits: int = 8) -> Certificate:
-    cut = with_bits(graph, bits)
-    own = bits if has_bits(graph) else None
-    try:
-        return certify(float_graph, cut, box.lower, box.upper, hashes={}, bits=own, seed=seed)
-    except OverflowError as error:  # a bound beyond every double
-        raise CompileError("--domain", "no finite bound over this box", "one", "a smaller box") from error
-
-
-def _certificates(float_graph: Graph, graph: Graph, box: Box, seed: int) -> dict[int, Certificate]:
-    return {bits: _certified(float_graph, graph, box, seed, bits) for bits in reported(graph)}
 
 
 def _within_budget(certificate: Certificate, options: Options) -> None:

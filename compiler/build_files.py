@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 from . import __version__
 from .boxes import Box
 from .build_folder import sha256, tree_hash
-from .certify.certificate import Certificate
+from .certify.best_first import Effort
+from .certify.certificate import ONCE, Certificate, certify
+from .errors import CompileError
 from .frontends import self_contained
+from .graph import Graph
 from .kernels.kernel_plan import KernelPlan
 from .network_file import arrays_of, dump_json, dump_npz, to_json
 from .options import Options
+from .passes.run_time_bits import has_bits, reported, with_bits
 from .pipeline import Networks
 from .simulate.golden import golden
 from .simulate.vectors import test_vectors
@@ -37,9 +41,9 @@ def network_files(networks: Networks, seed: int) -> dict[str, bytes]:
     layers: list[Any] = [node.op for node in graph.nodes if node.op.weighted]
     work = sum(op.macs() for op in layers)
     vectors = test_vectors(graph, max(FEWEST, min(VECTORS, WORK // max(work, 1))), seed)
-    shown = golden(graph, vectors)
-    kept = {f"{n}__q": vectors[n].astype(np.int8) for n in graph.inputs}
-    kept.update({f"{n}__q": shown[n].astype(np.int8) for n in graph.outputs})
+    shown = golden(graph, vectors, names=graph.outputs)
+    kept = {f"{n}__q": vectors[n].astype(graph.values[n].word) for n in graph.inputs}
+    kept.update({f"{n}__q": shown[n].astype(graph.values[n].word) for n in graph.outputs})
     return {
         "float.onnx": self_contained(networks.reference),
         "network.json": dump_json(to_json(graph)),
@@ -79,6 +83,25 @@ def with_certificate(
     for bits, certificate in certificates.items():
         kept[certificate_file(bits)] = certificate.with_hashes(hashes).dump()
     return kept
+
+
+def certified(
+    float_graph: Graph, graph: Graph, box: Box, seed: int, bits: int = 8, effort: Effort = ONCE
+) -> Certificate:
+    """The certificate at some run-time activation bits."""
+    cut = with_bits(graph, bits)
+    own = bits if has_bits(graph) else None
+    try:
+        return certify(float_graph, cut, box.lower, box.upper, hashes={}, bits=own, seed=seed, effort=effort)
+    except OverflowError as error:  # a bound beyond every double
+        raise CompileError("--domain", "no finite bound over this box", "one", "a smaller box") from error
+
+
+def certificates_of(
+    float_graph: Graph, graph: Graph, box: Box, seed: int, effort: Effort = ONCE
+) -> dict[int, Certificate]:
+    """By run-time bits, those that a header states."""
+    return {bits: certified(float_graph, graph, box, seed, bits, effort) for bits in reported(graph)}
 
 
 def hashes_of(files: Mapping[str, bytes]) -> dict[str, str]:

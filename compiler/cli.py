@@ -15,6 +15,7 @@ import typer
 from typer.exceptions import TyperException
 
 from . import __version__, terminal
+from . import cli_options as options
 from .errors import CompileError, PromiseError, TinyboundError
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ def compile(  # noqa: A001 -- the verb
         list[str] | None,
         typer.Option(metavar="[NODE=]CODE", help="int8, int4, pot4 or pool64; for one node with NODE=CODE."),
     ] = None,
+    activations: Annotated[
+        int, typer.Option(metavar="BITS", help="8 or 16: of values that the model does not quantise.")
+    ] = 8,
     scales: Annotated[str, typer.Option(help="any, or pow2 for powers of two only.")] = "any",
     requant: Annotated[str, typer.Option(help="Rounding: onnx, tflite-single or tflite-double.")] = "onnx",
     buffers: Annotated[
@@ -112,6 +116,7 @@ def compile(  # noqa: A001 -- the verb
         core=core,
         optimise=optimise,
         weights=tuple(weights or ["int8"]),
+        activations=activations,
         scales=scales,
         requant=requant,
         buffers=buffers,
@@ -175,17 +180,46 @@ def verify(
 def certify(
     build: BuildPath,
     domain: Domain = None,
+    around: options.Around = None,
+    index: options.Index = 0,
+    radius: options.Radius = None,
+    inputs: options.Inputs = None,
+    margin: options.Margin = False,
+    objective: options.Objective = None,
+    max_box: options.MaxBox = None,
+    shares: options.Shares = False,
+    reference: options.Reference = None,
+    export: options.Export = None,
+    jobs: options.Jobs = 1,
+    cluster: options.Cluster = None,
     bits: Annotated[int, typer.Option(help="Run-time activation bits; fewer than 8: shown, not kept.")] = 8,
+    timeout: options.Timeout = None,
     max_error: MaxError = None,
     seed: int = 0,
     as_json: Json = False,
 ) -> None:
-    """Certify over a box and rewrite certificate, C header and manifest together."""
-    from .runs import certify_build
+    """Certify over a box and rewrite certificate, C header and manifest together; or answer a question.
+
+    The box is searched until the bound is 1 % above the largest difference found. Ctrl-C ends that too: the
+    best bound so far is kept.
+    """
+    from .asks import Ask, answer
+    from .runs import certify_build, export_merged
 
     limit = _number(max_error)
-    with terminal.busy("certifying"):
-        certificate = certify_build(build, domain, bits, seed)
+    ask = Ask(
+        *(domain, around, index, radius, inputs, margin, objective, max_box, shares, reference),
+        *(bits, seed, jobs, cluster),
+    )
+    if ask.question:
+        with terminal.busy("certifying"):
+            found = answer(build, ask, timeout)
+        terminal.show_answer(found, as_json)
+        return
+    with terminal.ends() as progress:
+        certificate = certify_build(build, ask, timeout, progress)
+        if export is not None:
+            export_merged(build, certificate, bits, export)
     terminal.show_certificate(certificate, as_json)
     if limit is not None and not certificate.largest <= limit:
         raise PromiseError(
@@ -251,7 +285,7 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def options(
+def common(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Compile an ONNX network to C and Verilog, with a bound on its distance to the float network."""

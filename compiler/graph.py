@@ -43,6 +43,18 @@ class Value:
             count *= extent
         return count
 
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The least and the largest of an integer value's integers."""
+        assert self.range is not None
+        return self.range.lo, self.range.hi
+
+    @property
+    def word(self) -> str:
+        """The narrowest of numpy's signed integers that holds the range."""
+        bits = 0 if self.range is None else self.range.bits
+        return next(f"int{width}" for width in (8, 16, 32, 64) if bits <= width)
+
 
 @dataclass(frozen=True)
 class Node:
@@ -84,6 +96,10 @@ class Graph:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a graph is frozen: {name} cannot be set")
+
+    def __reduce__(self) -> tuple[type[Graph], tuple[object, ...]]:
+        """Pickled for other processes: by its parts, since attributes cannot be set."""
+        return Graph, (self.name, self.inputs, self.outputs, self.nodes, dict(self.values))
 
     def node(self, name: str) -> Node:
         """The node of that name."""
@@ -152,10 +168,16 @@ def _check_integers(graph: Graph) -> None:
             raise CompileError(node.name, "no origin", "the name of the float node it stands for")
         span = graph.values[node.output].range
         assert span is not None
-        if node.op.accumulates and not Range(-(1 << 31), (1 << 31) - 1).contains(span) and not node.op.wide:
+        if node.op.accumulates and not (span.bits <= 32 or node.op.wide or _wide(graph, node)):
             raise CompileError(
                 node.name,
                 f"accumulator range [{span.lo}, {span.hi}] needs {span.bits} bits",
                 "at most 32",
                 "fewer inputs per output",
             )
+
+
+def _wide(graph: Graph, node: Node) -> bool:
+    """Whether a node reads integers of more than 8 bits: its sums may have 64."""
+    read = [graph.values[name].range for name in node.inputs]
+    return any(span is None or span.bits > 8 for span in read)

@@ -36,16 +36,17 @@ def inspect_model(path: Path) -> dict[str, Any]:
     graph = imported.graph
     stored = {value.name for value in graph.stored()}
     rows = []
+    long = any(scale.wide for scale in imported.activations.values())  # so are inner values
     for node in graph.nodes:
         op: Any = node.op
         scale = imported.activations.get(node.output)
-        shape = graph.values[node.output].shape
+        shape, width = graph.values[node.output].shape, 2 if (scale.wide if scale else long) else 1
         rows.append(
             {
                 "name": node.name,
                 "op": type(op).__name__,
                 "shape": list(shape),
-                "activation_bytes": graph.values[node.output].size if node.output in stored else 0,
+                "activation_bytes": width * graph.values[node.output].size if node.output in stored else 0,
                 "macs": op.macs() if op.weighted else 0,
                 "parameters": int(op.weights.size + op.bias.size) if op.weighted else 0,
                 "scale": None if scale is None else float(scale.scale),

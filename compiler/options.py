@@ -14,6 +14,7 @@ from .ops.requantise import MODES
 
 TARGETS = ("c", "verilog", "all")
 OPTIMISE = ("speed", "size")  # what the choice of kernels is for
+ACTIVATIONS = (8, 16)  # bits of an activation
 BUFFERS = ("caller", "arena")  # whose memory the network's inputs and outputs are
 
 
@@ -25,6 +26,7 @@ class Options:
     core: str = "cortex-m4"
     optimise: str = "speed"
     weights: tuple[str, ...] = ("int8",)
+    activations: int = 8
     scales: str = "any"
     requant: str = "onnx"
     buffers: str = "caller"
@@ -51,10 +53,9 @@ class Options:
             raise CompileError("--data-free", "--calibration as well", "one of them")
         if self.target not in TARGETS:
             raise CompileError("--target", f"{self.target!r}", f"one of {', '.join(TARGETS)}")
-        if self.optimise not in OPTIMISE:
-            raise CompileError("--optimise", f"{self.optimise!r}", " or ".join(OPTIMISE))
-        if self.buffers not in BUFFERS:
-            raise CompileError("--buffers", f"{self.buffers!r}", " or ".join(BUFFERS))
+        for name, known in (("optimise", OPTIMISE), ("buffers", BUFFERS), ("activations", ACTIVATIONS)):
+            if getattr(self, name) not in known:
+                raise CompileError(f"--{name}", f"{getattr(self, name)!r}", " or ".join(map(str, known)))
         if self.scales not in ("any", "pow2"):
             raise CompileError("--scales", f"{self.scales!r}", "any or pow2")
         if self.requant not in MODES:

@@ -21,7 +21,7 @@ from .options import Options
 from .passes.match import match_reference
 from .quantise.calibrate import Ranges, calibrate, reachable, samples_of_box, widen, with_pads
 from .quantise.inner import exact_scales, summed
-from .quantise.lower import chosen, lower
+from .quantise.lower import chosen, lower, stored_scales, tabled
 from .quantise.scales import activation
 from .quantise.weights import choose_weights
 
@@ -120,9 +120,20 @@ def _quantise(
     missing = sorted({*chosen(graph).values()} - set(wanted))
     if missing:
         ranges = _ranges(imported, options, samples, box, missing)
-        wanted |= {name: activation(*ranges[name], power_of_two=power_of_two) for name in missing}
+        wide = options.activations == 16 or any(scale.wide for scale in known.values())
+        narrow = tabled(graph)
+        wanted |= {
+            name: activation(*ranges[name], power_of_two=power_of_two, wide=wide and name not in narrow)
+            for name in missing
+        }
+    long = {name for name, scale in stored_scales(graph, wanted).items() if scale.wide}
+    if long and options.requant != "onnx":
+        raise CompileError(
+            "--requant", f"{options.requant} with activations of 16 bits", "onnx: TFLite has other rules here"
+        )
     layers = [node.name for node in graph.nodes if node.op.weighted]
-    weights = choose_weights(graph, options.codes(layers), imported.weights, power_of_two=power_of_two)
+    codes = options.codes(layers)
+    weights = choose_weights(graph, codes, imported.weights, power_of_two=power_of_two, wide=long)
     return lower(graph, wanted, weights, MODES[options.requant])
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 INT8 = (-128, 127)
 UINT8 = (0, 255)
+INT16 = (-(1 << 15), (1 << 15) - 1)
 _C_WORDS = (
     ("int8_t", -(1 << 7), (1 << 7) - 1),
     ("uint8_t", 0, (1 << 8) - 1),

@@ -3,25 +3,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from .arrays import read_npz
-from .boxes import parse_box
+from .asks import Ask, box_of
 from .build import Build, load
+from .certify.best_first import thorough
 from .certify.certificate import Certificate
+from .certify.chain import INPUTS
+from .certify.export import merged_files
 from .errors import CompileError
 from .firmware_image import count_on, time_on, with_counts
 from .network_file import dump_npz
+from .passes.run_time_bits import with_bits
 from .report.summary import with_setting
 from .simulate.boards import EVERY
 from .simulate.cycles import BRANCHES, Flash
 from .simulate.executors import ALL, flatten
 from .simulate.verify import Verdict
 
+SEARCH = 60.0  # seconds
 
 def read_arrays(path: Path, build: Build) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz with their batch axis; a single input without one gains it."""
@@ -80,7 +88,49 @@ def verify_build(folder: Path, on: str, inputs: Path | None, progress: Callable[
     return build.verify(names, None if inputs is None else read_arrays(inputs, build), progress)
 
 
-def certify_build(folder: Path, domain: str | None, bits: int, seed: int) -> Certificate:
-    """Certify a build over its own box or another."""
+def certify_build(
+    folder: Path, ask: Ask, timeout: float | None, progress: Callable[[float, float], None]
+) -> Certificate:
+    """Certify a build over its own box or another, searching it for `timeout` seconds or until Ctrl-C; by
+    default for SEARCH seconds where the inputs have few elements, else not at all."""
     build = load(folder)
-    return build.certify(None if domain is None else parse_box(domain, build.graph), seed, bits)
+    if timeout is None:
+        few = sum(build.graph.values[name].size for name in build.graph.inputs) <= INPUTS
+        timeout = SEARCH if few else 0.0
+    elif not timeout >= 0:
+        raise CompileError("--timeout", f"{timeout:g}", "seconds, 0 or more")
+    box = box_of(build, ask)
+    with stopping() as stop:
+        effort = thorough(timeout, stop=stop, progress=progress)
+        return build.certify(box, ask.seed, ask.bits, effort)
+
+
+@contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed; pressed again it interrupts, as ever."""
+    pressed: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # signals are the main thread's
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, _frame: object) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def export_merged(folder: Path, certificate: Certificate, bits: int, path: Path) -> None:
+    """Write the merged network of a certificate to `path`, and its query beside it as .vnnlib."""
+    build = load(folder)
+    model, query = merged_files(build.float_graph, with_bits(build.graph, bits), certificate)
+    try:
+        path.write_bytes(model)
+        path.with_suffix(".vnnlib").write_text(query, encoding="utf-8")
+    except OSError as error:
+        raise CompileError(str(path), f"cannot be written ({error.strerror})", "a writable file") from error

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ SIZES = (
     ("stack", "stack_bytes"),
     ("all RAM", "ram_with_stack_bytes"),
 )
+KINDS = ("interval", "zonotope", "crown")  # domains that are shown
 WIDE = 200  # columns of a table in a file or a pipe, where nothing wraps
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
@@ -52,6 +55,26 @@ def stages() -> Iterator[Callable[[str], None]]:
         return
     with err.status("starting") as status:
         yield lambda name: status.update(f"running {escape(name)}")
+
+
+@contextmanager
+def ends() -> Iterator[Callable[[float, float], None]]:
+    """A bar that fills as the certified bound comes down to what was found; silence off a terminal."""
+    if not err.is_terminal:
+        yield lambda _low, _high: None
+        return
+    columns = TextColumn("certifying"), BarColumn(), TextColumn("{task.fields[ends]}"), TimeElapsedColumn()
+    with Progress(*columns, console=err, transient=True) as bar:
+        task, start = bar.add_task("", total=1.0, ends=""), list[float]()
+
+        def show(low: float, high: float) -> None:
+            ratio = max(high / low, 1.0) if low > 0 else math.inf
+            start.append(ratio)  # the first one is what is left to do
+            done = 1.0 if ratio == 1 else 1 - min(math.log(ratio) / math.log(start[0]), 1.0)
+            text = f"at least {low:.4g}, at most {high:.4g}, ratio {ratio:.3f}"
+            bar.update(task, completed=done if math.isfinite(start[0]) else 0.0, ends=text)
+
+        yield show
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: int = 1) -> None:
@@ -205,14 +228,54 @@ def show_certificate(certificate: Certificate, as_json: bool) -> None:
     rows = []
     for name, entry in certificate.outputs_json().items():
         for i, (bound, attack) in enumerate(zip(entry["bound"], entry["attack"], strict=True)):
-            alone = [f"{entry['domains'][kind][i]:.6g}" for kind in ("interval", "zonotope")]
+            alone = [f"{entry['domains'][kind][i]:.6g}" for kind in KINDS]
             ratio = f"{bound / attack:.2f}" if attack > 0 else ""
             rows.append((f"{name}[{i}]", f"{attack:.6g}", f"{bound:.6g}", ratio, *alone))
     _table(
         f"certified in {certificate.seconds:.1f} s",
-        ("output", "found at least", "certified at most", "ratio", "interval alone", "zonotope alone"),
+        ("output", "found at least", "certified at most", "ratio", *(f"{kind} alone" for kind in KINDS)),
         rows,
     )
+    cells = [
+        (
+            layer["node"],
+            " ... ".join(map(str, layer.get("range", ()))),
+            layer.get("bits", ""),
+            " ... ".join(map(str, layer.get("range_in_domain", ()))),
+            _few(layer.get("saturates", ())),
+        )
+        for layer in certificate.fields["layers"]
+        if "range" in layer or layer.get("saturates")
+    ]
+    _table("", ("layer", "sums, whatever the input", "bits", "sums in the box", "can saturate"), cells)
+
+
+def show_answer(found: Mapping[str, Any], as_json: bool) -> None:
+    """What certify was asked: facts, a line each, under a table of rows where there are several."""
+    if as_json:
+        show_json(found)
+        return
+    rows = found.get("rows", [])
+    if rows:
+        cells = [["" if row[key] is None else _short(row[key]) for key in rows[0]] for row in rows]
+        _table("", [key.replace("_", " ") for key in rows[0]], cells)
+    show_mapping({key: _short(value) for key, value in found.items() if key != "rows"}, as_json)
+
+
+def _few(neurons: Sequence[int]) -> str:
+    """How many, and the first ones."""
+    if not neurons:
+        return ""
+    return f"{len(neurons)}: {', '.join(map(str, neurons[:8]))}{' ...' if len(neurons) > 8 else ''}"
+
+
+def _short(value: Any) -> str:
+    """A number in six digits; yes or no; that there is an input, not the input."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "see --json"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def show_verdict(verdict: Verdict, as_json: bool) -> None:

@@ -37,7 +37,12 @@ _GCC = r"\) (\d+\.\d+\.\d+)"  # the bracket before it holds the distribution's o
 TOOLS: Mapping[str, Tool] = {
     tool.name: tool
     for tool in (
-        Tool("gcc", "runs the generated C on this computer", _apt("gcc libc6-dev"), version_pattern=_GCC),
+        Tool(
+            "gcc",
+            "runs the generated C on this computer, and the certifier's inner loops",
+            _apt("gcc libc6-dev"),
+            version_pattern=_GCC,
+        ),
         Tool("arm-none-eabi-gcc", "builds firmware for Cortex-M", _ARM, version_pattern=_GCC),
         Tool("qemu-system-arm", "runs firmware for Cortex-M", _apt("qemu-system-arm")),
         Tool("riscv64-unknown-elf-gcc", "builds firmware for RISC-V", _RISCV, version_pattern=_GCC),

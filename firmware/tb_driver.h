@@ -18,10 +18,11 @@ enum { TB_MARGIN = 0 };
 enum { TB_MARGIN = TB_GUARD };
 #endif
 
-/* In trace builds buffers start at an odd address: a network may not assume that its caller aligned bytes. */
+/* In trace builds buffers start at an odd address, of longer integers at an odd multiple of their size: a network may
+ * not assume that its caller aligned more than C does. */
 #if defined(TB_TRACE) && !defined(TB_COUNT)
 #define TB_CHECK 1
-enum { TB_OFFSET = TB_MARGIN + 1 };
+enum { TB_OFFSET = TB_MARGIN + (sizeof(TB_INPUT_T) > sizeof(TB_OUTPUT_T) ? sizeof(TB_INPUT_T) : sizeof(TB_OUTPUT_T)) };
 #else
 #define TB_CHECK 0
 enum { TB_OFFSET = TB_MARGIN };

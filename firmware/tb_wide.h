@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Depthwise layers of int8 weights in words: two taps of one channel side by side, so that cores with the DSP
- * extension make two products of a channel per instruction.
+ * Depthwise layers of int8 weights that lie so that they widen to two taps of one channel side by side: cores with
+ * the DSP extension make two products of a channel per instruction.
  *
- * A record of four channels: their biases; per two taps a word of each channel, the first tap in the low half; of
- * a last tap that is alone, channels 0 and 2 in a word, 1 and 3 in the next; their multipliers. The compiler found
- * one shift for all of them (r->direct). TB_WIDE(taps, bits, clamped) makes the inner function of a layer.
+ * A record of four channels: their biases; per two taps a word of channels 0 and 1 and one of 2 and 3, in each the
+ * bytes of the first tap, then those of the second; of a last tap that is alone the bytes of all four channels;
+ * their multipliers. The compiler found one shift for all of them (r->direct). TB_WIDE(taps, bits, clamped) makes
+ * the inner function of a layer.
  */
 #ifndef TB_WIDE_H
 #define TB_WIDE_H
@@ -68,6 +69,16 @@ static inline void tb_affine_wide(const int8_t *in, int8_t *out, const tb_window
 }
 
 #ifndef TB_DSP
+/* Byte i of words, the lowest of a word first. */
+TB_INLINE int32_t tb_byte(const int32_t *words, int32_t i)
+{
+#if defined __BYTE_ORDER__ && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  return ((const int8_t *)words)[i];
+#else
+  return (int8_t)(words[i >> 2] >> (8 * (i & 3)));
+#endif
+}
+
 /* The same in plain C, one position after the other. */
 TB_INLINE void tb_wide_positions(const int8_t *const *taps, const int32_t *records, int8_t *out,
                                      const tb_line *line, int32_t count, int32_t bits)
@@ -77,18 +88,18 @@ TB_INLINE void tb_wide_positions(const int8_t *const *taps, const int32_t *recor
   for (int32_t n = line->count; n > 0; n--) {
     const int32_t *record = records;
     for (int32_t end = at + line->channels; at < end; at += 4) {
-      const int32_t *scale = record + 4 + 4 * pairs + 2 * (count & 1);
+      const int32_t *scale = record + 4 + 2 * pairs + (count & 1);
       for (int32_t i = 0; i < 4; i++) {
         const int32_t c = at + i;
         int32_t sum = record[i];
 TB_UNROLL(8)
         for (int32_t t = 0; t < pairs; t++) {
-          const int32_t word = record[4 + 4 * t + i];
-          sum += (int32_t)(int16_t)word * taps[2 * t][c] + (word >> 16) * taps[2 * t + 1][c];
+          const int32_t first = 8 * t + 4 * (i >> 1) + (i & 1);
+          sum += tb_byte(record + 4, first) * taps[2 * t][c];
+          sum += tb_byte(record + 4, first + 2) * taps[2 * t + 1][c];
         }
         if (count & 1) {
-          const int32_t word = record[4 + 4 * pairs + (i & 1)];
-          sum += ((i & 2) ? word >> 16 : (int16_t)word) * taps[count - 1][c];
+          sum += tb_byte(record + 4, 8 * pairs + i) * taps[count - 1][c];
         }
         *out++ = (int8_t)tb_min(tb_max((tb_high(sum, scale[i]) + round) >> bits, lo), hi);
       }
@@ -179,7 +190,8 @@ TB_UNROLL(8)
             "pop {r4-r11, pc}");                                                                      \
   }
 
-/* Four channels: their sums in r8 to r11, their bytes of two taps become (first, second) pairs in r4 to r7. */
+/* Four channels: their sums in r8 to r11, their bytes of two taps become (first, second) pairs in r4 to r7, and so do
+ * the weights in r0, r3, r12 and lr. */
 #define TB_PAIR_OF_TAPS                                                                                   \
   "ldrd r4, r5, [sp, #tb_at]\n\t"                                                                     \
   "ldr r4, [r4, r2]\n\t"                                                                              \
@@ -190,7 +202,11 @@ TB_UNROLL(8)
   "sxtb16 r4, r4\n\t"                                                                                 \
   "sxtb16 r7, r6, ror #8\n\t"                                                                         \
   "sxtb16 r6, r6\n\t"                                                                                 \
-  "ldm r1!, {r0, r3, r12, lr}\n\t"                                                                    \
+  "ldm r1!, {r0, r12}\n\t"                                                                            \
+  "sxtb16 r3, r0, ror #8\n\t"                                                                         \
+  "sxtb16 r0, r0\n\t"                                                                                 \
+  "sxtb16 lr, r12, ror #8\n\t"                                                                        \
+  "sxtb16 r12, r12\n\t"                                                                               \
   "smlad r8, r4, r0, r8\n\t"                                                                          \
   "smlad r9, r5, r3, r9\n\t"                                                                          \
   "smlad r10, r6, r12, r10\n\t"                                                                       \
@@ -199,7 +215,9 @@ TB_UNROLL(8)
 #define TB_LONE_TAP                                                                                   \
   "ldr r4, [sp, #tb_at]\n\t"                                                                          \
   "ldr r4, [r4, r2]\n\t"                                                                              \
-  "ldm r1!, {r0, r3}\n\t"                                                                             \
+  "ldr r0, [r1], #4\n\t"                                                                              \
+  "sxtb16 r3, r0, ror #8\n\t"                                                                         \
+  "sxtb16 r0, r0\n\t"                                                                                 \
   "sxtb16 r5, r4, ror #8\n\t"                                                                         \
   "sxtb16 r4, r4\n\t"                                                                                 \
   "smlabb r8, r4, r0, r8\n\t"                                                                         \

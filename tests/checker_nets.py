@@ -133,7 +133,7 @@ def moving(folder: Path) -> Build:
     return compile_model(net.save(folder, h), folder / "build", Options(domain="-0.5,0.7", target="c"))
 
 
-def random_build(seed: int, folder: Path, requant: str = "onnx") -> Build:
+def random_build(seed: int, folder: Path, requant: str = "onnx", activations: int = 8) -> Build:
     """A random network compiled over a random box, certified."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -145,5 +145,6 @@ def random_build(seed: int, folder: Path, requant: str = "onnx") -> Build:
         weights=codes,
         scales="pow2" if seed % 3 == 0 else "any",
         requant=requant,
+        activations=activations,
     )
     return compile_model(random_net(seed, folder), folder / "build", options)

@@ -55,6 +55,7 @@ def of_document(start: Forged, rng: np.random.Generator) -> Iterator[Mutation]:
     for name, ends in doc["domain"].items():
         yield from _domain(name, ends, rng)
     yield from _tree(doc)
+    yield from _leaves(doc)
     yield from _layers(doc)
     yield from _rest(doc)
 
@@ -142,8 +143,8 @@ def _layers(doc: dict[str, Any]) -> Iterator[Mutation]:
                     inside = layer["range"][k] != value[k]
                     if key == "range" or inside:
                         yield wider, f"{at}", put([*at, k], value[k] + (-1, 1)[k]), False
-            elif key == "fits_int32":
-                yield "fits_int32", f"{at}", put(at, not value), False
+            elif key == "bits":
+                yield from (("bits", f"{at}", put(at, value + k), False) for k in (-1, 1))
             elif key == "saturates":
                 yield from (
                     ("saturates shortened", f"{at}", put(at, value[:j] + value[j + 1 :]), False)
@@ -227,6 +228,35 @@ def _domain(name: str, ends: dict[str, Any], rng: np.random.Generator) -> Iterat
     yield "domain renamed", name, rename(["domain"], name, name + "x"), False
     for key in ends:
         yield "field dropped", f"domain {key}", drop(["domain", name, key]), False
+
+
+def _leaves(doc: dict[str, Any]) -> Iterator[Mutation]:
+    """Methods of the leaves, and cuts moved a little: what only the bounds can find."""
+    said = doc.get("leaves")
+    count = doc["tree"].count(None)
+    if said is None:
+        yield "leaves by cells", "all", put(["leaves"], ["cells"] * count), False
+        yield "leaves without cells", "all", put(["leaves"], ["product"] * count), False
+        return
+    yield "leaves forgotten", "all", drop(["leaves"]), False
+    yield "leaves swapped", "all", put(["leaves"], ["product"] * count), False
+    for i, method in enumerate(said):
+        yield "leaf dropped", f"{i}", drop(["leaves", i]), False
+        yield "leaf twice", f"{i}", put(["leaves"], [*said[:i], method, *said[i:]]), False
+        for other in ("interval", "exact", None, 0, ["cells"], "cell"):
+            yield "leaf of another method", f"{i} {other}", put(["leaves", i], other), False
+        if method != "product":
+            yield "leaf by the product", f"{i}", put(["leaves", i], "product"), False
+    for i, node in enumerate(doc["tree"]):
+        if node is not None:
+            place = Fraction(node[2])
+            step = Fraction(doc["domain"][node[0]]["scale"])
+            for move in (step / 4, -step, Fraction(1, 1 << 60)):
+                yield "tree cut moved a little", f"{i}", put(["tree", i, 2], rational(place + move)), False
+
+
+def rational(value: Fraction) -> str:
+    return f"{value.numerator}/{value.denominator}"
 
 
 def _tree(doc: dict[str, Any]) -> Iterator[Mutation]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinybound.certify.lockstep import entries, lockstep, walk
 from tinybound.domains.exact import Exact, run
+from tinybound.domains.pair_crown import PairCrown
 from tinybound.domains.pair_interval import PairInterval
 from tinybound.domains.pair_product import PairProduct
 from tinybound.domains.pair_zonotope import PairZonotope
@@ -295,9 +296,14 @@ def violations(pair, boxes, seed, count=10, wobble=True):
     return found
 
 
-DOMAINS = {"interval": PairInterval, "zonotope": PairZonotope, "product": PairProduct}
+DOMAINS = {
+    "interval": PairInterval,
+    "zonotope": PairZonotope,
+    "product": PairProduct,
+    "crown": PairCrown,
+}
 
 
 def broken(pair, seed, count=10):
-    """Violations of all three domains."""
+    """Violations of all domains."""
     return violations(pair, {kind: ranges(pair, make()) for kind, make in DOMAINS.items()}, seed, count)

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import helper
+from onnx.helper import tensor_dtype_to_np_dtype as numpy_type
 from onnx_nets import session
 
 from tinybound.domains.exact import run
 from tinybound.frontends import Imported, load_onnx
 from tinybound.frontends.load import _Walk
+from tinybound.frontends.qdq import taken_off
 from tinybound.graph import Graph
 from tinybound.ops import Requantise, Softmax
 from tinybound.options import Options
@@ -55,11 +57,7 @@ def integer_graph(path: Path) -> tuple[Imported, Graph]:
 def real_range(imported: Imported, name: str) -> tuple[float, float]:
     """What an input's integers can represent."""
     scaled = imported.activations.get(name)
-    return (
-        (-1.0, 1.0)
-        if scaled is None
-        else (float(scaled.scale * (-128 - scaled.zero)), float(scaled.scale * (127 - scaled.zero)))
-    )
+    return (-1.0, 1.0) if scaled is None else scaled.whole.reals
 
 
 def distance_from_tie(graph: Graph, values: dict[str, Any], name: str) -> NDArray[np.float64] | None:
@@ -127,16 +125,17 @@ def replay(path: Path, x: Any, *, optimise: bool) -> tuple[dict[str, Seen], Grap
     (source,) = whole.inputs
     unit = whole.values[source].quant
     for sample in x:
-        q = np.clip(np.rint(sample / np.float32(float(unit.scale[0]))) + unit.zero, -128, 127)
+        q = np.rint(sample / np.float32(float(unit.scale[0]))) + unit.zero
+        q = np.clip(q, *whole.values[source].ends)
         values = run(whole, {source: q.astype(np.int64)})
         feeds = {source: sample.astype(np.float32)[None]}
         for tensor, (value, kind, shape) in names.items():
-            stored = values[value].reshape(shape) + (128 if kind == TensorProto.UINT8 else 0)
-            feeds[f"{tensor}.in"] = stored.astype(np.uint8 if kind == TensorProto.UINT8 else np.int8)[None]
+            stored = values[value].reshape(shape) + taken_off(numpy_type(kind))
+            feeds[f"{tensor}.in"] = stored.astype(numpy_type(kind))[None]
         got = reference.run(list(names), {n: v for n, v in feeds.items() if n in wanted})
         for (value, kind, _), array in zip(names.values(), got, strict=True):
             theirs = array.reshape(values[value].shape).astype(np.int64)
-            theirs -= 128 if kind == TensorProto.UINT8 else 0
+            theirs -= taken_off(numpy_type(kind))
             node = whole.producer(value)
             if node is not None and isinstance(node.op, Softmax):
                 file = imported.activations[value]

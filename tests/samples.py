@@ -23,7 +23,7 @@ from tinybound.quantise.lower import lower
 from tinybound.quantise.weights import choose_weights
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.emulated import Emulated
-from tinybound.simulate.executors import flatten, unflatten
+from tinybound.simulate.executors import flatten, numbers, unflatten
 from tinybound.simulate.host import Host
 from tinybound.simulate.machine import Machine, Result
 from tinybound.simulate.rtl import Rtl
@@ -65,11 +65,12 @@ def float_nodes(
     known = dict(zip(inputs, sample.inputs, strict=True))
     out = f"{name}.y"
     if op.accumulates:
-        known[out] = replace(sample.output, zero=-128) if relu else sample.output
+        known[out] = replace(sample.output, zero=sample.output.whole.lo) if relu else sample.output
         clip = Clip(0.0) if relu else Clip()
         nodes = [Node(name, op, tuple(inputs), f"{name}.t"), Node(f"{name}.clip", clip, (f"{name}.t",), out)]
     elif relu and not isinstance(op, FINAL):
-        wider = Scaled(sample.output.scale * Fraction(7, 5), -128, -128, 127)
+        whole = sample.output.whole
+        wider = replace(whole, scale=whole.scale * Fraction(7, 5), zero=whole.lo)
         known |= {f"{name}.t": sample.output, out: wider}
         nodes = [
             Node(name, op, tuple(inputs), f"{name}.t"),
@@ -114,20 +115,22 @@ def cases(*, relu: bool) -> list[Case]:
 
 
 def vectors(graph: Graph, count: int, seed: int) -> Vectors:
-    """(count, *shape) per input: constant -128, 127, the zero point and -1; extremes; then random."""
+    """(count, *shape) per input: constant -128, 127 (ends of 16 bits), the zero point and -1; extremes; then
+    random."""
     rng = np.random.default_rng(seed)
     found = {}
     for name in graph.inputs:
         value = graph.values[name]
         assert value.quant is not None
-        x = rng.integers(-128, 128, (count, *value.shape))
-        for i, constant in enumerate((-128, 127, value.quant.zero, -1)[:count]):
+        low, high = value.ends
+        x = rng.integers(low, high + 1, (count, *value.shape))
+        for i, constant in enumerate((low, high, value.quant.zero, -1)[:count]):
             x[i] = constant
         for i in range(4, min(8, count)):
-            x[i] = rng.choice([-128, 127], value.shape)
+            x[i] = rng.choice([low, high], value.shape)
         for i in range(8, min(16, count)):
             x[i] = value.quant.zero + rng.integers(-2, 3, value.shape)
-        found[name] = np.clip(x, -128, 127)
+        found[name] = np.clip(x, low, high)
     return found
 
 
@@ -163,19 +166,19 @@ def with_one_buffer(graph: Graph, texts: Mapping[str, str], folder: Path) -> str
         f"#define {outer}_INPUT_SIZE {in_size}", f"#define {outer}_OUTPUT_SIZE {out_size}",
         f"#define {outer}_ARENA_SIZE {name}_ARENA_SIZE",
         *([f"#define {outer}_HAS_BITS 1"] if bits else []),
-        f"typedef int8_t {outer}_input_t;", f"typedef int8_t {outer}_output_t;",
-        f"int {outer}_run(const int8_t *in, int8_t *out);",
-        f"int {outer}_run_bits(const int8_t *in, int8_t *out, int bits);", "",
+        f"typedef {name}_input_t {outer}_input_t;", f"typedef {name}_output_t {outer}_output_t;",
+        f"int {outer}_run(const {outer}_input_t *in, {outer}_output_t *out);",
+        f"int {outer}_run_bits(const {outer}_input_t *in, {outer}_output_t *out, int bits);", "",
     ]  # fmt: skip
     (folder / f"{outer}.h").write_text("\n".join(lines))
     body = [
         f'#include "{outer}.h"',
         f'#include "{name}.c"',
-        f"int {outer}_run(const int8_t *in, int8_t *out)",
+        f"int {outer}_run(const {outer}_input_t *in, {outer}_output_t *out)",
         f"{{ return {name}_run({arguments}); }}",
     ]
     if bits:
-        body.append(f"int {outer}_run_bits(const int8_t *in, int8_t *out, int bits)"
+        body.append(f"int {outer}_run_bits(const {outer}_input_t *in, {outer}_output_t *out, int bits)"
                     f" {{ return {name}_run_bits({arguments}, bits); }}")  # fmt: skip
     (folder / f"{outer}.c").write_text("\n".join([*body, ""]))
     return outer
@@ -185,8 +188,9 @@ def shown(graph: Graph, result: Result) -> dict[str, Integers]:
     """value -> (n, *shape) of every layer that a verification build shows, and of every output."""
     count = len(result.outputs)
     values: dict[str, Integers] = {}
-    for index, value, order in exposed(make_plan(graph)):
-        seen = result.traces[index].view(np.int8).astype(np.int64)
+    plan = make_plan(graph)
+    for index, value, order in exposed(plan):
+        seen = numbers(result.traces[index], plan.words[plan.steps[index].target])
         logical = np.empty_like(seen)
         logical[:, order] = seen
         values.setdefault(value, logical.reshape(count, *graph.values[value].shape))

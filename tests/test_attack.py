@@ -1,11 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """The search for large differences sees inputs whose elements move together."""
 
+from fractions import Fraction
+from pathlib import Path
+
 import numpy as np
+import pytest
 from onnx_nets import Net
+from pair_nets import Pair, Rational, fractions, points, reals, zoo
 
 import tinybound
+from tinybound.certify import certificate
+from tinybound.certify.attack import COMBINED, attack
+from tinybound.certify.backward import gradients
+from tinybound.certify.batch import evaluate
+from tinybound.certify.branch import bounds
+from tinybound.certify.lockstep import entries, lockstep
+from tinybound.certify.search import Search
 from tinybound.domains.exact import run
+from tinybound.errors import PromiseError
+from tinybound.options import Options
+from tinybound.pipeline import build_networks
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def test_what_averages_is_attacked_by_inputs_that_move_as_one(tmp_path):
@@ -27,3 +44,92 @@ def test_what_averages_is_attacked_by_inputs_that_move_as_one(tmp_path):
     assert seen > 0.3  # a step of the output is 0.04
     assert seen <= max(entry["attack"]) * (1 + 1e-9)
     assert max(entry["attack"]) <= max(entry["bound"])
+
+
+def lived(pair):
+    """What the search works on, for a pair of networks."""
+    both = lockstep(pair.real, pair.whole)
+    at = entries(both, pair.whole, pair.lower, pair.upper)
+    twins = {name: name for name in pair.whole.outputs}
+    return both, at, twins
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_gradients_are_those_of_the_float_network(seed):
+    pair, rng = zoo(seed), np.random.default_rng(seed)
+    (name,), out = pair.real.inputs, pair.real.outputs[0]
+    x = np.stack([p[name] for p in points(pair, rng, 4)]) * 0.999
+    seeds = {out: rng.normal(size=(4, *pair.real.values[out].shape))}
+    slope = gradients(pair.real, {name: x}, seeds)[name]
+    towards, step = rng.normal(size=x.shape), 1e-7
+
+    def total(at):
+        return (evaluate(pair.real, {name: at}, [out])[out] * seeds[out]).reshape(4, -1).sum(axis=1)
+
+    change = (total(x + step * towards) - total(x - step * towards)) / (2 * step)
+    assert np.allclose((slope * towards).reshape(4, -1).sum(axis=1), change, rtol=1e-4, atol=1e-5)
+
+
+def test_ends_of_cells_keep_the_integers_and_widen_the_difference():
+    pair, rng = zoo(0), np.random.default_rng(0)
+    both, at, twins = lived(pair)
+    search = Search(pair.whole, both, at, twins, pair.real)
+    flat = search.low + rng.random((200, search.low.size)) * (search.high - search.low)
+    for k in range(2):
+        moved = search.within(flat, k)
+        inside = ((search.low <= moved) & (moved <= search.high)).all(axis=1)
+        assert inside.all()
+        before, after = (search.quantise(search.split(x))["x"] for x in (flat, moved))
+        assert (before == after).all()
+        gaps = search.gaps(flat)[:, k], search.gaps(moved)[:, k]
+        assert (gaps[1] >= gaps[0]).mean() > 0.9  # a kink of the float side may spoil a few
+        assert (gaps[1] > gaps[0]).mean() > 0.5  # elsewhere the output is constant
+
+
+def test_the_gradient_finds_what_random_search_does_not(monkeypatch):
+    pair = digits_ball()
+    both, at, twins = lived(pair)
+    (out,) = twins
+    found = attack(pair.real, pair.whole, both, at, twins, seed=0, budget=4000).found[out].max()
+    monkeypatch.setattr(Search, "within", lambda self, flat, k: flat)
+    monkeypatch.setattr(Search, "corners", lambda self, flat, k: flat)
+    blind = attack(pair.real, pair.whole, both, at, twins, seed=0, budget=4000).found[out].max()
+    assert found > 1.2 * blind
+
+
+def digits_ball():
+    nets = build_networks(EXAMPLES / "digits_mlp.onnx", Options(domain="0,1"))
+    (name,) = nets.integer_graph.inputs
+    x = np.load(EXAMPLES / "digits_mlp_test.npz")["x"][0].astype(float)
+    low, high = (np.clip(x + r, 0, 1) for r in (-1 / 16, 1 / 16))
+    return Pair(nets.float_graph, nets.integer_graph, {name: low}, {name: high})
+
+
+@pytest.mark.parametrize("seed", [0, 1, 5])
+def test_a_combination_is_shown_by_its_witness(seed):
+    pair, rng = zoo(seed), np.random.default_rng(seed)
+    both, at, twins = lived(pair)
+    size = sum(pair.whole.values[name].size for name in twins)
+    weights = rng.normal(size=(2, size))
+    made = attack(pair.real, pair.whole, both, at, twins, seed=0, budget=2000, weights=weights)
+    for k in range(2):
+        x = made.witness[COMBINED][k]
+        real, whole = run(pair.real, fractions(x), Rational()), run(pair.whole, pair.quantise(x))
+        d = np.concatenate([(reals(pair.whole.values[n], whole[n]) - real[n]).ravel() for n in twins])
+        exact = abs(sum(Fraction(float(w)) * v for w, v in zip(weights[k], d, strict=True)))
+        assert Fraction(made.found[COMBINED][k]) <= exact
+        assert made.found[COMBINED][k] == pytest.approx(float(exact), rel=1e-6)
+
+
+def test_a_bound_below_an_attack_stops_everything(monkeypatch):
+    pair = zoo(1)
+
+    def low(*args):
+        return {name: 0.5 * b for name, b in bounds(*args).items()}
+
+    monkeypatch.setattr(certificate, "bounds", low)
+    monkeypatch.setattr(certificate, "largest", lambda both, found, names: {
+        name: 1e-6 + 0 * found[both.values[name]].ud for name in names
+    })  # fmt: skip
+    with pytest.raises(PromiseError, match="mistake of tinybound's"):
+        certificate.certify(pair.real, pair.whole, pair.lower, pair.upper, hashes={})

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pair_nets import NONE, RELU, Sketch, reals
 
+from tinybound.certify.best_first import Effort
 from tinybound.certify.certificate import certify
 from tinybound.domains.exact import run
 
@@ -88,14 +89,15 @@ def test_bound_and_attack_enclose_the_supremum(seed):
         reach=[1.0, 0.7][seed // 4],
     )
     true = supremum(pair)
-    for pieces in (1, 64):
-        made = certify(pair.real, pair.whole, pair.lower, pair.upper, hashes={}, pieces=pieces)
+    for effort in (Effort(), Effort(64), Effort(64, cells=256), Effort(2000, ratio=1.001, cells=256)):
+        made = certify(pair.real, pair.whole, pair.lower, pair.upper, hashes={}, effort=effort)
         (name,) = made.bound
         bound, found = made.bound[name][0], made.attack.found[name][0]
         assert Fraction(found) <= true <= Fraction(bound)
         print(
-            f"seed {seed}, {pieces} pieces: bound / true {bound / float(true):.3f},"
+            f"seed {seed}, {effort.pieces} pieces, {effort.cells} cells: bound / true"
+            f" {bound / float(true):.3f},"
             f" attack / true {found / float(true):.4f}"
         )
-    assert found >= 0.98 * float(true)
-    assert bound <= 4 * float(true)
+    assert found >= 0.999 * float(true)
+    assert bound <= 1.003 * float(true)  # the last one: nearly exact

@@ -12,6 +12,7 @@ import pytest
 import samples
 from pair_nets import DOMAINS, NONE, RELU, Pair, Sketch, points, ranges, reals, zoo
 
+from tinybound.certify.best_first import Effort
 from tinybound.certify.certificate import bound_e9, certify, claim
 from tinybound.certify.lockstep import lockstep
 from tinybound.domains.exact import run
@@ -68,7 +69,7 @@ def made(pair, **more):
 
 def test_the_document():
     pair = controller()
-    made_one = made(pair, pieces=5)
+    made_one = made(pair, effort=Effort(5))
     document = json.loads(made_one.dump())
     assert document["format"] == "tinybound-certificate-1"
     assert document["mode"] == "box"
@@ -79,15 +80,15 @@ def test_the_document():
     assert all(b >= a > 0 for b, a in zip(out["bound"], out["attack"], strict=True))
     assert out["bound_e9"] == made_one.error_e9 == -int(-Fraction(max(out["bound"])) * 10**9 // 1)
     assert made_one.largest == max(out["bound"])
-    assert set(out["domains"]) == {"interval", "zonotope", "product"}
+    assert set(out["domains"]) == {"interval", "zonotope", "product", "crown"}
     assert all(np.isfinite(out["witness"]["x"]))
     assert [cut is None for cut in document["tree"]].count(True) == 5
-    assert {"node", "origin", "op", "range", "range_in_domain", "fits_int32"} <= set(document["layers"][0])
+    assert {"node", "origin", "op", "range", "range_in_domain", "bits"} <= set(document["layers"][0])
     assert made_one.with_hashes({"b": "2", "a": "1"}).document()["hashes"] == {"a": "1", "b": "2"}
 
 
 def test_same_input_same_bytes():
-    texts = [replace(made(controller(), pieces=3), seconds=0.0).dump() for _ in range(2)]
+    texts = [replace(made(controller(), effort=Effort(3)), seconds=0.0).dump() for _ in range(2)]
     assert texts[0] == texts[1]
 
 
@@ -105,7 +106,7 @@ def test_the_witness_shows_its_difference():
 
 def test_pieces_tile_the_box_and_tighten():
     pair = zoo(8)
-    one, many = made(pair), made(pair, pieces=12)
+    one, many = made(pair), made(pair, effort=Effort(12))
     (name,) = one.bound
     assert (many.bound[name] <= one.bound[name]).all()
     assert (many.bound[name] < one.bound[name]).any()

@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 from checker_nets import BUNDLED, bundled, random_build
 from onnx_nets import Net
-from pair_nets import Pair, violations
+from pair_nets import Pair, ranges, violations
 
 import tinybound.checker
 from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
+from tinybound.certify.best_first import Effort
 from tinybound.certify.certificate import certify
-from tinybound.checker import analysis, check_certificate
+from tinybound.checker import analysis, backward, check_certificate
 from tinybound.checker.analysis import Analysis, Entry
-from tinybound.checker.check import _domain
+from tinybound.checker.check import KINDS, _domain
+from tinybound.checker.crown import Crown
 from tinybound.checker.files import read_folder, read_npz, strict_json, tree_hash
 from tinybound.checker.float_net import read_float
 from tinybound.checker.functions import NAMES, function
@@ -32,6 +34,7 @@ from tinybound.checker.pairs import pair
 from tinybound.checker.relax import Envelope, chord
 from tinybound.checker.rounding import lattice, rounded
 from tinybound.checker.rounding import moved as moved_by
+from tinybound.domains import pair_crown
 from tinybound.domains.pair_box import Box as Ranges
 from tinybound.options import Options
 from tinybound.passes.run_time_bits import with_bits
@@ -59,7 +62,9 @@ def moved(folder: Path, where: Path) -> Path:
 def test_a_tree_of_pieces(examples, tmp_path):
     path, build = bundled("controller2", examples, tmp_path / "a")
     box = build.domain
-    made = certify(build.float_graph, build.graph, box.lower, box.upper, hashes={}, pieces=7, budget=500)
+    made = certify(
+        build.float_graph, build.graph, box.lower, box.upper, hashes={}, effort=Effort(7), budget=500
+    )
     path.write_bytes(made.with_hashes(json.loads(path.read_text())["hashes"]).dump())
     for header in (build.folder / "c").glob("*.h"):  # the macros would belong to the whole box
         header.unlink()
@@ -111,6 +116,19 @@ def test_random_networks_as_tflite_rounds(seed, requant, tmp_path):
     sound(build, json.loads(path.read_text()), None, seed)
 
 
+SLOWER = [pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 4, 5, 6, 7)]
+
+
+@pytest.mark.parametrize("seed", [0, 3, *SLOWER])
+def test_random_networks_of_16_bits(seed, tmp_path):
+    build = random_build(seed, tmp_path, activations=16)
+    assert "int16" in {value.word for value in build.graph.stored()}
+    path = build.folder / "certificate.json"
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"], answer["reason"]
+    sound(build, json.loads(path.read_text()), None, seed)
+
+
 def sound(build, document, bits, seed):
     files = {n: (build.folder / n).read_bytes() for n in ("float.onnx", "network.json", "network.npz")}
     arrays = read_npz(files["network.npz"], "")
@@ -118,13 +136,30 @@ def sound(build, document, bits, seed):
     steps = pair(read_float(files["float.onnx"]), whole)
     entries = _domain(document["domain"], whole)
     boxes = {}
-    for intervals, zonotope in ((True, False), (False, True), (True, True)):
-        found = Analysis(intervals=intervals, zonotope=zonotope).run(steps, entries)
-        boxes[f"{intervals} {zonotope}"] = {name: Ranges(*box) for name, box in found}
+    for kind, make in KINDS.items():
+        boxes[kind] = {name: Ranges(*box) for name, box in make().run(steps, entries)}
     domain = build.domain
     graph = with_bits(build.graph, 8 if bits is None else bits)
     both = Pair(build.float_graph, graph, domain.lower, domain.upper)
     assert violations(both, boxes, seed, count=30) == set()
+
+
+@pytest.mark.parametrize("budget", [1 << 32, 1 << 21])
+@pytest.mark.parametrize("seed", [3, 5])
+def test_the_same_passes_as_the_prover(seed, budget, tmp_path, monkeypatch):
+    """A budget that some passes exceed is spent on the same ones: all ranges agree."""
+    monkeypatch.setattr(pair_crown, "BUDGET", budget)
+    monkeypatch.setattr(backward, "BUDGET", budget)
+    build = random_build(seed, tmp_path)
+    arrays = read_npz((build.folder / "network.npz").read_bytes(), "")
+    whole = read_network(strict_json((build.folder / "network.json").read_bytes(), ""), arrays, None)
+    steps = pair(read_float((build.folder / "float.onnx").read_bytes()), whole)
+    document = json.loads((build.folder / "certificate.json").read_text())
+    theirs = dict(Crown().run(steps, _domain(document["domain"], whole)))
+    both = Pair(build.float_graph, build.graph, build.domain.lower, build.domain.upper)
+    for name, box in ranges(both, pair_crown.PairCrown()).items():
+        mine = np.stack([box.lx, box.ux, box.ly, box.uy, box.ld, box.ud])
+        assert np.allclose(theirs[name], mine, rtol=1e-9, atol=1e-12 * np.abs(mine).max())
 
 
 def _no_rounding(lower, upper, kl, ku):
@@ -140,12 +175,20 @@ def _narrow(low, high, step, span):
     return first + (last - first) // 4, last - (last - first) // 4
 
 
+def _middle(box, a, out):
+    middle = 0.5 * box[::2] + 0.5 * box[1::2]
+    value = (a[0] * middle[0]).sum(axis=0)
+    out.add(value, np.abs(value), a.shape[1])
+    return []
+
+
 PLANTED = {  # place in the checker -> a wrong rule
     "rounding costs nothing": ("analysis.Envelope", _no_rounding),
     "rounding down": ("analysis.rounded", _floor),
     "lattice too narrow": ("analysis.lattice", _narrow),
     "sums lose their remainders": ("analysis.up", lambda v: v * 0.5),
     "chord through the ends only": ("relax.chord", lambda box, limits: (*chord(box, limits)[:2], 0 * box[0])),
+    "rows at the middle of the box": ("backward._at_ranges", _middle),
     "wrong way to tighten": ("forms.meet", lambda a, b: np.concatenate([a[:4], 0.5 * a[4:]])),
 }
 
@@ -268,3 +311,31 @@ def test_an_entry_beyond_its_integers():
     ((_, box),) = Analysis(intervals=True, zonotope=True).run([], {"x": entry})
     assert box[3, 0] == pytest.approx(127)
     assert box[4, 0] <= -173 + 1e-9
+
+
+@pytest.mark.parametrize("count, cells", [(12, 1 << 9), (40, 1 << 16)])
+def test_leaves_by_cells(count, cells, examples, tmp_path):
+    """A tree of pieces by both methods, and one of enumerated pieces alone; far closer than the product."""
+    path, build = bundled("controller2", examples, tmp_path / "a")
+    before = json.loads(path.read_text())
+    end = np.full(build.domain.lower["x"].shape, 0.25)
+    made = build.certify(Box({"x": -end}, {"x": end}), effort=Effort(count, ratio=1.001, cells=cells))
+    document = json.loads(path.read_text())
+    assert document == made.document()
+    assert set(document["leaves"]) == ({"cells"} if cells > 1 << 10 else {"cells", "crown"})
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"], answer["reason"]
+    assert answer["leaves"] == len(document["leaves"])
+    assert document["method"].endswith("worst piece")
+    assert made.largest < 0.9 * max(before["outputs"][build.graph.outputs[0]]["bound"])
+
+
+def test_too_many_cells(examples, tmp_path):
+    """What a leaf may cost the checker is limited."""
+    path, build = bundled("controller4", examples, tmp_path / "a")
+    document = json.loads(path.read_text())
+    document |= {"leaves": ["cells"], "method": document["method"] + ", worst piece"}
+    path.write_text(json.dumps(document))
+    answer = check_certificate(path, build.folder)
+    assert answer["reason"] == "leaves by cells: too many cells"
+    assert answer["seconds"] < 20

@@ -72,6 +72,15 @@ def test_the_checker_expands_in_its_own_way(form, tmp_path, monkeypatch):
         (lambda n: n.put("Cast", "x", to=6), "Cast of a computed tensor"),
         (lambda n: n.put("Div", "x", "x"), "Div of two computed tensors"),
         (lambda n: n.put("Concat", "x", "x", axis=0), "batch axis"),
+        (lambda n: n.put("Concat", "x", n.normal(2, 4, 9, 8), axis=1), "a batch axis of one"),
+        (lambda n: n.put("Concat", "x", n.constant(np.ones((1, 9, 9, 8)), np.int8), axis=1), "int8 param"),
+        (lambda n: n.put("Max", "x", n.put("Relu", "x")), "a Max of 2 tensors"),
+        (lambda n: n.put("Min", "x", n.normal(4, 1, 1)), "one number for all elements"),
+        (lambda n: n.put("Max", "x", n.constant(np.inf)), "a Max with inf"),
+        (lambda n: n.put("Min", "x", n.constant(np.nan)), "one number"),
+        (lambda n: n.put("ReduceSum", "x"), "a sum over all axes"),
+        (lambda n: n.put("Relu", n.put("Softmax", "x")), "a softmax inside the network"),
+        (lambda n: n.put("Relu", n.put("Cast", n.put("ArgMax", "x", axis=1), to=1)), "an argmax inside"),
     ],
 )
 def test_what_an_expansion_refuses(write, message, tmp_path):

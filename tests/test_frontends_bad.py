@@ -273,7 +273,7 @@ def test_the_type_of_an_input(tmp_path):
 # -- everything at once -----------------------------------------------------------------------------
 
 UNSUPPORTED = """\
-FILE: 4 unsupported node(s): first: op Sin | pool: ceil_mode = 1 (try explicit pads) | odd: a product of \
+FILE: 4 unsupported node(s): first: op Sin | pool: ceil_mode = 1 (try explicit pads) | odd: a Gemm of \
 shapes (288, 1) and (2, 3) (try factors that fit) | own: op com.acme.Magic (try an export in standard \
 ONNX ops (QDQ form)); expected supported ops only; try tinybound inspect; supported are """
 

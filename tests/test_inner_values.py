@@ -43,6 +43,10 @@ FORMS = {
     "pool, sizes rounded up, counted": (MAP, pool(kernel_shape=[3, 3], strides=[2, 3], ceil_mode=1,
                                                   pads=[1, 1, 0, 1], count_include_pad=1)),
     "pool, same lower": (MAP, pool(kernel_shape=[2, 4], strides=[1, 2], auto_pad="SAME_LOWER")),
+    "sum of rows": (MAP, lambda n, x: n.put("ReduceSum", x, n.constant([2], np.int64))),
+    "limited below": (MAP, lambda n, x: n.put("Max", x, n.constant(-0.3))),
+    "a constant joined": (MAP, lambda n, x: n.put("Concat", n.normal(1, 3, 2, 5), x, axis=2)),
+    "zeros joined": (VECTOR, lambda n, x: n.put("Concat", x, n.constant(np.zeros((1, 3))), axis=-1)),
     "pool on a line": (LINE, pool(kernel_shape=[4], pads=[2, 3])),
 }  # fmt: skip
 

@@ -155,6 +155,19 @@ def test_the_kernels_that_are_tested():
     assert {"0 };", "1 };"} <= direct
 
 
+def test_weights_in_words_take_a_byte_each():
+    """Beside them a bias and a multiplier per channel."""
+    found = 0
+    for seed in range(4):
+        plan = kernel_plan(network(seed, "random"), ("wide",))
+        for step in plan.steps:
+            if plan.kernel(step).name == "wide":
+                channels, taps = step.view["rows"].shape
+                assert plan.packed(step).weights.nbytes == channels * (taps + 8)
+                found += 1
+    assert found
+
+
 @pytest.mark.parametrize("machine", [M4, *SLOW])
 def test_the_number_of_instructions_does_not_depend_on_the_input(machine, tmp_path):
     graph = network(0, "random")
@@ -183,6 +196,7 @@ PLANTS = {  # header, what it says, and what it says instead
     "depthwise padding reads zero": ("tb_dsp.h", "pads[c] = w->pad;", "pads[c] = 0;"),
     "words: a channel reads its neighbour": ("tb_wide.h", "smlad r9, r5, r3, r9", "smlad r9, r4, r3, r9"),
     "words: a last tap is another's": ("tb_wide.h", "smlatt r11, r5, r3, r11", "smlabb r11, r5, r3, r11"),
+    "words: a weight is another channel's": ("tb_wide.h", "sxtb16 lr, r12, ror #8", "sxtb16 lr, r12"),
     "words: padding reads zero": ("tb_wide.h", "(uint8_t)w->pad * four", "0 * four"),
     "words: no lower bound": ("tb_wide.h", "sel r8, r8, r4", "sel r8, r8, r8"),
     "words: a position is written over": ("tb_wide.h", "subs r8, r8, r5", "subs r8, r8, r7"),

@@ -14,9 +14,11 @@ from test_pair_bounds import on_borders
 from tinybound.certify import lockstep
 from tinybound.domains import (
     pair,
+    pair_back,
     pair_box,
     pair_forms,
     pair_interval,
+    pair_lines,
     pair_pool,
     pair_score,
     pair_table,
@@ -29,9 +31,11 @@ from tinybound.passes.derive_ranges import derive_ranges
 
 MODULES = (
     pair,
+    pair_back,
     pair_box,
     pair_forms,
     pair_interval,
+    pair_lines,
     pair_pool,
     pair_score,
     pair_table,

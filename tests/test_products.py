@@ -67,6 +67,14 @@ LAYOUTS = {
     "gemm of a turned row, a bias per row": (ROW, gemm("x", (1, 3), bias=(6, 1), transA=1)),
     "gemm of a turned row and column": (ROW, gemm("x", (3, 1), bias=(6, 3), transA=1, transB=1)),
     "gemm of one turned number": (ONE, gemm("x", (1, 3), bias=(3,), transA=1, beta=0.25)),
+    "gemm of one turned number plus a tensor": (ONE, lambda n: n.put("Gemm", "x", n.normal(1, 1),
+                                                                     n.put("Relu", "x"), transA=1)),
+    "gemm of one turned number plus its row": (ONE, lambda n: n.put(
+        "Gemm", "x", n.normal(1, 3), n.put("MatMul", "x", n.normal(1, 3)), transA=1, alpha=0.5, beta=0.25)),
+    "gemm of a constant and a turned number": (ONE, gemm((5, 1), "x", bias=(5, 1), transB=1)),
+    "gemm of a turned matrix of one number": (ROW, lambda n: n.put(
+        "Gemm", n.put("MatMul", n.normal(1, 6), n.put("Gemm", "x", n.normal(1, 1), transA=1)),
+        n.normal(3, 1), n.put("Relu", n.put("MatMul", "x", n.normal(6, 3))), transA=1, transB=1)),
     "gemm of a constant and a row": (ROW, gemm((5, 1), "x", bias=(6,), alpha=0.3)),
     "gemm of a constant and a column": (ROW, gemm((5, 6), "x", bias=(5, 1), transB=1)),
     "gemm of a turned constant and a column": (ROW, gemm((6, 5), "x", transA=1, transB=1)),
@@ -134,14 +142,27 @@ def test_the_integers_of_the_file_stay(layout, tmp_path):
 
 REFUSED = {
     "two tensors": (ROWS, lambda n: n.put("MatMul", "x", n.put("Transpose", "x", perm=[0, 2, 1])),
-                    "a second factor that is not constant"),
+                    "a MatMul of two tensors"),
     "a batch that a turned Gemm sums over": (("batch", 6), gemm("x", (4, 3), transA=1), "factors that fit"),
     "a matrix per sample": (ROWS, right(3, 6, 2), "a batch of one as the first axis"),
     "two vectors": ((6,), right(6), "a product of two vectors"),
     "two constants": (ROW, lambda n: n.put("Gemm", n.normal(1, 3), n.normal(3, 6), "x"), "two constants"),
     "factors that do not fit": (ROWS, right(2, 4, 3), "factors that fit"),
-    "a Gemm of rows": (ROWS, gemm("x", (6, 3), transA=1), "two axes"),
+    "no columns": (ROWS, right(6, 0), "factors that fit"),
+    "a Gemm of rows": (ROWS, gemm("x", (6, 3)), "two axes"),
+    "a Gemm of turned rows": (ROWS, gemm("x", (6, 3), transA=1), "two axes"),
+    "a Gemm of two tensors": (ROW, gemm("x", "x"), "a Gemm of two tensors"),
+    "a Gemm that does not fit": (ROW, gemm("x", (3, 5), transB=1), r"\(1, 6\) and \(5, 3\)"),
+    "a bias of another size": (ROW, gemm("x", (6, 3), bias=(4,)), r"plus a constant \(4,\)"),
+    "integers": (ROW, lambda n: n.put("Gemm", "x", n.constant(np.ones((6, 3)), np.int32)), "int32 param"),
 }  # fmt: skip
+
+
+def test_an_infinite_factor_is_refused(tmp_path):
+    net = Net(*ROW)
+    path = net.save(tmp_path, gemm("x", (6, 3), alpha=float("inf"))(net), infer=False)
+
+    refused(path, "finite factors")
 
 
 @pytest.mark.parametrize("form", REFUSED)

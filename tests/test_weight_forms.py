@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx_nets import Net
-from pipeline import refused, same_network
+from pipeline import same_network
 from replay import integer_graph
 from test_quantised_forms import differences
 
@@ -224,17 +224,6 @@ def test_activations_of_4_bits(kind, zero, ends, at_input, tmp_path):
     assert same_network(path) > 0
     differing, compared, _, _ = differences(path, VECTOR)
     assert (differing, compared) == (0, 480 if at_input else 100)
-
-
-@pytest.mark.parametrize("dtype", [np.int16, np.uint16])
-def test_activations_of_16_bits_are_refused(dtype, tmp_path):
-    def write(net):
-        pair = net.constant(0.001), net.constant(5, dtype)
-        q = net.put("QuantizeLinear", "x", *pair, name="wide")
-        return net.put("DequantizeLinear", q, *pair)
-
-    text = refused(saved(write, tmp_path), f"wide: activations of type {np.dtype(dtype)}")
-    assert "(try int8 or uint8, quantised again from the float model" in text
 
 
 # -- powers of two ----------------------------------------------------------------------------------

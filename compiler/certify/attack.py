@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """A lower bound on the largest difference, with the input that shows it (notes section 7).
 
-Random points, corners and cell borders, then hill climbing per output. What is reported is proven: the
-integer side comes from the golden model, the float side from an outward-rounded enclosure at the point.
+Random points, corners and cell borders, then hill climbing per output, with moves along the float side's
+gradient: to corners of the box, and to the ends of rounding cells. What is reported is proven: the integer
+side comes from the golden model, the float side from an outward-rounded enclosure at the point.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,17 +19,20 @@ from numpy.typing import NDArray
 
 from ..domains.exact import run
 from ..domains.pair import Entry
-from ..domains.pair_float import above, below, down, scaled
+from ..domains.pair_float import down, scaled, slack, up
 from ..domains.pair_interval import PairInterval
 from ..errors import PromiseError
 from ..graph import Graph
-from .batch import evaluate
 from .lockstep import Lockstep, walk
+from .search import Search
 
 Floats = NDArray[np.float64]
 POOL, PROPOSALS = 32, 4
 WORK = 50_000_000  # elements computed: larger networks get fewer evaluations
 UNIFORM = 33  # inputs whose elements lie at one share of their ranges
+POLISH = 4  # rounds of climbing between two moves to the ends of cells
+COMBINED = "combined"
+Enclose = Callable[[Mapping[str, Any]], dict[str, tuple[Floats, Floats]]]
 PROVEN = 64  # inputs evaluated exactly
 
 
@@ -38,65 +43,10 @@ class Attack:
     found: dict[str, Floats]
     witness: dict[str, list[dict[str, Floats]]]
 
-
-class _Search:
-    """Differences of both networks on batches of flat inputs."""
-
-    def __init__(
-        self, whole: Graph, both: Lockstep, at: Mapping[int, Entry], outputs: Mapping[str, str], real: Graph
-    ) -> None:
-        self.real, self.whole, self.outputs = real, whole, outputs
-        self.entries = [(name, at[both.values[name]]) for name in both.inputs]
-        self.step = np.concatenate(
-            [np.full(entry.units.channel.size, float(entry.units.scale)) for _, entry in self.entries]
-        )
-        self.low, self.high = self._inside()
-
-    def _inside(self) -> tuple[Floats, Floats]:
-        """The floats inside the box: its ends may be rationals between floats."""
-        lower = [v for _, entry in self.entries for v in entry.lower]
-        upper = [v for _, entry in self.entries for v in entry.upper]
-        low = np.array([above(v) for v in lower])
-        return low, np.maximum(np.array([below(v) for v in upper]), low)
-
-    def split(self, flat: Floats) -> dict[str, Floats]:
-        """Flat inputs (N, all elements) as one array per network input."""
-        out, start = {}, 0
-        for name, entry in self.entries:
-            shape = entry.units.channel.shape
-            size = entry.units.channel.size
-            out[name] = flat[:, start : start + size].reshape(len(flat), *shape)
-            start += size
-        return out
-
-    def quantise(self, x: Mapping[str, Floats]) -> dict[str, NDArray[np.int64]]:
-        """In float64: near a rounding border the search may be wrong, the report is not."""
-        out = {}
-        for name, entry in self.entries:
-            q = np.rint(x[name] / float(entry.units.scale)) + entry.units.zero
-            out[name] = np.clip(q, entry.lo, entry.hi).astype(np.int64)
-        return out
-
-    def gaps(self, flat: Floats) -> Floats:
-        """|difference| (N, all output elements)."""
-        x = self.split(flat)
-        reals = evaluate(self.real, x, sorted(set(self.outputs.values())))
-        wholes = evaluate(self.whole, self.quantise(x), list(self.outputs))
-        parts = []
-        for name, twin in self.outputs.items():
-            quant = self.whole.values[name].quant
-            assert quant is not None
-            y = float(quant.scale[0]) * (wholes[name] - quant.zero)
-            parts.append(np.abs(y - reals[twin]).reshape(len(flat), -1))
-        return np.concatenate(parts, axis=1)
-
-    def borders(self, x: Floats, rng: np.random.Generator) -> Floats:
-        """Each coordinate on a border of its rounding cell, or one float beside it."""
-        border = (np.floor(x / self.step) + 0.5 + rng.integers(-1, 1, x.shape)) * self.step
-        return np.asarray(np.nextafter(border, border + rng.integers(-1, 2, x.shape)))
-
-    def clip(self, x: Floats) -> Floats:
-        return np.clip(x, self.low, self.high)
+    @property
+    def largest(self) -> float:
+        """The largest difference of any output element."""
+        return max(float(gaps.max()) for gaps in self.found.values())
 
 
 def attack(
@@ -108,19 +58,46 @@ def attack(
     *,
     seed: int,
     budget: int = 20_000,
+    weights: Floats | None = None,
+    enclose: Enclose | None = None,
 ) -> Attack:
-    """Largest differences found in about `budget` evaluations; `outputs`: integer -> float value."""
-    rng, search = np.random.default_rng(seed), _Search(whole, both, at, outputs, real)
+    """Largest differences found in about `budget` evaluations; `outputs`: integer -> float value.
+
+    weights (k, elements of all outputs): of these combinations instead, found under COMBINED. `enclose`: the
+    difference at an input, proven; without it as `enclosed` says.
+    """
+    rng, search = np.random.default_rng(seed), Search(whole, both, at, outputs, real, weights)
     budget = max(min(budget, WORK // sum(value.size for value in whole.values.values())), 4 * POOL)
     first = max(budget // 4, 64)
-    xs, gaps = _start(search, rng, first)
+    xs, gaps = starts(search, rng, first)
     champions = _Champions(xs, gaps)
     targets = np.argsort(-gaps.max(axis=0), kind="stable")[:16]
     rounds = (budget - first) // (len(targets) * POOL * PROPOSALS)
     for k in targets:
         top = np.argsort(-gaps[:, k], kind="stable")[:POOL]
-        _climb(search, rng, champions, int(k), xs[top].copy(), gaps[top, k].copy(), rounds)
-    return _proven(search, both, at, champions)
+        pool, score = xs[top].copy(), gaps[top, k].copy()
+        more = search.corners(pool[: POOL // 4], int(k))
+        found = search.gaps(more)
+        champions.see(more, found)
+        wide, each = np.concatenate([pool, more]), np.concatenate([score, found[:, k]])
+        best = np.argsort(-each, kind="stable")[:POOL]
+        _climb(search, rng, champions, int(k), wide[best], each[best], rounds)
+    return _proven(search, enclose or partial(enclosed, whole, both, at, list(outputs)), champions)
+
+
+def contradicted(bound: Mapping[str, Floats], found: Attack) -> None:
+    """PromiseError when a difference that was seen is larger than its bound: one of the two is wrong."""
+    for name, top in bound.items():
+        over = np.flatnonzero(found.found[name].ravel() > top.ravel())
+        if over.size:
+            k = int(over[0])
+            seen, at = found.found[name].ravel()[k], {n: x.ravel() for n, x in found.witness[name][k].items()}
+            raise PromiseError(
+                f"{name}[{k}]",
+                f"a difference of {seen:.9g} at {at}, above the bound {top.ravel()[k]:.9g}",
+                "no such input: this is a mistake of tinybound's",
+                "reporting the network and the box",
+            )
 
 
 class _Champions:
@@ -140,7 +117,7 @@ class _Champions:
 
 
 def _climb(
-    search: _Search,
+    search: Search,
     rng: np.random.Generator,
     champions: _Champions,
     k: int,
@@ -150,7 +127,15 @@ def _climb(
 ) -> None:
     """Hill climbing for output element k from a pool of inputs."""
     n = pool.shape[1]
-    for r in range(rounds):
+    for r in range(rounds + 1):
+        for _ in range(2 if r % POLISH == 0 or r == rounds else 0):  # twice: gradients change on the way
+            moves = search.within(pool, k)
+            gaps = search.gaps(moves)
+            champions.see(moves, gaps)
+            better = gaps[:, k] > score
+            pool[better], score[better] = moves[better], gaps[better, k]
+        if r == rounds:
+            break
         moves = _propose(search, rng, pool, 0.3 * 0.95**r, min(1.0, max(0.3, 2 / n)))
         gaps = search.gaps(moves.reshape(-1, n))
         champions.see(moves.reshape(-1, n), gaps)
@@ -163,7 +148,7 @@ def _climb(
             pool, score = np.concatenate([pool[keep]] * 2), np.concatenate([score[keep]] * 2)
 
 
-def _start(search: _Search, rng: np.random.Generator, count: int) -> tuple[Floats, Floats]:
+def starts(search: Search, rng: np.random.Generator, count: int) -> tuple[Floats, Floats]:
     """Random points, cell borders and corners, mixed per coordinate; and inputs that move as one.
 
     What averages or smooths is saturated by the latter only: independent coordinates cancel.
@@ -183,7 +168,7 @@ def _start(search: _Search, rng: np.random.Generator, count: int) -> tuple[Float
     return np.concatenate(xs), np.concatenate(gaps)
 
 
-def _propose(search: _Search, rng: np.random.Generator, pool: Floats, size: float, share: float) -> Floats:
+def _propose(search: Search, rng: np.random.Generator, pool: Floats, size: float, share: float) -> Floats:
     """(pool, PROPOSALS, n): Gaussian moves, jumps of a few cells, snaps to cell borders."""
     shape = (len(pool), PROPOSALS, pool.shape[1])
     here = np.broadcast_to(pool[:, None], shape)
@@ -196,37 +181,78 @@ def _propose(search: _Search, rng: np.random.Generator, pool: Floats, size: floa
     return search.clip(np.where(snap, search.borders(moved, rng), moved))
 
 
-def _proven(search: _Search, both: Lockstep, at: Mapping[int, Entry], best: _Champions) -> Attack:
+def _proven(search: Search, enclose: Enclose, best: _Champions) -> Attack:
     """Evaluate the best inputs again: integers by the golden model, reals enclosed.
 
     Elements beyond the PROVEN largest keep what those inputs show for them.
     """
-    outputs = list(search.outputs)
-
+    names, weights = list(search.outputs), search.weights
     points: dict[bytes, Floats] = {}
     for k in np.argsort(-best.gap, kind="stable"):
         if len(points) < PROVEN:
             points.setdefault(best.x[k].tobytes(), best.x[k])
     xs = [{key: part[0] for key, part in search.split(x[None]).items()} for x in points.values()]
-    seen = [difference(search.whole, both, at, outputs, x) for x in xs]
+    seen = [enclose(x) for x in xs]
+    if weights is None:
+        gaps = {name: np.stack([largest_of(*result[name]) for result in seen]) for name in names}
+    else:
+        gaps = {COMBINED: np.stack([_combined(result, names, weights) for result in seen])}
     found, witness = {}, {}
-    for name in outputs:
-        gaps = np.stack([result[name].ravel() for result in seen])
-        found[name] = gaps.max(axis=0).reshape(search.whole.values[name].shape)
-        witness[name] = [xs[i] for i in gaps.argmax(axis=0)]
+    for name, each in gaps.items():
+        flat = each.reshape(len(xs), -1)
+        found[name] = each.max(axis=0)
+        witness[name] = [xs[i] for i in flat.argmax(axis=0)]
     return Attack(found, witness)
 
 
-def difference(
-    whole: Graph, both: Lockstep, at: Mapping[int, Entry], outputs: list[str], x: Mapping[str, Any]
-) -> dict[str, Floats]:
-    """|integer - float| at one input, rounded down: a true lower bound per output element."""
+def improved(
+    known: Attack, whole: Graph, both: Lockstep, at: Mapping[int, Entry], more: Sequence[Floats]
+) -> Attack:
+    """With further flat inputs (of a network with one input) that show larger differences, proven."""
+    name, outputs = both.inputs[0], list(known.found)
+    for flat in more:
+        x = {name: flat.reshape(whole.values[name].shape)}
+        for value, ends in enclosed(whole, both, at, outputs, x).items():
+            gaps = largest_of(*ends)
+            better = gaps > known.found[value]
+            known.found[value][better] = gaps[better]
+            for i in np.flatnonzero(better):
+                known.witness[value][i] = x
+    return known
+
+
+def largest_of(low: Floats, high: Floats) -> Floats:
+    """The least that |d| can be for d in [low, high]."""
+    return np.asarray(np.maximum(np.maximum(low, -high), 0.0))
+
+
+def _combined(seen: Mapping[str, tuple[Floats, Floats]], names: list[str], weights: Floats) -> Floats:
+    """The least that |weights @ d| can be, per row."""
+    low, high = (np.concatenate([seen[name][side].ravel() for name in names]) for side in (0, 1))
+    up_weights, down_weights = np.maximum(weights, 0), np.minimum(weights, 0)
+    error = slack(2 * low.size, np.abs(weights) @ (np.abs(low) + np.abs(high)))
+    ends = up_weights @ low + down_weights @ high - error, up_weights @ high + down_weights @ low + error
+    return largest_of(*ends)
+
+
+def at_point(
+    both: Lockstep, at: Mapping[int, Entry], x: Mapping[str, Any]
+) -> tuple[dict[int, Entry], dict[str, NDArray[np.int64]]]:
+    """One input as a box, and its integers, exactly."""
     point, q = {}, {}
     for name in both.inputs:
         entry = at[both.values[name]]
         exact = tuple(Fraction(v) for v in np.ravel(x[name]).tolist())
         point[both.values[name]] = Entry(exact, exact, entry.units, entry.lo, entry.hi)
         q[name] = point[both.values[name]].integers()[0]
+    return point, q
+
+
+def enclosed(
+    whole: Graph, both: Lockstep, at: Mapping[int, Entry], outputs: list[str], x: Mapping[str, Any]
+) -> dict[str, tuple[Floats, Floats]]:
+    """integer - float at one input, between two floats, per output element."""
+    point, q = at_point(both, at, x)
     numbers, result = run(whole, q), {}
     where = {both.values[name]: name for name in outputs}
     for position, box in walk(both, PairInterval(), point):
@@ -236,6 +262,5 @@ def difference(
             low, high = scaled(numbers[value.name] - units.zero, units.scale)
             if not ((box.ly <= high) & (low <= box.uy)).all():
                 raise PromiseError(value.name, "the bound's integers differ from the golden model's")
-            gap = np.maximum(down(low - box.ux), down(box.lx - high))
-            result[value.name] = np.maximum(gap, 0.0)
+            result[value.name] = down(low - box.ux), up(high - box.lx)
     return result

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domains.pair import Entry
+from ..domains.pair_crown import PairCrown
 from ..domains.pair_interval import PairInterval
 from ..domains.pair_product import PairProduct
 from ..domains.pair_zonotope import PairZonotope
@@ -22,14 +23,17 @@ from ..graph import Graph
 from ..ops import Requantise, Softmax
 from ..ops.final import final
 from ..ops.requantise import AVERAGE
-from .attack import Attack, attack
-from .branch import Bounds, Cut, bounds, divide, largest, ranges
+from .attack import Attack, attack, contradicted, improved
+from .best_first import Effort, search
+from .branch import Bounds, bounds, largest, ranges
 from .layers import describe
 from .lockstep import Lockstep, entries, lockstep
+from .pieces import Cut
 
 FORMAT = "tinybound-certificate-1"
 MARGIN = Fraction(1, 10**9)  # so that a checker which adds in another order confirms the claim
 Floats = NDArray[np.float64]
+ONCE = Effort()
 
 
 @dataclass(frozen=True)
@@ -102,40 +106,44 @@ def certify(
     hashes: Mapping[str, str],
     bits: int | None = None,
     seed: int = 0,
-    pieces: int = 1,
-    timeout: float = np.inf,
+    effort: Effort = ONCE,
     budget: int | None = None,
 ) -> Certificate:
     """Bound |integer - float| over the box, attack the bound, and describe the layers.
 
     lower, upper: an array (floats or Fractions) of the input's shape, or one per name of an input. `bits`:
-    the run-time activation bits that integer_graph has been cut to, for the record. `pieces`: into how many
-    parts the box may be cut, within `timeout` seconds (which makes the result depend on the machine);
-    `budget`: evaluations of the attack (default: what takes a few seconds).
+    the run-time activation bits that integer_graph has been cut to, for the record. `effort`: how far the box
+    is searched (a time limit makes the result depend on the machine); `budget`: evaluations of the attack
+    (default: what takes a few seconds).
     """
     start = time.perf_counter()
     both = lockstep(float_graph, integer_graph)
     ends = [side if isinstance(side, Mapping) else {both.inputs[0]: side} for side in (lower, upper)]
     at = entries(both, integer_graph, ends[0], ends[1])
-    values, probability = _bounded(integer_graph)
+    values, probability = bounded(integer_graph)
     names = sorted(set(values.values()))
-    found = ranges(both, PairProduct, at, set(range(len(both.steps))))
+    found = ranges(both, PairCrown, at, set(range(len(both.steps))))
     alone = {
         "interval": bounds(both, PairInterval, at, names),
         "zonotope": bounds(both, PairZonotope, at, names),
-        "product": largest(both, found, names),
+        "product": bounds(both, PairProduct, at, names),
+        "crown": largest(both, found, names),
     }
-    split = divide(both, PairProduct, at, alone["product"], pieces, start + timeout)
+    twins = {name: twin_of(float_graph, integer_graph, name) for name in names}
+    evidence = attack(float_graph, integer_graph, both, at, twins, seed=seed, budget=budget or _budget(both))
+    split = search(both, at, alone, evidence.largest, effort)
+    evidence = improved(evidence, integer_graph, both, at, split.near)
     least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
     bound = {name: claim(np.minimum(least[name], split.bound[name])) for name in names}
-    twins = {name: _twin(float_graph, integer_graph, name) for name in names}
-    evidence = attack(float_graph, integer_graph, both, at, twins, seed=seed, budget=budget or _budget(both))
+    cut = len(split.tree) > 1 or split.methods == ("cells",)
+    contradicted(bound, evidence)
     fields = {
         "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": "real"},
         "mode": "box",
-        "method": "interval, zonotope, product: the least" + (", worst piece" if pieces > 1 else ""),
+        "method": "interval, zonotope, product, crown: the least" + (", worst piece" if cut else ""),
         "domain": {name: _domain(at[both.values[name]]) for name in both.inputs},
-        "tree": [_cut(cut) for cut in split.tree],
+        "tree": [_cut(place) for place in split.tree],
+        **({"leaves": list(split.methods)} if cut and set(split.methods) != {"product"} else {}),
         "layers": describe(both, integer_graph, found),
     }
     claims = {kind: {name: claim(b) for name, b in each.items()} for kind, each in alone.items()}
@@ -166,13 +174,13 @@ def _rule(whole: Graph) -> str:
     return min(modes, default="onnx")
 
 
-def _twin(real: Graph, whole: Graph, name: str) -> str:
+def twin_of(real: Graph, whole: Graph, name: str) -> str:
     """The float value beside an integer value."""
     node = whole.producer(name)
     return name if node is None else real.node(node.origin).output
 
 
-def _bounded(whole: Graph) -> tuple[dict[str, str], dict[str, float]]:
+def bounded(whole: Graph) -> tuple[dict[str, str], dict[str, float]]:
     """Output -> value that is bounded; output of a Softmax -> error of its table."""
     values, errors = {}, {}
     for name in whole.outputs:

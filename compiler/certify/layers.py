@@ -15,8 +15,6 @@ from ..domains.pair_float import rounded
 from ..graph import Graph
 from .lockstep import Lockstep
 
-INT32 = (-(1 << 31), (1 << 31) - 1)
-
 
 def describe(both: Lockstep, whole: Graph, boxes: Mapping[int, Box]) -> list[dict[str, Any]]:
     """One entry per integer node that the bound covers, in order."""
@@ -34,7 +32,7 @@ def describe(both: Lockstep, whole: Graph, boxes: Mapping[int, Box]) -> list[dic
             first, final = step.units.integers(boxes[position])
             layer["range"] = [span.lo, span.hi]
             layer["range_in_domain"] = [int(first.min()), int(final.max())]
-            layer["fits_int32"] = INT32[0] <= span.lo and span.hi <= INT32[1]
+            layer["bits"] = span.bits
         if step.word == "requantise":
             layer["saturates"] = _saturates(step, both, boxes).tolist()
         layers.append(layer)

@@ -31,14 +31,20 @@ class Entry:
     scale: Fraction
     zero: int
     shape: tuple[int, ...]
+    ends: tuple[int, int] = (-128, 127)  # of its integers
+
+    def quantised(self, value: Fraction) -> int:
+        """The integer of a real number."""
+        return min(max(round(value / self.scale) + self.zero, self.ends[0]), self.ends[1])
 
 
 @dataclass(frozen=True)
 class State:
-    """Ranges, and the form unless the analysis is of intervals only."""
+    """Ranges, the form unless the analysis is of intervals only, the place on the tape if there is one."""
 
     box: Floats
     form: Form | None
+    place: int = -1
 
     def gather(self, index: Ints, pad: Pad) -> State:
         """Flat positions; -1 reads pad."""
@@ -48,7 +54,44 @@ class State:
 
     def reshape(self, shape: tuple[int, ...]) -> State:
         """The same elements in another shape."""
-        return State(self.box.reshape(6, *shape), self.form and self.form.reshape(shape))
+        return State(self.box.reshape(6, *shape), self.form and self.form.reshape(shape), self.place)
+
+
+def quantised(entry: Entry) -> tuple[Floats, Envelope]:
+    """Ranges of a network input before its quantiser, and the quantiser."""
+    low = np.array([below(v) for v in entry.lower]).reshape(entry.shape)
+    high = np.array([above(v) for v in entry.upper]).reshape(entry.shape)
+    zero = np.zeros(entry.shape)
+    ends = [np.array([entry.quantised(v) - entry.zero for v in side]) for side in (entry.lower, entry.upper)]
+    kl, ku = times(ends[0], entry.scale)[0], times(ends[1], entry.scale)[1]
+    half = above(entry.scale / 2)
+    env = Envelope(half, half, kl.reshape(entry.shape), ku.reshape(entry.shape))
+    return np.stack([low, high, low, high, zero, zero]), env
+
+
+def rounding(t: Rounding, box: Floats) -> Envelope:
+    """A Requantise of y in these ranges."""
+    first, last = lattice(box[2], box[3], t.step, t.span)
+    q = [np.clip(rounded(n, t.m, t.s, t.mode, t.zero) + t.zero, t.lo, t.hi) - t.zero for n in (first, last)]
+    half = moved(t.scale, t.s, t.mode)
+    return Envelope(half, half, times(q[0], t.scale)[0], times(q[1], t.scale)[1])
+
+
+def cleared(t: Affine, box: Floats) -> Envelope:
+    """The low bits of q cleared, y in these ranges."""
+    first, last = lattice(box[2], box[3], np.full(box[0].shape, float(t.scale)), t.span)
+    kl, ku = (times(((n + t.zero) & ~t.lost) - t.zero, t.scale)[i] for i, n in enumerate((first, last)))
+    return Envelope(above(t.scale * t.lost), 0.0, kl, ku)
+
+
+def scaled(box: Floats, factors: tuple[Floats, Floats]) -> Floats:
+    """Ranges of yhat = gain * y beside x, excess = gain - 1."""
+    gain, excess = factors
+    (md, rd), (mx, rx) = centre(box[4], box[5]), centre(box[0], box[1])
+    size = np.abs(md) + rd + np.abs(mx) + rx + np.max(np.abs(box[2:4]), axis=0)
+    more = slack(4, (np.abs(gain) + np.abs(excess) + 1) * size)
+    gap = around(gain * md + excess * mx, gain * rd + np.abs(excess) * rx + more)
+    return tighten(np.stack([box[0], box[1], gain * box[2] - more, gain * box[3] + more, *gap]))
 
 
 def stepped(box: Floats, env: Envelope, limits: tuple[float, float]) -> Floats:
@@ -113,20 +156,10 @@ class Analysis:
                 return xs[0].reshape(step.shape)
 
     def _enter(self, entry: Entry) -> State:
-        low = np.array([below(v) for v in entry.lower]).reshape(entry.shape)
-        high = np.array([above(v) for v in entry.upper]).reshape(entry.shape)
-        zero, n = np.zeros(entry.shape), low.size
-        box = np.stack([low, high, low, high, zero, zero])
-        ends = [
-            np.array([min(max(round(v / entry.scale) + entry.zero, -128), 127) - entry.zero for v in side])
-            for side in (entry.lower, entry.upper)
-        ]
-        kl, ku = times(ends[0], entry.scale)[0], times(ends[1], entry.scale)[1]
-        half = above(entry.scale / 2)
-        env = Envelope(half, half, kl.reshape(entry.shape), ku.reshape(entry.shape))
+        box, env = quantised(entry)
         form = None
         if self.zonotope:
-            m, r = centre(low, high)
+            (m, r), n, zero = centre(box[0], box[1]), box[0].size, box[4]
             wide = np.flatnonzero(r.ravel() > 0)
             g = np.zeros((2, wide.size, n))
             g[0, np.arange(wide.size), wide] = r.ravel()[wide]
@@ -262,23 +295,11 @@ class Analysis:
         return State(box, Form(c, r, g, places, ids))
 
     def _requantise(self, x: State, t: Rounding) -> State:
-        first, last = lattice(x.box[2], x.box[3], t.step, t.span)
-        q = [
-            np.clip(rounded(n, t.m, t.s, t.mode, t.zero) + t.zero, t.lo, t.hi) - t.zero for n in (first, last)
-        ]
-        half = moved(t.scale, t.s, t.mode)
-        env = Envelope(half, half, times(q[0], t.scale)[0], times(q[1], t.scale)[1])
+        env = rounding(t, x.box)
         if t.gain is None:
             return self._step(x, env, t.limits)
-        gain, excess = t.gain
-        boxes, zero = [], np.zeros(gain.shape)
-        if self.intervals:
-            (md, rd), (mx, rx) = centre(x.box[4], x.box[5]), centre(x.box[0], x.box[1])
-            size = np.abs(md) + rd + np.abs(mx) + rx + np.max(np.abs(x.box[2:4]), axis=0)
-            more = slack(4, (np.abs(gain) + np.abs(excess) + 1) * size)
-            gap = around(gain * md + excess * mx, gain * rd + np.abs(excess) * rx + more)
-            wide = [x.box[0], x.box[1], gain * x.box[2] - more, gain * x.box[3] + more, *gap]
-            boxes.append(stepped(tighten(np.stack(wide)), env, t.limits))
+        (gain, excess), zero = t.gain, np.zeros(x.box.shape[1:])
+        boxes = [stepped(scaled(x.box, t.gain), env, t.limits)] if self.intervals else []
         if x.form is None:
             return State(boxes[0], None)
         form = Change(zero + 1, zero, zero, gain, excess, zero, zero, zero, zero > 0).of(x.form, self.fresh)
@@ -286,10 +307,7 @@ class Analysis:
         return State(meet(state.box, boxes[0]), state.form) if boxes else state
 
     def _truncate(self, x: State, t: Affine) -> State:
-        scale, zero, lost = t.scale, t.zero, t.lost
-        first, last = lattice(x.box[2], x.box[3], np.full(x.box[0].shape, float(scale)), t.span)
-        kl, ku = (times(((n + zero) & ~lost) - zero, scale)[i] for i, n in enumerate((first, last)))
-        return self._step(x, Envelope(above(scale * lost), 0.0, kl, ku), FREE)
+        return self._step(x, cleared(t, x.box), FREE)
 
     def _maximum(self, x: State) -> State:
         pool = Maximum(x.box)

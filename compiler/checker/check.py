@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import cells
 from .analysis import Analysis, Entry
+from .chain import chain
 from .claims import Claim, check_layers, check_witness, read_claims
-from .cover import leaves
+from .cover import Leaf, leaves
+from .crown import Crown
 from .files import (
     Rejected,
     floats,
@@ -38,10 +42,15 @@ from .pairs import Step, pair
 from .rounding import Floats
 
 FORMAT = "tinybound-certificate-1"
-METHOD = "interval, zonotope, product: the least"
+METHOD = "interval, zonotope, product, crown: the least"
 KEYS = {"format", "hashes", "semantics", "mode", "method", "domain", "tree", "layers", "outputs", "seconds"}
 ONE_FILE = {"float": "float.onnx", "network": "network.json", "network_arrays": "network.npz"}
-KINDS = {"interval": (True, False), "zonotope": (False, True), "product": (True, True)}
+KINDS: dict[str, Callable[[], Analysis]] = {
+    "interval": lambda: Analysis(intervals=True, zonotope=False),
+    "zonotope": lambda: Analysis(intervals=False, zonotope=True),
+    "product": lambda: Analysis(intervals=True, zonotope=True),
+    "crown": Crown,
+}
 Entries = dict[str, Entry]
 
 
@@ -63,7 +72,8 @@ def check_certificate(certificate: Path, build: Path) -> dict[str, Any]:
 
 
 def _check(certificate: Path, build: Path) -> tuple[dict[str, float], int]:
-    document = mapping(strict_json(read(certificate), "certificate"), "certificate", KEYS)
+    document = strict_json(read(certificate), "certificate")
+    mapping(document, "certificate", KEYS | ({"leaves"} & set(document)))
     need(document["format"] == FORMAT, f"format {document['format']!r}")
     files = _hashes(document["hashes"], build)
     bits, said = _semantics(document)
@@ -76,9 +86,10 @@ def _check(certificate: Path, build: Path) -> tuple[dict[str, float], int]:
     claims = read_claims(document["outputs"], whole)
     _header(build, claims, bits)
     cuts = leaves(document["tree"], entries)
-    need(document["method"] == (METHOD if len(cuts) == 1 else f"{METHOD}, worst piece"), "method")
+    pieces = _methods(document, cuts)
+    need(document["method"] == (f"{METHOD}, worst piece" if pieces else METHOD), "method")
     check_witness(claims, steps, whole, entries)
-    found = _recompute(document, claims, steps, whole, entries, cuts)
+    found = _recompute(document, claims, steps, whole, entries, pieces)
     return {claim.name: float(found[claim.value].max()) for claim in claims}, len(cuts)
 
 
@@ -105,6 +116,19 @@ def _semantics(document: dict[str, Any]) -> tuple[int | None, str]:
     return bits, text(said["requantise"], "semantics: requantise")
 
 
+def _methods(document: dict[str, Any], cuts: list[Leaf]) -> dict[str, list[Leaf]]:
+    """The leaves by their methods; nothing for a whole box that is bounded as it is."""
+    if "leaves" not in document:
+        return {"product": cuts} if len(cuts) > 1 else {}
+    methods = [text(method, "leaves") for method in sequence(document["leaves"], "leaves", len(cuts))]
+    need(set(methods) <= {"product", "crown", "cells"} and set(methods) != {"product"}, "leaves: methods")
+    need(len(methods) > 1 or methods == ["cells"], "leaves: of a box that is bounded as it is")
+    pieces: dict[str, list[Leaf]] = {}
+    for method, leaf in zip(methods, cuts, strict=True):
+        pieces.setdefault(method, []).append(leaf)
+    return pieces
+
+
 def _domain(said: Any, whole: Network) -> Entries:
     """The box: exact rationals, lower <= upper, the network's own quantiser."""
     entries = {}
@@ -119,8 +143,10 @@ def _domain(said: Any, whole: Network) -> Entries:
         need(max(map(abs, (*lower, *upper))) < 1 << 200, f"{name}: ends beyond every float32")
         need(rational(end["scale"], "scale") == meaning.scales[0], f"{name}: scale of the domain")
         need(integer(end["zero"], "zero") == meaning.zero, f"{name}: zero point of the domain")
-        need(integers(end["range"], "range", -128, 127, 2) == (meaning.low, meaning.high), f"{name}: range")
-        entries[name] = Entry(lower, upper, meaning.scales[0], meaning.zero, shape)
+        ends = integers(end["range"], "range", -(1 << 15), (1 << 15) - 1, 2)
+        need(ends == (meaning.low, meaning.high), f"{name}: range")
+        integer_ends = meaning.low, meaning.high
+        entries[name] = Entry(lower, upper, meaning.scales[0], meaning.zero, shape, integer_ends)
     return {name: entries[name] for name in whole.inputs}
 
 
@@ -138,21 +164,26 @@ def _recompute(
     steps: list[Step],
     whole: Network,
     entries: Entries,
-    cuts: list[Entries],
+    pieces: dict[str, list[Leaf]],
 ) -> dict[str, Floats]:
     """The bound per value; Rejected when a claim is below it."""
     wanted = {claim.value for claim in claims}
     alone, boxes = {}, {}
-    for kind, (intervals, zonotope) in KINDS.items():
-        boxes = dict(Analysis(intervals=intervals, zonotope=zonotope).run(steps, entries))
+    for kind, make in KINDS.items():
+        boxes = dict(make().run(steps, entries))
         alone[kind] = {name: gap(boxes[name]) for name in wanted}
-    check_layers(document["layers"], steps, whole, boxes)  # of the product, the last one
+    check_layers(document["layers"], steps, whole, boxes)  # of the last one
     found = {name: np.min([each[name] for each in alone.values()], axis=0) for name in wanted}
-    if len(cuts) > 1:
+    if pieces:
         worst = {name: np.zeros_like(found[name]) for name in wanted}
-        for leaf in cuts:
-            pieces = dict(Analysis(intervals=True, zonotope=True).run(steps, leaf))
-            worst = {name: np.maximum(worst[name], gap(pieces[name])) for name in wanted}
+        passes = [(method, leaf) for method in ("product", "crown") for leaf in pieces.get(method, [])]
+        for method, leaf in passes:
+            boxes = dict(KINDS[method]().run(steps, leaf.entries))
+            worst = {name: np.maximum(worst[name], gap(boxes[name])) for name in wanted}
+        if "cells" in pieces:
+            form, (root,) = chain(steps, whole, wanted), entries.values()
+            more = cells.bound(form, root, pieces["cells"])
+            worst = {name: np.maximum(each, more) for name, each in worst.items()}
         found = {name: np.minimum(found[name], worst[name]) for name in wanted}
     for claim in claims:
         said = mapping(claim.domains, f"{claim.name}: domains", set(KINDS))

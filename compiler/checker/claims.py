@@ -81,8 +81,7 @@ def check_witness(claims: list[Claim], steps: list[Step], whole: Network, entrie
             inside = all(a <= v <= b for a, v, b in zip(entry.lower, x, entry.upper, strict=True))
             need(inside, f"{claim.name}: the witness lies outside the box")
             point[name] = replace(entry, lower=tuple(x), upper=tuple(x))
-            whole_x = [min(max(round(v / entry.scale) + entry.zero, -128), 127) for v in x]
-            q[name] = np.array(whole_x, np.int64).reshape(entry.shape)
+            q[name] = np.array([entry.quantised(v) for v in x], np.int64).reshape(entry.shape)
         boxes = dict(Analysis(intervals=True, zonotope=False).run(steps, point))
         numbers = spans(whole, {name: (n, n) for name, n in q.items()})
         meaning = whole.meanings[claim.value]
@@ -100,14 +99,15 @@ def check_layers(said: Any, steps: list[Step], whole: Network, boxes: dict[str, 
     """Ranges of accumulators and the neurons that can saturate."""
     for step, entry in zip(steps, sequence(said, "layers", len(steps)), strict=True):
         layer, where = step.layer, f"layers: {step.layer.name}"
-        more = {"range", "range_in_domain", "fits_int32"} if layer.op in SUMS else set()
+        more = {"range", "range_in_domain", "bits"} if layer.op in SUMS else set()
         more |= {"saturates"} if layer.op == "Requantise" else set()
         mapping(entry, where, {"node", "origin", "op"} | more)
         need((entry["node"], entry["origin"], entry["op"]) == (layer.name, layer.origin, layer.op), where)
         if layer.op in SUMS:
             low, high = whole.hulls[layer.output]
             need(integers(entry["range"], where, -(1 << 62), 1 << 62, 2) == (low, high), f"{where}: range")
-            need(entry["fits_int32"] is (low >= -(1 << 31) and high < 1 << 31), f"{where}: fits_int32")
+            width = max((end if end >= 0 else -1 - end).bit_length() for end in (int(low), int(high))) + 1
+            need(integer(entry["bits"], where, 1, 64) == width, f"{where}: bits")
             meaning, box = whole.meanings[layer.output], boxes[layer.output]
             units = np.array([float(s) for s in meaning.scales]).reshape(-1, *(1,) * (box.ndim - 2))
             first, last = lattice(box[2], box[3], np.broadcast_to(units, box.shape[1:]), (low, high))

@@ -49,7 +49,7 @@ def input_kind(entry: Any) -> tuple[Any, tuple[int, ...]]:
     """Integer type of an input (None: real) and its shape without batch axis."""
     tensor, types = entry.type.tensor_type, onnx.TensorProto
     kinds: dict[int, Any] = {types.FLOAT: None, types.DOUBLE: None, types.FLOAT16: None}
-    kinds |= {types.INT8: np.int8, types.UINT8: np.uint8}
+    kinds |= {types.INT8: np.int8, types.UINT8: np.uint8, types.INT16: np.int16, types.UINT16: np.uint16}
     need(tensor.elem_type in kinds, f"{entry.name}: type of the input")
     sizes = [d.dim_value if d.HasField("dim_value") else 0 for d in tensor.shape.dim]
     need(all(n > 0 for n in sizes[1:]), f"{entry.name}: a dynamic shape")

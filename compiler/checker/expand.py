@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .expand_elementwise import EXPANSIONS as ELEMENTWISE
+from .expand_joins import EXPANSIONS as JOINS
 from .expand_lines import EXPANSIONS as LINES
 from .expand_pools import EXPANSIONS as POOLS
 from .expand_products import EXPANSIONS as PRODUCTS
@@ -45,17 +46,17 @@ def _global_max_pool(p: Place) -> bool:
     return True
 
 
-def _reduce_mean(p: Place) -> bool:
+def _reduce(p: Place) -> bool:
     p.only("axes", "keepdims", "noop_with_empty_axes")
     shape = p.first()
     axes = p.axes(len(shape) + 1)
     if not axes and p.attributes.get("noop_with_empty_axes", 0):
         p.put("Identity", p.inputs[:1])
         return True
-    need(axes, f"{p.name}: mean over the batch")
+    need(axes, f"{p.name}: over the batch")
     gone = {a - 1 for a in axes or ()}
     stay = [i for i in range(len(shape)) if i not in gone]
-    if stay == [0] and gone:
+    if p.op == "ReduceMean" and stay == [0]:
         if p.attributes.get("keepdims", 1):
             p.put("GlobalAveragePool", p.inputs[:1])
         else:
@@ -64,18 +65,22 @@ def _reduce_mean(p: Place) -> bool:
     target = [1 if i in gone else n for i, n in enumerate(shape)]
     if not p.attributes.get("keepdims", 1):
         target = [shape[i] for i in stay]
-    need(target, f"{p.name}: a mean of everything without axes")
+    need(target, f"{p.name}: everything, without axes")
     at = np.arange(np.prod(shape)).reshape(shape)
     for i in sorted(gone):  # to the end, one after the other
         at = np.moveaxis(at, i - sum(j < i for j in gone), -1)
     at = at.reshape(int(np.prod([shape[i] for i in stay])), -1, 1)
-    found = p.put("GlobalAveragePool", [p.moved(p.inputs[0], at, "map")], "mean", name=p.name)
+    source = p.moved(p.inputs[0], at, "map")
+    if p.op == "ReduceMean":
+        found = p.put("GlobalAveragePool", [source], "mean", name=p.name)
+    else:
+        found = p.put("Total", [source], "total", name=p.name, domain=OWN)
     p.reshape(found, tuple(target), name=f"{p.name}.shape")
     return True
 
 
 def _dropout(p: Place) -> bool:
-    p.only("ratio", "seed", "is_test")
+    p.only("ratio", "seed")
     known = [p.constants[i] for i in p.inputs[1:] if i in p.constants]
     need(len(known) == sum(1 for i in p.inputs[1:] if i), f"{p.name}: a ratio or mode that is computed")
     training = len(p.inputs) > 2 and p.inputs[2] and p.constants[p.inputs[2]].any()
@@ -90,9 +95,11 @@ EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     ("", "Squeeze"): _squeeze,
     ("", "Unsqueeze"): _unsqueeze,
     ("", "GlobalMaxPool"): _global_max_pool,
-    ("", "ReduceMean"): _reduce_mean,
+    ("", "ReduceMean"): _reduce,
+    ("", "ReduceSum"): _reduce,
     ("", "ConvTranspose"): conv_transpose,
     **ELEMENTWISE,
+    **JOINS,
     **LINES,
     **POOLS,
     **PRODUCTS,

@@ -20,30 +20,30 @@ KEEPS = ("Concat", "MaxPool", "Reshape", "Take", "Transpose")
 CODES = ("int8", "int4", "pot4", "pool64")
 MODES = ("half-even", "tflite-single", "tflite-double", AVERAGE)
 # Per op: scalar fields with their limits, tuple fields with their lengths, arrays.
-_BYTE, _PAIR = (-128, 127), {"strides": 2, "dilations": 2}
+_HALF, _PAIR = (-(1 << 15), (1 << 15) - 1), {"strides": 2, "dilations": 2}
 _FIELDS: dict[str, tuple[dict[str, tuple[int, int]], dict[str, int | None], set[str]]] = {
     "Conv": (
-        {"zero": _BYTE, "bits": (2, 8), "groups": (1, 1 << 24)},
+        {"zero": _HALF, "bits": (2, 8), "groups": (1, 1 << 24)},
         {**_PAIR, "pads": 4, "size": 3},
         {"weights", "bias"},
     ),
-    "Dense": ({"zero": _BYTE, "bits": (2, 8)}, {}, {"weights", "bias"}),
+    "Dense": ({"zero": _HALF, "bits": (2, 8)}, {}, {"weights", "bias"}),
     "Add": (
-        {"za": _BYTE, "zb": _BYTE, "ma": (1, (1 << 31) - 1), "mb": (1 - (1 << 31), (1 << 31) - 1)},
+        {"za": _HALF, "zb": _HALF, "ma": (1, (1 << 31) - 1), "mb": (1 - (1 << 31), (1 << 31) - 1)},
         {},
         set(),
     ),
-    "Mul": ({"za": _BYTE, "zb": _BYTE}, {}, set()),
-    "AveragePool": ({"zero": _BYTE}, {"kernel": 2, "strides": 2, "pads": 4, "size": 3}, set()),
+    "Mul": ({"za": _HALF, "zb": _HALF}, {}, set()),
+    "AveragePool": ({"zero": _HALF}, {"kernel": 2, "strides": 2, "pads": 4, "size": 3}, set()),
     "MaxPool": ({}, {"kernel": 2, **_PAIR, "pads": 4, "size": 3}, set()),
     "Requantise": (
-        {"zero_in": _BYTE, "zero": _BYTE, "lo": _BYTE, "hi": _BYTE},
+        {"zero_in": _HALF, "zero": _HALF, "lo": _HALF, "hi": _HALF},
         {},
         {"multiplier", "shift"},
     ),
     "Reshape": ({}, {"target": None}, set()),
     "Concat": ({"axis": (0, 8)}, {}, set()),
-    "Take": ({"pad": _BYTE}, {"size": None}, {"positions"}),
+    "Take": ({"pad": _HALF}, {"size": None}, {"positions"}),
     "Transpose": ({}, {"size": None, "perm": None}, set()),
     "Table": ({"first": (-128, -128)}, {}, {"entries"}),
     "Softmax": ({}, {}, {"table"}),
@@ -63,7 +63,7 @@ def read_network(data: dict[str, Any], arrays: dict[str, Ints], bits: int | None
         scales = tuple(rational(s, name) for s in sequence(entry["scale"], name))
         low, high = integers(entry["range"], name, -(1 << 62), 1 << 62, 2)
         need(scales and all(Fraction(1, 1 << 200) < s < 1 << 200 for s in scales), f"{name}: scales")
-        meanings[name] = Meaning(scales, integer(entry["zero"], name, -128, 127), low, high)
+        meanings[name] = Meaning(scales, integer(entry["zero"], name, *_HALF), low, high)
         shapes[name] = shape_of(entry["shape"], name)
     layers = [_layer(entry, arrays) for entry in sequence(data["nodes"], "nodes")]
     held = {f"{layer.name}.{key}" for layer in layers for key in _FIELDS[layer.op][2]}
@@ -160,12 +160,12 @@ def _check_numbers(net: Network, layer: Layer) -> None:
     if layer.op in ("Conv", "Dense"):
         w = f["weights"]
         need(w.min() >= -128 and w.max() <= 127, f"{name}: weights beyond int8")
-        _check_code(layer)
-        mass = np.abs(w.reshape(len(w), -1)).sum(
-            axis=1
-        )  # zero points folded into the bias: |x| <= 384 a term
-        need(np.abs(f["bias"]).max() < 1 << 31, f"{name}: bias beyond int32")
-        need((np.abs(f["bias"]) + 384 * mass).max() < 1 << 31, f"{name}: the accumulator can leave int32")
+        _check_code(layer, _is_byte(ins[0]))
+        mass = np.abs(w.reshape(len(w), -1)).sum(axis=1)
+        term, bits = (384, 32) if _is_byte(ins[0]) else (abs(ins[0].zero) + (1 << 15), 46)
+        need(np.abs(f["bias"]).max() < 1 << (bits - 1), f"{name}: bias beyond {bits} bits")
+        most = (np.abs(f["bias"]) + term * mass).max()  # zero points folded into the bias: |x| <= term
+        need(most < 1 << (bits - 1), f"{name}: the accumulator can leave {bits} bits")
     elif layer.op == "Requantise":
         m, s = f["multiplier"], f["shift"]
         need(m.ndim == 1 and m.shape == s.shape, f"{name}: multipliers")
@@ -187,19 +187,25 @@ def _check_numbers(net: Network, layer: Layer) -> None:
             need(exact == ins[0].scales, f"{layer.inputs[0]}: scale is not S_out * m / 2^s")
     elif layer.op == "Table":
         entries = f["entries"]
-        need(entries.shape == (256,) and entries.min() >= -128 and entries.max() <= 127, f"{name}: entries")
+        fit = _HALF[0] <= entries.min() <= entries.max() <= _HALF[1]
+        need(entries.shape == (256,) and fit and _is_byte(ins[0]), f"{name}: entries")
     elif layer.op == "ArgMax":
         wide = net.shapes[layer.inputs[0]][-1] > 128
         fit = f["offset"] == out.zero == (-128 if wide else 0)
         need(fit and out.scales[0] == Fraction(1), f"{name}: offset, scale or zero point of an index")
     elif layer.op == "Softmax":
-        need((out.scales[0], out.zero) == (Fraction(1, 256), -128), f"{name}: scale of probabilities")
+        of_bytes = _is_byte(ins[0]) and (out.scales[0], out.zero) == (Fraction(1, 256), -128)
+        need(of_bytes, f"{name}: scale of probabilities, or its input")
         exact_e = 2.0**15 * np.exp(-np.arange(256) * float(ins[0].scales[0]))
         need(f["table"].shape == (256,), f"{name}: table")
         need((np.abs(f["table"] - exact_e) <= 0.5 + 1e-9).all(), f"{name}: table is not exp")
 
 
-def _check_code(layer: Layer) -> None:
+def _is_byte(meaning: Meaning) -> bool:
+    return -128 <= meaning.low <= meaning.high <= 127
+
+
+def _check_code(layer: Layer, byte: bool) -> None:
     w = layer.fields["weights"]
     if layer.code == "int4":
         need(w.min() >= -8 and w.max() <= 7, f"{layer.name}: weights beyond int4")
@@ -207,15 +213,16 @@ def _check_code(layer: Layer) -> None:
         need(np.isin(np.abs(w), [0, 1, 2, 4, 8, 16, 32, 64]).all(), f"{layer.name}: not powers of two")
     if layer.code == "pool64":
         need(
-            w.shape[1] >= 8 and layer.fields.get("groups", 1) == 1,
-            f"{layer.name}: too few channels for a pool",
+            w.shape[1] >= 8 and layer.fields.get("groups", 1) == 1 and byte,
+            f"{layer.name}: too few channels for a pool, or too many bits",
         )
 
 
 def _check_ranges(net: Network) -> None:
-    """Declared ranges equal derived ones; inputs are int8."""
+    """Declared ranges equal derived ones; inputs are int8 or int16."""
     for name in net.inputs:
-        need((net.meanings[name].low, net.meanings[name].high) == (-128, 127), f"{name}: input range")
+        ends = net.meanings[name].low, net.meanings[name].high
+        need(ends in ((-128, 127), _HALF), f"{name}: input range")
         need(len(net.meanings[name].scales) == 1, f"{name}: several scales")
     for name, (low, high) in spans(net).items():
         found = (int(low.min()), int(high.max()))

@@ -15,16 +15,17 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from .attributes import attributes_of
 from .constants import input_kind, moved, quantiser, tensor_array
 from .expand import EXPANSIONS, OWN, Place
 from .expand_qonnx import QONNX
 from .expand_quantised import QUANTISED, of_sum
-from .files import Rejected, need
+from .files import need
 from .functions import NAMES
 from .layers import Layer, Network, Shape, fresh, output_shape
 from .onnx_ops import Node, parse
 from .ranks import Batches
-from .stored import clipped, dequantised, quantised, span
+from .stored import clipped, dequantised, quantised, span, whole
 
 Array = NDArray[Any]
 Scaled = tuple[Fraction, int, int, int]  # scale, zero point, lowest and highest integer; uint8 as q - 128
@@ -49,7 +50,7 @@ class Reader:
         self.graph = model.graph
         need(not model.functions, "float.onnx: local functions")
         self.opset = next((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), 1)
-        need(7 <= self.opset <= 30, f"float.onnx: opset {self.opset}")
+        need(1 <= self.opset <= 30, f"float.onnx: opset {self.opset}")
         self.constants: dict[str, Array] = {}
         for tensor in self.graph.initializer:
             need(tensor.name not in self.constants, f"{tensor.name}: two initializers")
@@ -94,8 +95,7 @@ class Reader:
     def _take(self, proto: Any, own: bool = False) -> None:
         name, op = proto.name or f"{proto.op_type}_{proto.output[0]}", proto.op_type
         inputs, out = list(proto.input), proto.output[0]
-        attributes = {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in proto.attribute}
-        need(len(attributes) == len(proto.attribute), f"{name}: an attribute twice")
+        attributes = attributes_of(proto, name, self.constants, self.opset, own=own)
         missing = [i for i in inputs if i and i not in self.alias and i not in self.constants]
         need(not missing, f"{name}: reads {missing[:1]}, which is not computed")
         live = [i for i in inputs if i in self.alias]
@@ -156,8 +156,9 @@ class Reader:
         elif attributes.get("output_dtype"):
             kind = onnx.helper.tensor_dtype_to_np_dtype(attributes["output_dtype"])
         scale = self._activation(name, inputs, kind)
-        if value in self.net.inputs and scale[2:] != (-128, 127):
-            value = self._known(value, (*scale[:2], -128, 127), out)  # fewer bits are an activation behind it
+        word = whole(*scale[2:])
+        if value in self.net.inputs and scale[2:] != word:
+            value = self._known(value, (*scale[:2], *word), out)  # fewer bits are an activation behind it
         self.alias[out], self.marks[out], self.kinds[out] = self._known(value, scale, out), scale, kind
         self._see(inputs[0], out)
 
@@ -336,11 +337,3 @@ def result_shape(layer: Layer, shapes: list[Shape]) -> Shape:
         need(len(layer.fields["factor"]) == shapes[0][0], f"{layer.name}: channels")
         return shapes[0]
     return output_shape(layer, shapes)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, onnx.GraphProto):
-        raise Rejected("float.onnx: a subgraph")
-    return tuple(value) if isinstance(value, list) else value

@@ -51,6 +51,7 @@ _ALLOWED = {
     "tinybound.Trunc": set(),
     "tinybound.ArgMax": {"select_last_index"},
     "tinybound.Take": set(),
+    "tinybound.Total": set(),
 }
 
 
@@ -142,13 +143,14 @@ def _fields(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
                 not any(more["pads"]) or get("count_include_pad", 0), f"{where}: padding that is not counted"
             )
             return "AveragePool", {"kernel": tuple(get("kernel_shape", ())), **more}
-        case "GlobalAveragePool":
+        case "GlobalAveragePool" | "tinybound.Total":
             need(len(first) == 3, f"{where}: input of shape {first}")
             return "AveragePool", {
                 "kernel": first[1:],
                 "strides": (1, 1),
                 "pads": (0, 0, 0, 0),
                 "size": first,
+                "total": node.op != "GlobalAveragePool",
             }
         case _:
             return _moves(node, first)

@@ -15,6 +15,7 @@ from .forms import Pad
 from .functions import NAMES, Function, function
 from .layers import Layer, Meaning, Network, final
 from .rounding import Floats, Ints
+from .stored import whole
 
 GEOMETRY = ("size", "kernel", "strides", "dilations", "pads", "groups", "target", "perm", "axis")
 Limits = tuple[float, float]
@@ -152,8 +153,10 @@ def _data(q: Layer, f: Layer, net: Network) -> Any:
         return q.fields["axis"]
     if q.op == "Take":
         nearest = round(Fraction(f.fields["pad"]) / ins[0].scales[0]) + ins[0].zero
-        need(q.fields["pad"] == min(max(nearest, -128), 127), f"{q.name}: not the integer for what is padded")
-        y = ins[0].scales[0] * (q.fields["pad"] - ins[0].zero)
+        pad = q.fields["pad"]
+        low, high = whole(pad, pad)
+        need(pad == min(max(nearest, low), high), f"{q.name}: not the integer for what is padded")
+        y = ins[0].scales[0] * (pad - ins[0].zero)
         return q.fields["positions"], Pad.of(f.fields["pad"], y)
     if q.op == "Transpose":
         size = net.shapes[q.inputs[0]]
@@ -175,7 +178,8 @@ def _span(net: Network, layer: Layer) -> Span:
 def _affine(q: Layer, f: Layer, unit: Meaning, out: Meaning, net: Network) -> Affine:
     if q.op == "AveragePool":
         channels, taps = net.shapes[q.inputs[0]][0], prod(q.fields["kernel"])
-        w, wq = np.full((channels, 1, taps), 1 / taps), np.ones((channels, 1, taps), np.int64)
+        wq = np.ones((channels, 1, taps), np.int64)
+        w = wq / (1 if f.fields.get("total") else taps)
         b = np.zeros((channels, 1))
         bq = b.astype(np.int64)
     else:

@@ -33,21 +33,34 @@ def _range(pairs: Sequence[tuple[Floats, Floats]]) -> Floats:
     return np.stack([low - FAR * size - TINY, high + FAR * size + TINY])
 
 
+class Middles:
+    """x = p x_i, d = q d_i + s x_i summed over both factors (p, q, s), plus a rest: c and r, of x and d."""
+
+    def __init__(self, boxes: tuple[Floats, Floats], off: float) -> None:
+        mids = [0.5 * box[::2] + 0.5 * box[1::2] for box in boxes]  # of x, y, d
+        rads = [up(np.maximum(box[1::2] - m, m - box[::2])) for box, m in zip(boxes, mids, strict=True)]
+        (xa, _, da), (xb, yb, db) = mids
+        self.factors = (xb, yb, db), (xa, xa + da, da)
+        self.c = np.stack([-xa * xb, -xa * db - yb * da])
+        self.size = np.abs(xa * xb) + np.abs(xa * db) + np.abs(yb * da)
+        left = rads[0][0] * rads[1][2] + rads[1][1] * rads[0][2]
+        left = left + off * np.abs(boxes[0][2:4]).max(axis=0) * np.abs(boxes[1][2:4]).max(axis=0)
+        self.r = np.stack([rads[0][0] * rads[1][0], left])
+
+    def rest(self) -> Floats:
+        """Ranges of the rest."""
+        (cx, cd), (rx, rd) = self.c, up(self.r + 64 * U * (self.size + self.r.sum(axis=0)) + TINY)
+        return np.stack([cx - rx, cx + rx, cx + cd - rx - rd, cx + cd + rx + rd, cd - rd, cd + rd])
+
+
 def linear(a: Form, b: Form, boxes: tuple[Floats, Floats], off: float) -> Form:
     """Forms of the product, linear around the middles of all ranges; products of two radii remain."""
-    shape, n = boxes[0].shape[1:], boxes[0][0].size
-    mids = [0.5 * box[::2] + 0.5 * box[1::2] for box in boxes]  # of x, y, d
-    rads = [up(np.maximum(box[1::2] - m, m - box[::2])) for box, m in zip(boxes, mids, strict=True)]
-    (xa, _, da), (xb, yb, db) = mids
+    shape, n, middles = boxes[0].shape[1:], boxes[0][0].size, Middles(boxes, off)
     forms = a.reduced(LIMIT // (2 * n)), b.reduced(LIMIT // (2 * n))
     ids = np.union1d(forms[0].ids, forms[1].ids)
     g = np.zeros((2, ids.size, n))
-    c, size = np.stack([-xa * xb, -xa * db - yb * da]), np.abs(xa * xb) + np.abs(xa * db) + np.abs(yb * da)
-    left = rads[0][0] * rads[1][2] + rads[1][1] * rads[0][2]
-    left = left + off * np.abs(boxes[0][2:4]).max(axis=0) * np.abs(boxes[1][2:4]).max(axis=0)
-    r = np.stack([rads[0][0] * rads[1][0], left])
-    # x = p x_i;  d = q d_i + s x_i, summed over the two forms
-    for f, p, q, s in ((forms[0], xb, yb, db), (forms[1], xa, xa + da, da)):
+    c, size, r = middles.c, middles.size, middles.r
+    for f, (p, q, s) in zip(forms, middles.factors, strict=True):
         rows, at = f.rows().reshape(2, f.ids.size, n), np.searchsorted(ids, f.ids)
         g[0, at] += p.ravel() * rows[0]
         g[1, at] += q.ravel() * rows[1] + s.ravel() * rows[0]

@@ -12,6 +12,7 @@ from .files import need
 
 _BY_ELEMENT = {
     *("Add", "Sub", "Mul", "Div", "PRelu", "Expand", "Relu", "LeakyRelu", "Clip", "Gelu", "Sigmoid", "Tanh"),
+    *("Max", "Min"),
     *("HardSigmoid", "HardSwish", "Identity", "Cast", "Dropout", "QuantizeLinear", "DequantizeLinear"),
     *("QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu"),
     *("Quant", "IntQuant", "BipolarQuant", "Trunc"),

@@ -14,9 +14,10 @@ Span = tuple[Ints, Ints]
 
 
 def spans(net: Network, at: dict[str, Span] | None = None) -> dict[str, Span]:
-    """Exact ranges of every value, element by element, from those of the inputs (int8 by default). From equal
-    ends it is the network itself."""
-    full = {n: (np.full(net.shapes[n], -128), np.full(net.shapes[n], 127)) for n in net.inputs}
+    """Exact ranges of every value, element by element, from those of the inputs (all their integers by
+    default). From equal ends it is the network itself."""
+    ends = {n: (net.meanings[n].low, net.meanings[n].high) for n in net.inputs}
+    full = {n: (np.full(net.shapes[n], low), np.full(net.shapes[n], high)) for n, (low, high) in ends.items()}
     values: dict[str, Span] = dict(full if at is None else at)
     for layer in net.layers:
         values[layer.output] = _span(layer, [values[n] for n in layer.inputs], net.shapes[layer.output])

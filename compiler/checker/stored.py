@@ -13,17 +13,23 @@ from .files import need
 
 Array = NDArray[Any]
 ACTIVATIONS = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 15)}
-ACTIVATIONS |= {"int2": (-2, 1), "uint2": (0, 3)}
-_WEIGHTS = {*ACTIVATIONS, "int16", "uint16", "int32"}
+ACTIVATIONS |= {"int2": (-2, 1), "uint2": (0, 3), "int16": (-32768, 32767), "uint16": (0, 65535)}
+_WEIGHTS = {*ACTIVATIONS, "int32"}
 
 
 def span(kind: Any, where: str) -> tuple[int, int, int]:
-    """What is taken off an activation's integers (unsigned ones are kept as q - 128), lowest and highest."""
+    """What is taken off an activation's integers, lowest and highest. Unsigned ones are kept as q - 128, and
+    those of 16 bits as q - 32768."""
     name = str(np.dtype(kind))
     need(name in ACTIVATIONS, f"{where}: activations of type {name}")
     low, high = ACTIVATIONS[name]
-    shift = 128 if low == 0 else 0
+    shift = 0 if low else max(128, (high + 1) // 2)
     return shift, low - shift, high - shift
+
+
+def whole(low: int, high: int) -> tuple[int, int]:
+    """The ends of the word, of 8 or 16 bits, that holds a range."""
+    return (-128, 127) if -128 <= low <= high <= 127 else (-(1 << 15), (1 << 15) - 1)
 
 
 def spread(array: Array, shape: tuple[int, ...], axis: int, block: int, where: str) -> Array:

@@ -31,7 +31,7 @@ class Pointwise:
         self.reals = at
         rho = down(t.out[0] - value) - error, up(t.out[1] - value) + error
         self.rho = self._over(rho)
-        xs = self._rest(np.zeros_like(box[0]))
+        xs = self.rest(np.zeros_like(box[0]))
         moves = [(down(s * end), up(s * end)) for s in self.slopes for end in (box[4], box[5])]
         low_d = down(self.rho[0] + np.min([m[0] for m in moves], axis=0))
         high_d = up(self.rho[1] + np.max([m[1] for m in moves], axis=0))
@@ -51,13 +51,18 @@ class Pointwise:
         high = np.array([ends[1][a : b + 1].max() for a, b in pairs.T])
         return low[back].reshape(self.first.shape), high[back].reshape(self.first.shape)
 
+    def chord(self) -> Floats:
+        """The slope of f from end to end, within its own slopes."""
+        low, high = self.before[0], self.before[1]
+        width, rise = high - low, self.value(high) - self.value(low)
+        share = np.divide(rise, width, out=np.zeros_like(width), where=width > 0)
+        return np.asarray(np.clip(share, *self.slopes))
+
     def forms(self) -> tuple[Floats, Floats, Floats, list[Any]]:
         """lam, mid, half of x_out = lam x + mid + half ex, and offers (p, q, s, spread)."""
-        box, (t0, t1) = self.before, self.slopes
-        zero, width = np.zeros_like(box[0]), box[1] - box[0]
-        rise = self.value(box[1]) - self.value(box[0])
-        lam = np.clip(np.divide(rise, width, out=zero.copy(), where=width > 0), t0, t1)
-        low, high = self._rest(lam)
+        box, (t0, t1), lam = self.before, self.slopes, self.chord()
+        zero = np.zeros_like(box[0])
+        low, high = self.rest(lam)
         mid = 0.5 * low + 0.5 * high
         half = up(np.maximum(high - mid, mid - low))
         far = up(0.5 * (t1 - t0) * np.maximum(np.abs(box[4]), np.abs(box[5])))
@@ -65,12 +70,12 @@ class Pointwise:
             (zero + 0.5 * (t0 + t1), zero, zero, (down(self.rho[0] - far), up(self.rho[1] + far)))
         ]
         for slope in (lam, zero):
-            low, high = self._against(slope)
+            low, high = self.against(slope)
             offers.append((slope, slope - lam, zero - 1, (down(low - mid), up(high - mid))))
         offers.append((zero, zero, zero, (self.box[4], self.box[5])))
         return lam, mid, half, offers
 
-    def _rest(self, lam: Floats) -> tuple[Floats, Floats]:
+    def rest(self, lam: Floats) -> tuple[Floats, Floats]:
         """Range of f(x) - lam x over the range of x: cells, each by its middle and its steepest slope."""
         lx, ux = self.before[0], self.before[1]
         width, size = (ux - lx) / CELLS, np.maximum(np.abs(lx), np.abs(ux))
@@ -88,7 +93,7 @@ class Pointwise:
             low, high = np.minimum(low, value - far), np.maximum(high, value + far)
         return low, high
 
-    def _against(self, slope: Floats) -> tuple[Floats, Floats]:
+    def against(self, slope: Floats) -> tuple[Floats, Floats]:
         """Range of y_out - slope y over the entries that y can read."""
         low, high = np.full_like(slope, np.inf), np.full_like(slope, -np.inf)
         for i in range(int(self.first.min()), int(self.last.max()) + 1):

@@ -6,6 +6,8 @@ ya yb - xa xb = xa db + yb da = xb da + ya db exactly, because y = x + d on both
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from .pair import Product
@@ -40,24 +42,50 @@ def _times(a: Range, b: Range) -> Range:
     return low - 8 * U * np.abs(low) - TINY, high + 8 * U * np.abs(high) + TINY
 
 
-def multiplied(a: Forms, b: Forms, terms: Product) -> Forms:
-    """Linear around the middles m of the ranges; what is left is a product of two radii r.
+@dataclass(frozen=True)
+class Around:
+    """A product, linear around the middles m of the ranges; what is left is a product of two radii r.
 
     x = mxb xa + mxa xb - mxa mxb +- rxa rxb
-    d = xa db + (xb + db) da, each product likewise: the coefficients below.
+    d = xa db + (xb + db) da, each product likewise. Per factor (p, q, s): x' = p x, d' = q d + s x; then the
+    middles cx, cd and the radii rx, rd of the rest, not yet rounded: `size` is what that acts on.
     """
-    n, box = a.cx.size, (a.box, b.box)
-    (mxa, rxa), (mxb, rxb) = (centre(x.lx, x.ux) for x in box)
-    (mda, rda), (mdb, rdb) = (centre(x.ld, x.ud) for x in box)
-    myb, ryb = centre(box[1].ly, box[1].uy)
+
+    factors: tuple[tuple[Floats, Floats, Floats], ...]
+    cx: Floats
+    cd: Floats
+    rx: Floats
+    rd: Floats
+    size: Floats
+
+    def rest(self) -> Box:
+        """Ranges of the rest, rounded outward."""
+        more = 64 * U * (self.size + self.rx + self.rd) + TINY
+        (rx, rd), cy = (up(r + more) for r in (self.rx, self.rd)), self.cx + self.cd
+        return Box(self.cx - rx, self.cx + rx, cy - rx - rd, cy + rx + rd, self.cd - rd, self.cd + rd)
+
+
+def linear(a: Box, b: Box, terms: Product) -> Around:
+    """The product of two tensors with these ranges."""
+    (mxa, rxa), (mxb, rxb) = (centre(x.lx, x.ux) for x in (a, b))
+    (mda, rda), (mdb, rdb) = (centre(x.ld, x.ud) for x in (a, b))
+    myb, ryb = centre(b.ly, b.uy)
+    y = [np.maximum(np.abs(x.ly), np.abs(x.uy)) for x in (a, b)]
+    return Around(
+        ((mxb, myb, mdb), (mxa, mxa + mda, mda)), -mxa * mxb, -(mxa * mdb + myb * mda),
+        rxa * rxb, rxa * rdb + ryb * rda + terms.excess * y[0] * y[1],
+        np.abs(mxa * mxb) + np.abs(mxa * mdb) + np.abs(myb * mda),
+    )  # fmt: skip
+
+
+def multiplied(a: Forms, b: Forms, terms: Product) -> Forms:
+    """The product of two forms."""
+    around, n = linear(a.box, b.box, terms), a.cx.size
     a, b = reduced(a, LIMIT // (2 * n)), reduced(b, LIMIT // (2 * n))
     symbols = np.union1d(a.symbols, b.symbols)
     gx, gd = np.zeros((symbols.size, n)), np.zeros((symbols.size, n))
-    cx, cd = -mxa * mxb, -(mxa * mdb + myb * mda)
-    size = np.abs(mxa * mxb) + np.abs(mxa * mdb) + np.abs(myb * mda)
-    y = [np.maximum(np.abs(x.ly), np.abs(x.uy)) for x in box]
-    rx, rd = rxa * rxb, rxa * rdb + ryb * rda + terms.excess * y[0] * y[1]
-    for form, p, q, s in ((a, mxb, myb, mdb), (b, mxa, mxa + mda, mda)):  # x: p x,  d: q d + s x
+    cx, cd, rx, rd, size = around.cx, around.cd, around.rx, around.rd, around.size
+    for form, (p, q, s) in zip((a, b), around.factors, strict=True):
         part_x, part_d = (part.reshape(-1, n) for part in form.rows())
         at = np.searchsorted(symbols, form.symbols)
         gx[at] += p.ravel() * part_x

@@ -21,7 +21,7 @@ class PairProduct:
         self._interval, self._zonotope = PairInterval(), PairZonotope()
 
     def enter(self, entry: Entry) -> Forms:
-        return _met(self._zonotope.enter(entry), self._interval.enter(entry))
+        return met(self._zonotope.enter(entry), self._interval.enter(entry))
 
     def gather(self, x: Forms, index: Ints, pad: Pad) -> Forms:
         return x.gather(index, pad)
@@ -33,31 +33,32 @@ class PairProduct:
         return self._zonotope.concat(xs, axis)
 
     def affine(self, x: Forms, terms: Affine) -> Forms:
-        return _met(self._zonotope.affine(x, terms), self._interval.affine(x.box, terms))
+        return met(self._zonotope.affine(x, terms), self._interval.affine(x.box, terms))
 
     def add(self, a: Forms, b: Forms, terms: Sum) -> Forms:
-        return _met(self._zonotope.add(a, b, terms), self._interval.add(a.box, b.box, terms))
+        return met(self._zonotope.add(a, b, terms), self._interval.add(a.box, b.box, terms))
 
     def multiply(self, a: Forms, b: Forms, terms: Product) -> Forms:
-        return _met(self._zonotope.multiply(a, b, terms), self._interval.multiply(a.box, b.box, terms))
+        return met(self._zonotope.multiply(a, b, terms), self._interval.multiply(a.box, b.box, terms))
 
     def requantise(self, x: Forms, terms: Rounding, limits: tuple[float, float]) -> Forms:
-        return _met(
+        return met(
             self._zonotope.requantise(x, terms, limits), self._interval.requantise(x.box, terms, limits)
         )
 
     def truncate(self, x: Forms, step: Step) -> Forms:
-        return _met(self._zonotope.truncate(x, step), self._interval.truncate(x.box, step))
+        return met(self._zonotope.truncate(x, step), self._interval.truncate(x.box, step))
 
     def max(self, x: Forms, axis: int) -> Forms:
-        return _met(self._zonotope.max(x, axis), self._interval.max(x.box, axis))
+        return met(self._zonotope.max(x, axis), self._interval.max(x.box, axis))
 
     def table(self, x: Forms, terms: Pointwise) -> Forms:
-        return _met(self._zonotope.table(x, terms), self._interval.table(x.box, terms))
+        return met(self._zonotope.table(x, terms), self._interval.table(x.box, terms))
 
     def ranges(self, x: Forms) -> Box:
         return x.box
 
 
-def _met(x: Forms, box: Box) -> Forms:
+def met(x: Forms, box: Box) -> Forms:
+    """Forms with a box that holds the truth as well."""
     return x.known(x.box.meet(box).tighten())

@@ -36,7 +36,7 @@ class PairZonotope:
             middle, zero, zero, zero, no, no, np.arange(n).reshape(shape), np.zeros(0, np.int64), box
         )
         none = Change(zero + 1, zero, radius, zero, zero, zero, zero, zero, radius > 0)
-        return self._step(self._change(point, none).known(box), entry.envelope(), FREE)
+        return self.step(self._change(point, none).known(box), entry.envelope(), FREE)
 
     def multiply(self, a: Forms, b: Forms, terms: Product) -> Forms:
         new = multiplied(a, b, terms)
@@ -96,10 +96,10 @@ class PairZonotope:
 
     def requantise(self, x: Forms, terms: Rounding, limits: tuple[float, float]) -> Forms:
         q = terms.ends(x.box)
-        return self._step(self._gained(x, terms), terms.envelope(q), limits)
+        return self.step(self.gained(x, terms), terms.envelope(q), limits)
 
     def truncate(self, x: Forms, step: Step) -> Forms:
-        return self._step(x, cut(step, x.box), FREE)
+        return self.step(x, cut(step, x.box), FREE)
 
     def max(self, x: Forms, axis: int) -> Forms:
         box = PairInterval().max(x.box, axis)
@@ -131,7 +131,7 @@ class PairZonotope:
     def ranges(self, x: Forms) -> Box:
         return x.box
 
-    def _gained(self, x: Forms, terms: Rounding) -> Forms:
+    def gained(self, x: Forms, terms: Rounding) -> Forms:
         """yhat = gain * y, so D = gain * d + (gain - 1) * x."""
         if terms.plain:
             return x
@@ -139,7 +139,7 @@ class PairZonotope:
         change = Change(zero + 1, zero, zero, terms.gain, terms.excess, zero, zero, zero, zero > 0)
         return self._finish(self._change(x, change), unknown(x.shape))
 
-    def _step(self, x: Forms, envelope: Envelope, limits: tuple[float, float]) -> Forms:
+    def step(self, x: Forms, envelope: Envelope, limits: tuple[float, float]) -> Forms:
         """x = clip(xhat, limits) beside the step function of `envelope` on yhat."""
         box = x.box
         lam, mid, half = activation(box, limits)

@@ -11,12 +11,15 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
+from ..ops import BY_ONNX, Softmax
 from ..ops.base import Scaled, Unsupported
+from ..ops.function import Function
 from .qdq import Move, Quantised, activation_scale, quantised_type, taken_off, weight_of
 
 MOVES_INTEGERS = ("MaxPool", "Reshape", "Flatten", "Transpose", "tinybound.Take")  # as they move reals
 MOVES_CONSTANTS = ("Expand", "Flatten", "Gather", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 REMEDY = "DequantizeLinear in front of it and QuantizeLinear behind"
+NARROW = "a model that quantises its input with int8 or uint8: its table would have 65,536 entries"
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,8 @@ class Annotations:
         value, out = self.alias[proto.input[0]], proto.output[0]
         kind = quantised_type(proto, self.constants)
         scale = activation_scale(proto, self.constants, kind)
-        whole = replace(scale, lo=-128, hi=127)
-        if value in self.inputs and scale != whole:  # of an input fewer bits are a step of their own
-            value = self._quantised(value, whole, out)
+        if value in self.inputs and scale != scale.whole:  # of an input fewer bits are a step of their own
+            value = self._quantised(value, scale.whole, out)
         self._bind(out, self._quantised(value, scale, out), Mark(kind, scale))
 
     def _quantised(self, value: str, scale: Scaled, out: str) -> str:
@@ -125,7 +127,11 @@ class Annotations:
             self.weights[proto.output[0]] = self.weights[proto.input[0]].moved(move)
 
     def carry(self, op_type: str, inputs: Sequence[str], out: str) -> None:
-        """Mark the result of an op on integer tensors; Unsupported where it computes with them."""
+        """Mark the result of an op on integer tensors; Unsupported where it computes with them, or where the
+        integers of what it reads are too many for its table."""
+        known = [self.activations[self.alias[i]] for i in inputs if self.alias.get(i) in self.activations]
+        if issubclass(BY_ONNX[op_type], Function | Softmax) and any(scale.wide for scale in known):
+            raise Unsupported(f"{op_type.removeprefix('tinybound.')} of 16-bit integers", NARROW)
         marks = [self.marks[i] for i in inputs if i in self.marks]
         if not marks or op_type == "tinybound.ArgMax":
             return

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -31,6 +31,7 @@ MOVES = (  # exact on any type; what Cast and QuantizeLinear round is rounded by
     *("Reshape", "Shape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
 )
 
+OF_INTEGERS = ("Reshape", "tinybound.Take")  # ops whose constants are shapes and positions
 SHORT = 64  # elements of a constant that may be a shape
 
 
@@ -69,6 +70,17 @@ def _check_size(proto: onnx.NodeProto, feeds: Mapping[str, NDArray[Any]], opset:
     for out in onnx.shape_inference.infer_shapes(model, data_prop=True).graph.output:
         if prod(d.dim_value for d in out.type.tensor_type.shape.dim) > MAX_ELEMENTS:
             raise Unsupported(f"a constant {proto.op_type} of more than {MAX_ELEMENTS} elements")
+
+
+def refuse_parameters(op_type: str, constants: Sequence[NDArray[Any] | None]) -> None:
+    """Unsupported where real numbers are not: ONNX knows no sum of floats and integers."""
+    for array in constants:
+        if array is None or op_type in OF_INTEGERS:
+            continue
+        if array.dtype.kind != "f":
+            raise Unsupported(f"{array.dtype} parameters beside real numbers", "floats, as the input")
+        if op_type != "Clip" and not np.isfinite(array).all():
+            raise Unsupported("NaN or infinite parameters", "another export")
 
 
 def _is_root(proto: onnx.NodeProto, feeds: Mapping[str, NDArray[Any]]) -> bool:

@@ -20,7 +20,7 @@ from ..ops.base import MAX_ELEMENTS, OnnxNode, Op, Shape, Unsupported
 from ..ops.function import Function
 from ..passes.rewrite import fresh
 from .annotations import REMEDY, Annotations, Mark
-from .constants import fold
+from .constants import fold, refuse_parameters
 from .expansions import EXPANSIONS, REMEDIES, Site, of_sum
 from .finish import Imported, Walked, finish
 from .model_file import initial_constants, input_specs, opset_of, read_model
@@ -216,14 +216,12 @@ class _Walk:
             raise Unsupported(f"op {op_type}")
         attributes = _attributes(proto)
         constants = [self.constants.get(i) if i else None for i in proto.input]
-        finite = [c is None or c.dtype.kind != "f" or np.isfinite(c).all() for c in constants]
-        if op_type != "Clip" and not all(finite):
-            raise Unsupported("NaN or infinite parameters", "another export")
         missing = [i for i in proto.input if i and i not in self.alias and i not in self.constants]
         if missing:
             raise Unsupported(f"reads {missing[0]!r}, which is not computed")
         shapes: list[Any] = [self._shape(i) if i in self.alias else None for i in proto.input]
         self.quantised.carry(op_type, proto.input, proto.output[0])
+        refuse_parameters(op_type, constants)
         name = fresh(name, {n.name for n in self.nodes})
         op = parser.parse(OnnxNode(name, op_type, attributes, shapes, constants, self.opset))
         if isinstance(op, Conv | Dense):

@@ -21,7 +21,8 @@ from .expansions.qonnx import DOMAINS
 MAX_BYTES = 1 << 30
 TWO_BITS = {25: "uint2", 26: "int2"}  # types of opset 25, which onnx knows from 1.20 on
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
-BYTES = {onnx.TensorProto.INT8: np.int8, onnx.TensorProto.UINT8: np.uint8}
+WHOLE: dict[int, Any] = {onnx.TensorProto.INT8: np.int8, onnx.TensorProto.UINT8: np.uint8}
+WHOLE |= {onnx.TensorProto.INT16: np.int16, onnx.TensorProto.UINT16: np.uint16}
 
 
 @dataclass(frozen=True)
@@ -129,13 +130,13 @@ def input_specs(model: onnx.ModelProto) -> list[InputSpec]:
         if entry.name in constants:
             continue
         tensor = entry.type.tensor_type
-        if tensor.elem_type not in FLOATS | BYTES.keys():
+        if tensor.elem_type not in FLOATS | WHOLE.keys():
             kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
-            raise CompileError(entry.name, f"input of type {kind}", "float, int8 or uint8")
+            raise CompileError(entry.name, f"input of type {kind}", "float, int8, uint8, int16 or uint16")
         if not tensor.HasField("shape"):
             raise CompileError(entry.name, "input without a shape", "static extents after the batch axis")
         shape = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
-        specs.append(InputSpec(entry.name, _without_batch(entry.name, shape), BYTES.get(tensor.elem_type)))
+        specs.append(InputSpec(entry.name, _without_batch(entry.name, shape), WHOLE.get(tensor.elem_type)))
     if not specs:
         raise CompileError(model.graph.name or "model", "no inputs", "at least one")
     return specs

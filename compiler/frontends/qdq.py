@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scales and integers of QuantizeLinear and DequantizeLinear nodes. Unsigned ones are stored as q - 128."""
+"""Scales and integers of QuantizeLinear and DequantizeLinear nodes. Unsigned ones are stored as q less half
+their range."""
 
 from __future__ import annotations
 
@@ -18,9 +19,8 @@ Constants = Mapping[str, NDArray[Any]]
 
 
 STORED = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 15)}  # of activations
-STORED |= {"int2": (-2, 1), "uint2": (0, 3)}
-WEIGHTS = (*STORED, "int16", "uint16", "int32")  # int4 is a type of ml_dtypes, no numpy integer
-WIDE = ", quantised again from the float model (weights may keep their type)"
+STORED |= {"int2": (-2, 1), "uint2": (0, 3), "int16": (-32768, 32767), "uint16": (0, 65535)}
+WEIGHTS = (*STORED, "int32")  # int4 is a type of ml_dtypes, no numpy integer
 Move = Callable[[NDArray[Any]], NDArray[Any]]
 
 
@@ -113,17 +113,16 @@ def activation_scale(proto: onnx.NodeProto, constants: Constants, kind: Any) -> 
     if scale.size != 1:
         raise Unsupported("an activation quantised per axis", "per-tensor activation scales")
     if str(zero.dtype) not in STORED:
-        wide = str(zero.dtype) in ("int16", "uint16")
-        remedy = f"int8 or uint8{WIDE if wide else ''}: the integer network has 8 bits"
-        raise Unsupported(f"activations of type {zero.dtype}", remedy)
+        raise Unsupported(f"activations of type {zero.dtype}", "int8, uint8, int16 or uint16")
     lo, hi = STORED[str(zero.dtype)]
     shift = taken_off(zero.dtype)
     return Scaled(Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, lo - shift, hi - shift)
 
 
 def taken_off(kind: Any) -> int:
-    """Unsigned activations are stored as q - 128."""
-    return 128 if STORED[str(np.dtype(kind))][0] == 0 else 0
+    """Unsigned activations are stored as q - 128, of 16 bits as q - 32768."""
+    lo, hi = STORED[str(np.dtype(kind))]
+    return 0 if lo else max(128, (hi + 1) // 2)
 
 
 def weight_of(proto: onnx.NodeProto, constants: Constants) -> Quantised:

@@ -9,12 +9,16 @@ from .buckets import Buckets
 from .depthwise import Depthwise
 from .fours import Fours
 from .halves import Halves
+from .int16 import Int16, Int16Affine
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
 from .pools import AverageFours, MaxFours
 from .ring import Ring
 from .straight import Straight
 from .wide import Wide
+
+# Ops without weights that there is one kernel for; another one where integers have 16 bits.
+BOTH = ("add", "arg_max", "average_pool", "concat", "max_pool", "mul", "reorder", "requantise", "table")
 
 # A step's kernels are those that take it; the first ones are tried first.
 KERNELS: tuple[Kernel, ...] = (
@@ -35,21 +39,9 @@ KERNELS: tuple[Kernel, ...] = (
     Baked(),
     Straight(),
     Buckets(),
-    *map(
-        Unweighted,
-        (
-            "add",
-            "arg_max",
-            "average_pool",
-            "concat",
-            "max_pool",
-            "mul",
-            "reorder",
-            "requantise",
-            "softmax",
-            "table",
-        ),
-    ),
+    *map(Unweighted, (*BOTH, "softmax")),
+    *map(Int16Affine, ("int8", "int4", "pot4")),
+    *map(Int16, BOTH),
 )
 
 __all__ = ["KERNELS", "Kernel", "Packed"]

@@ -71,6 +71,7 @@ class Kernel(ABC):
     template  with the macros data(step), its constants, and call(step)
     by_rows   whether it may run row by row: it keeps nothing from one row to the next
     slow_on   cores on which another kernel is always better: it is not chosen there
+    words     bytes of the longest integers that it reads or writes
     """
 
     name: str
@@ -78,6 +79,7 @@ class Kernel(ABC):
     template: str = "_affine.c.j2"
     by_rows: ClassVar[bool] = True
     slow_on: ClassVar[tuple[str, ...]] = ()
+    words: ClassVar[int] = 1
 
     @abstractmethod
     def takes(self, step: Step) -> bool:

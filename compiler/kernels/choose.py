@@ -20,7 +20,8 @@ Choice = dict[int, Kernel]
 
 def able(step: Step) -> list[Kernel]:
     """The kernels that take a step, in order of KERNELS."""
-    return [kernel for kernel in KERNELS if kernel.takes(step)]
+    longest = max(step.view["words"])
+    return [kernel for kernel in KERNELS if kernel.words == longest and kernel.takes(step)]
 
 
 @lru_cache(maxsize=1024)

@@ -37,4 +37,5 @@ class KernelPlan(Plan):
 def with_kernels(plan: Plan, kernels: Mapping[int, Kernel]) -> KernelPlan:
     """The plan with a kernel for every step index."""
     chosen = tuple(kernels[step.index] for step in plan.steps)
-    return KernelPlan(plan.graph, plan.steps, plan.order, plan.pool, plan.size, plan.outputs, chosen)
+    rest = plan.order, plan.pool, plan.size, plan.words, plan.outputs
+    return KernelPlan(plan.graph, plan.steps, *rest, chosen)

@@ -43,10 +43,10 @@ class OneShift:
 def ratios(step: Step) -> OneShift | None:
     """one_shift of a weighted step or an average, over all sums that there may be.
 
-    Powers of two alone stay shifts.
+    Powers of two alone stay shifts, and sums of 16-bit integers are not looked at.
     """
     r = step.requantise
-    if r is None or bool((r.multiplier == 1).all()):
+    if r is None or bool((r.multiplier == 1).all()) or max(step.view["words"]) > 1:
         return None
     if "rows" in step.view:
         return one_shift(r, *reach(step))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""int8 depthwise layers, two taps of a channel to a word."""
+"""int8 depthwise layers, two taps of two channels to a word."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST = 200  # taps whose addresses are within reach of one instruction
 
 
 class Wide(Kernel):
-    """Weights of 16 bits, so that one instruction multiplies two taps (firmware/tb_wide.h)."""
+    """Weights that widen to 16 bits, so that one instruction multiplies two taps (firmware/tb_wide.h)."""
 
     name = "wide"
     headers = ("tb_wide.h",)
@@ -40,17 +40,16 @@ class Wide(Kernel):
 
 
 def _records(step: Step) -> NDArray[np.int64]:
-    """(fours, words) of four channels each: biases, taps by two, a tap that is left over, multipliers."""
+    """(fours, words) of four channels each: biases, taps by two, a tap that is left over, multipliers.
+
+    Words of taps hold bytes: (c, t), (c + 1, t), (c, t + 1), (c + 1, t + 1).
+    """
     rows, bias, found = step.view["rows"], step.view["bias"], ratios(step)
     assert found is not None
     count, taps = len(rows) // 4, rows.shape[1]
     fours = rows.reshape(count, 4, taps)
     even, last = fours[:, :, : taps // 2 * 2], fours[:, :, taps // 2 * 2 :]
-    pairs = _words(even[:, :, 0::2], even[:, :, 1::2]).transpose(0, 2, 1)
-    parts = [bias, pairs, _words(last[:, :2], last[:, 2:]), np.broadcast_to(found.multiplier, bias.shape)]
+    pairs = even.reshape(count, 2, 2, -1, 2).transpose(0, 3, 1, 4, 2)
+    words = [part.reshape(count, -1).astype("<i1").view("<i4") for part in (pairs, last)]
+    parts = [bias, *words, np.broadcast_to(found.multiplier, bias.shape)]
     return np.concatenate([part.reshape(count, -1) for part in parts], axis=1)
-
-
-def _words(low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Two signed half words as a signed word."""
-    return np.asarray((high << 16) + (low & 0xFFFF))

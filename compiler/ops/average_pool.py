@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Average pooling; a global pool is a window as large as the input."""
+"""Average pooling; a global pool is a window as large as the input. And sums over such windows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .window import Pads, Pair, im2col, output_size, parse_window
 
 @dataclass(frozen=True, eq=False)
 class AveragePool(Op):
-    """Mean over a window as floats; as integers the sum of (x - zero), the requantisation divides.
+    """Mean over a window, or its sum (`total`); as integers the sum of x - zero: the requantisation divides.
 
     Input `size` (C, H, W). Padding contributes 0 and is counted (ONNX count_include_pad = 1).
     """
@@ -28,20 +28,21 @@ class AveragePool(Op):
     zero: int = 0
     total: bool = False
 
-    onnx = ("AveragePool", "GlobalAveragePool")
+    onnx = ("AveragePool", "GlobalAveragePool", "tinybound.Total")  # the last is written by expansions only
     accumulates = True
     spatial = True
 
     @classmethod
     def parse(cls, node: OnnxNode) -> AveragePool:
-        whole = node.op_type == "GlobalAveragePool"
+        total = node.op_type == "tinybound.Total"
+        whole = total or node.op_type == "GlobalAveragePool"
         kernel = tuple(node.shapes[0][1:]) if whole else tuple(node.get("kernel_shape", ()))
         window: dict[str, Any] = {"kernel": kernel, **parse_window(node, kernel)}
         if window.pop("dilations") != (1, 1) or node.get("ceil_mode", 0):
             raise Unsupported("dilations or ceil_mode", "an average pool without them")
         if any(window["pads"]) and not node.get("count_include_pad", 0):
             raise Unsupported("padding that is not counted", "count_include_pad = 1, or no padding")
-        return cls(**window)
+        return cls(**window, total=total)
 
     def shape(self, *shapes: Shape) -> Shape:
         if shapes != (self.size,):

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..ranges import INT8, INT16
 
 Shape = tuple[int, ...]
 Array = NDArray[Any]
@@ -86,6 +88,22 @@ class Scaled:
     def reals(self) -> tuple[float, float]:
         """The least and the largest real number that it represents."""
         return float(self.scale * (self.lo - self.zero)), float(self.scale * (self.hi - self.zero))
+
+    @property
+    def wide(self) -> bool:
+        """Whether its integers need 16 bits."""
+        return not INT8[0] <= self.lo <= self.hi <= INT8[1]
+
+    @property
+    def whole(self) -> Scaled:
+        """The same scale, with all integers of 8 bits or, where it needs them, of 16."""
+        lo, hi = INT16 if self.wide else INT8
+        return replace(self, lo=lo, hi=hi)
+
+    @property
+    def reach(self) -> int:
+        """How far apart integers of its word can be."""
+        return self.whole.hi - self.whole.lo
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scales inside a quantised model, of values that its file does not quantise.
 
-Exact where that is possible: a Clip of a stored value keeps the integers of that value. Of a PRelu,
+Exact where that is possible: a Clip of a stored value keeps the integers of that value, and what is only
+moved until it is stored or joined has the scale of that. Of a PRelu,
 max(x, 0) + slope * min(x, 0), one term is always 0: with the scale of the sum the second term is the sum,
 rounded once. Elsewhere a range, within which nothing saturates that the file does not saturate.
 """
@@ -9,13 +10,12 @@ rounded once. Elsewhere a range, within which nothing saturates that the file do
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
 from ..domains.exact import Exact
 from ..graph import Graph, Node
-from ..ops import Add, Clip, Conv, Dense
+from ..ops import Add, Clip, Concat, Conv, Dense
 from ..ops.base import Scaled
 from ..passes.activations import KEEPS
 
@@ -27,15 +27,25 @@ def exact_scales(graph: Graph, known: Mapping[str, Scaled]) -> dict[str, Scaled]
         if node.output in known:
             continue
         if isinstance(node.op, Clip):
-            source = known.get(node.inputs[0]) or found.get(node.inputs[0])
+            source = known.get(node.inputs[0]) or found.get(node.inputs[0]) or _ahead(graph, node, known)
             if source is not None:
-                found[node.output] = replace(source, lo=-128, hi=127)
+                found[node.output] = source.whole
         elif isinstance(node.op, Add) and node.op.mb == 1:
             total = known.get(graph.consumers(node.output)[0].output)
             scaled = _slope(graph, node)
             if total is not None and scaled:
-                found[scaled] = replace(total, lo=-128, hi=127)
+                found[scaled] = total.whole
     return found
+
+
+def _ahead(graph: Graph, node: Node, known: Mapping[str, Scaled]) -> Scaled | None:
+    """How the file stores what it only moves and joins behind a node."""
+    while node.output not in (*known, *graph.outputs) and len(graph.consumers(node.output)) == 1:
+        (node,) = graph.consumers(node.output)
+        free = isinstance(node.op, Clip) and (node.op.lo, node.op.hi) == (-np.inf, np.inf)
+        if not free and not isinstance(node.op, (*KEEPS, Concat)):
+            return None
+    return known.get(node.output)
 
 
 def summed(graph: Graph) -> set[str]:

@@ -20,9 +20,10 @@ from ..ops.requantise import AVERAGE
 from ..ops.softmax import exponentials
 from ..passes.derive_ranges import derive_ranges
 from .requantise import average_multiplier, multiplier, tflite_multiplier
-from .room import make_room
+from .room import BIAS_BITS, WIDE_BITS, make_room
 
 INT32 = (1 << 31) - 1
+WIDE = (1 << 45) - 1  # of sums of 16-bit activations: a multiplier keeps 17 bits
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,17 @@ def chosen(graph: Graph) -> dict[str, str]:
                 owner = joined[owner]
             found[node.output] = owner
     return found
+
+
+def tabled(graph: Graph) -> set[str]:
+    """Values whose integers a table looks up, moved at most: 8 bits, or it would have 65,536 entries."""
+    found: set[str] = set()
+    for node in reversed(graph.nodes):
+        passes = not (node.op.accumulates or node.op.activates or isinstance(node.op, ArgMax))
+        if isinstance(node.op, Function | Softmax) or (passes and node.output in found):
+            found.update(node.inputs)
+    owners = chosen(graph)
+    return {owners.get(name, name) for name in found}
 
 
 def stored_scales(graph: Graph, wanted: Mapping[str, Scaled]) -> dict[str, Scaled]:
@@ -89,10 +101,12 @@ def lower(
             if node.inputs[0] in sums:
                 units[node.inputs[0]] = _unit(op, scales[node.output])
         elif isinstance(node.op, Softmax):
+            _narrow(node, scales[node.inputs[0]])
             op = Softmax(exponentials(scales[node.inputs[0]].scale))
         elif isinstance(node.op, ArgMax):
             op = replace(node.op, offset=scales[node.output].zero)
         elif isinstance(node.op, Function):
+            _narrow(node, scales[node.inputs[0]])
             op = _table(node.op, scales[node.inputs[0]], scales[node.output])
         elif isinstance(node.op, Take):
             op = replace(node.op, pad=_pad(node.name, node.op.pad, scales[node.inputs[0]]))
@@ -106,9 +120,9 @@ def lower(
 
 
 def _pad(where: str, pad: float, scale: Scaled) -> int:
-    """The nearest integer to what a Take pads with; at the ends of int8 rounding may lead one step out."""
+    """The nearest integer to what a Take pads with; at the ends of a word rounding may lead one step out."""
     q = round(Fraction(pad) / scale.scale) + scale.zero
-    q += {-129: 1, 128: -1}.get(q, 0)
+    q += {scale.whole.lo - 1: 1, scale.whole.hi + 1: -1}.get(q, 0)
     if not scale.lo <= q <= scale.hi:
         low, high = (float(scale.scale * (end - scale.zero)) for end in (scale.lo, scale.hi))
         raise CompileError(
@@ -125,41 +139,51 @@ def _accumulate(
     if isinstance(op, Conv | Dense):
         chosen = weights[node.name]
         if chosen.bias is None:
-            chosen = make_room(op, chosen, inputs[0].scale)
+            chosen = make_room(op, chosen, inputs[0].scale, WIDE_BITS if inputs[0].wide else BIAS_BITS)
         unit = tuple(inputs[0].scale * s for s in chosen.scales)
         bias = chosen.bias
         if bias is None:
             bias = np.array(
                 [round(Fraction(float(b)) / u) for b, u in zip(op.bias, unit, strict=True)], object
             )
-        reach = _reach(node.name, chosen, bias)
+        reach = _reach(node.name, chosen, bias, inputs[0])
         return replace(op, weights=chosen.integers, bias=bias.astype(np.int64), zero=inputs[0].zero), _Sum(
             unit, reach
         )
     if isinstance(op, AveragePool):
         taps = op.kernel[0] * op.kernel[1]
         twin = replace(op, zero=inputs[0].zero, total=True)
-        return twin, _Sum((inputs[0].scale / taps,), 255 * taps)
+        return twin, _Sum((inputs[0].scale / (1 if op.total else taps),), inputs[0].reach * taps)
     if isinstance(op, Mul):
-        return Mul(inputs[0].zero, inputs[1].zero), _Sum((inputs[0].scale * inputs[1].scale,), 255 * 255)
+        most = inputs[0].reach * inputs[1].reach
+        return Mul(inputs[0].zero, inputs[1].zero), _Sum((inputs[0].scale * inputs[1].scale,), most)
     assert isinstance(op, Add)
     ratios = [s.scale / target.scale for s in inputs]
     shift = _add_shift(node.name, ratios)
     ma, mb = (max(1, round(r * (1 << shift))) for r in ratios)
     return Add(ma, op.mb * mb, inputs[0].zero, inputs[1].zero), _Sum(
-        (target.scale / (1 << shift),), 255 * (ma + mb)
+        (target.scale / (1 << shift),), inputs[0].reach * ma + inputs[1].reach * mb
     )
 
 
-def _reach(where: str, chosen: IntegerWeights, bias: Any) -> int:
+def _narrow(node: Node, source: Scaled) -> None:
+    if source.wide:
+        raise CompileError(
+            node.name, f"a {type(node.op).__name__} of 16-bit integers", "int8 or uint8 in front of it",
+            "a model that quantises its input with 8 bits",
+        )  # fmt: skip
+
+
+def _reach(where: str, chosen: IntegerWeights, bias: Any, source: Scaled) -> int:
     """Largest magnitude of any partial sum, the zero point folded into the bias, in any order of terms."""
+    term, most, bits = (abs(source.zero) + (1 << 15), WIDE, 46) if source.wide else (384, INT32, 32)
     mass = np.abs(chosen.integers.reshape(len(bias), -1)).sum(axis=1)
-    worst = max(abs(int(b)) + 384 * int(m) for b, m in zip(bias, mass, strict=True))
-    if worst > INT32:
+    worst = max(abs(int(b)) + term * int(m) for b, m in zip(bias, mass, strict=True))
+    if worst > most:
         raise CompileError(
             where,
-            f"sums up to {worst} do not fit the 32-bit accumulator",
-            f"at most {INT32}",
+            f"sums up to {worst} do not fit the {bits}-bit accumulator",
+            f"at most {most}",
             "another quantisation (the bias dwarfs the weights), or fewer inputs per output",
         )
     return worst
@@ -179,7 +203,7 @@ def _add_shift(where: str, ratios: list[Fraction]) -> int:
 
 
 def _stored(scale: Scaled) -> _Sum:
-    return _Sum((scale.scale,), 255)
+    return _Sum((scale.scale,), scale.reach)
 
 
 def _requantise(node: Node, source: _Sum, zero_in: int, target: Scaled, mode: str) -> Requantise:
@@ -203,7 +227,7 @@ def _requantise(node: Node, source: _Sum, zero_in: int, target: Scaled, mode: st
 def _average(op: Requantise, pool: AveragePool, source: Scaled, target: Scaled) -> Requantise:
     """The rule of TFLite's average pool; it knows no other scale behind it, and does not count padding."""
     same = (source.scale, source.zero) == (target.scale, target.zero)
-    if not same or any(pool.pads):
+    if not same or any(pool.pads) or pool.total:
         return op
     m, s = average_multiplier(pool.kernel[0] * pool.kernel[1])
     return replace(op, multiplier=np.array([m], np.int64), shift=np.array([s], np.int64), mode=AVERAGE)

@@ -17,24 +17,26 @@ def multiplier(ratio: Fraction, reach: int, where: str = "requantise") -> tuple[
 
     A power of two gives m = 1 (or 2^k with s = 0). Otherwise s = 32 with an odd m when that moves no
     accumulator by more than 1e-5 of a step (ties are then impossible: a tie needs acc divisible by 2^31),
-    else a 31-bit m.
+    else a 31-bit m, or one of fewer bits where sums are longer than 32: no product reaches 2^62.
     """
+    bits = min(31, 62 - reach.bit_length())
     top, bottom = ratio.numerator, ratio.denominator
     if top & (top - 1) == 0 and bottom & (bottom - 1) == 0:
         shift = bottom.bit_length() - top.bit_length()
         if 0 <= shift <= MAX_SHIFT:
             return 1, shift
-        if -30 <= shift < 0:
+        if 1 - bits <= shift < 0:
             return 1 << -shift, 0
     odd = 2 * int(ratio * (1 << 31)) + 1
-    if odd < 1 << 31 and reach * abs(Fraction(odd, 1 << 32) - ratio) <= TOLERANCE:
+    if odd < 1 << bits and reach * abs(Fraction(odd, 1 << 32) - ratio) <= TOLERANCE:
         return odd, 32
-    shift = min(30 - _log2(ratio), MAX_SHIFT)
+    shift = min(bits - 1 - _log2(ratio), MAX_SHIFT)
     m = round(ratio * (1 << shift)) if shift >= 0 else 0
-    if m >= 1 << 31:
+    if m >= 1 << bits:
         m, shift = m >> 1, shift - 1
     if shift < 0:
-        raise CompileError(where, f"scale ratio {float(ratio):.3g}", "below 2^31", "a larger output scale")
+        found = f"scale ratio {float(ratio):.3g}"
+        raise CompileError(where, found, f"below 2^{bits}", "a larger output scale")
     return max(m, 1), shift
 
 

@@ -21,16 +21,19 @@ from .powers import nearest
 from .scales import float32_scale
 
 BIAS_BITS = 26  # what a bias may take of the accumulator
+WIDE_BITS = BIAS_BITS + 8  # where activations have 16 bits
 
 
-def make_room(op: Any, chosen: IntegerWeights, input_scale: Fraction) -> IntegerWeights:
+def make_room(
+    op: Any, chosen: IntegerWeights, input_scale: Fraction, bits: int = BIAS_BITS
+) -> IntegerWeights:
     """The weights of a float Conv or Dense with the scales of such channels raised, in the same code."""
     rows = op.weights.reshape(len(op.bias), -1)
     integers = chosen.integers.reshape(rows.shape).copy()
     dyadic = all(_power(s.numerator) and _power(s.denominator) for s in chosen.scales)
     scales = list(chosen.scales)
     for i, row in enumerate(rows):
-        least = abs(float(op.bias[i])) / float(input_scale) / (1 << BIAS_BITS)
+        least = abs(float(op.bias[i])) / float(input_scale) / (1 << bits)
         if least > float(scales[i]) or (least > 0 and not integers[i].any()):
             scales[i] = float32_scale(least, power_of_two=dyadic)
             integers[i] = _recode(row / float(scales[i]), integers, chosen.code)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import CompileError
 from ..ops.base import Scaled
+from ..ranges import INT16
 
 MAX_SCALE = 2.0**100
 
@@ -29,8 +30,10 @@ def float32_scale(value: float, *, power_of_two: bool) -> Fraction:
     return Fraction(float(np.float32(value)))
 
 
-def activation(lo: float, hi: float, *, power_of_two: bool = False) -> Scaled:
-    """int8 quantisation that covers [lo, hi] and holds 0 exactly."""
+def activation(lo: float, hi: float, *, power_of_two: bool = False, wide: bool = False) -> Scaled:
+    """int8 quantisation that covers [lo, hi] and holds 0 exactly; `wide`: int16, symmetric around 0."""
+    if wide:
+        return Scaled(float32_scale(max(-lo, hi, 0.0) / INT16[1], power_of_two=power_of_two), 0, *INT16)
     lo, hi = min(lo, 0.0), max(hi, 0.0)
     scale = float32_scale((hi - lo) / 255, power_of_two=power_of_two)
     zero = round(-128 - Fraction(lo) / scale)

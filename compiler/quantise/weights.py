@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -32,9 +32,15 @@ def takes(node: Node, code: str) -> bool:
 
 
 def choose_weights(
-    graph: Graph, codes: Mapping[str, str], fixed: Mapping[str, IntegerWeights], *, power_of_two: bool
+    graph: Graph,
+    codes: Mapping[str, str],
+    fixed: Mapping[str, IntegerWeights],
+    *,
+    power_of_two: bool,
+    wide: Collection[str] = (),
 ) -> dict[str, IntegerWeights]:
-    """Weights for every weighted node; `codes` by node name, `fixed` as read from a quantised model."""
+    """Weights for every weighted node; `codes` by node name, `fixed` as read from a quantised model. `wide`:
+    values of 16 bits, which pools cannot take."""
     unknown = sorted({code for code in codes.values() if code not in CODES})
     if unknown:
         raise CompileError("--weights", f"code {unknown[0]!r}", f"one of {', '.join(CODES)}")
@@ -47,7 +53,8 @@ def choose_weights(
         if not (np.isfinite(op.weights).all() and np.isfinite(op.bias).all()):
             raise CompileError(node.name, "NaN or infinite weights", "finite weights", "another export")
         code = codes.get(node.name, "int8")
-        code = code if takes(node, code) else "int8"
+        pool = code == "pool64" and node.inputs[0] in wide
+        code = code if takes(node, code) and not pool else "int8"
         if code == "int8" and node.name in fixed:
             chosen[node.name] = fixed[node.name]
         elif code == "int8":

@@ -29,8 +29,8 @@ def budget_ahead(graph: Graph, options: Options) -> None:
             raise CompileError(flag, "no C in this build", "--target c or all")
     if options.max_ram is not None:
         plan = kernel_plan(graph, (), options.core, "size")
-        outside = (*graph.inputs, *graph.outputs) if options.buffers == "caller" else ()
-        least = plan_memory(plan, options.buffers).arena + sum(graph.values[name].size for name in outside)
+        outside = (*graph.inputs, *plan.outputs) if options.buffers == "caller" else ()
+        least = plan_memory(plan, options.buffers).arena + sum(map(plan.bytes, outside))
         _hold("--max-ram", least, options.max_ram, " of arena, input and output, without the stack")
 
 

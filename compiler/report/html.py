@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..targets.render import render
+from .picture import picture
 
 
 def bars(values: list[float]) -> list[float]:
@@ -17,4 +18,4 @@ def bars(values: list[float]) -> list[float]:
 
 def render_report(report: Mapping[str, Any], verdict: Mapping[str, Any] | None = None) -> str:
     """The page for a report, with the table of a verification when there is one."""
-    return render("report.html.j2", report=report, verdict=verdict, bars=bars)
+    return render("report.html.j2", report=report, verdict=verdict, bars=bars, picture=picture)

@@ -50,7 +50,11 @@ def summarise(
     report["ram_with_stack_bytes"] = with_stack(report)
     if certificates:
         best = certificates[8]
-        report["certificate"] = {"outputs": best.outputs_json(), "largest": best.largest}
+        report["certificate"] = {
+            "outputs": best.outputs_json(),
+            "largest": best.largest,
+            "layers": best.fields["layers"],
+        }
     if has_bits(graph):
         report["settings"] = {str(bits): _setting(certificates.get(bits)) for bits in reported(graph)}
     return report
@@ -94,19 +98,16 @@ def with_stack(report: Mapping[str, Any]) -> int | None:
     return None if stack is None else int(report["ram_total_bytes"]) + stack
 
 
-def planned(
-    plan: KernelPlan, text: str, core: str = "cortex-m4", buffers: str = "caller"
-) -> dict[str, Any]:
+def planned(plan: KernelPlan, text: str, core: str = "cortex-m4", buffers: str = "caller") -> dict[str, Any]:
     """What needs no compiler: RAM, constant data and MACs, of the network and per layer.
 
     text: the generated NAME.c, whose constants are counted.
     """
-    graph = plan.graph
     memory = plan_memory(plan, buffers)
     stored, weights = weight_bytes(text)
     layers = [_layer(plan, memory, step, stored.get(step.index, 0), core) for step in plan.steps]
     parameters = sum(layer["parameters"] for layer in layers)
-    inputs, outputs = (sum(graph.values[n].size for n in names) for names in (graph.inputs, graph.outputs))
+    inputs, outputs = (sum(map(plan.bytes, names)) for names in (plan.graph.inputs, plan.outputs))
     activations = inputs + sum(layer["activation_bytes"] for layer in layers)
     total = memory.arena + (inputs + outputs if buffers == "caller" else 0)
     return {
@@ -139,7 +140,7 @@ def _layer(plan: KernelPlan, memory: Memory, step: Step, stored: int, core: str)
         "parameters": int(op.weights.size + op.bias.size) if weighted else 0,
         "flash_bytes": stored,
         "weight_bytes": stored,
-        "activation_bytes": plan.size[step.target],
+        "activation_bytes": plan.bytes(step.target),
         "buffer_bytes": memory.buffer_bytes(plan, step),
         "ram_bytes": memory.live[step.index],
         "shape": list(plan.graph.values[step.value].shape),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from ..graph import Graph
 from ..passes.layout import Order
 from ..passes.run_time_bits import has_bits
 from ..targets.names import identifier
-from ..targets.plan import exposed, make_plan
+from ..targets.plan import exposed, make_plan, widest
 from .avr import Avr
 from .boards import AVR, BOARDS, EVERY, Board
 from .compare import Comparison, compare
@@ -27,6 +28,7 @@ from .rtl import Rtl
 HOSTS = {"host": Host(), "host-sanitized": Host(sanitize=True)}
 C_EXECUTORS: tuple[str, ...] = (*HOSTS, *BOARDS)
 ALL: tuple[str, ...] = ("golden", "host", *BOARDS, "rtl")
+WORDS: dict[int, str] = {1: "<i1", 2: "<i2"}  # how memory holds integers, by their bytes
 LOW_BITS = (2, 3, 4, 5, 6, 7)
 LOW_BITS_VECTORS = 16
 
@@ -76,13 +78,21 @@ def folder_of(artefact: Artefact, executor: str) -> Path:
 def flatten(graph: Graph, vectors: dict[str, Ints]) -> NDArray[np.int8]:
     """N x bytes: the network's inputs one after the other, each in the order of its ONNX tensor."""
     parts = [vectors[name].reshape(len(vectors[name]), -1) for name in graph.inputs]
-    return np.ascontiguousarray(np.concatenate(parts, axis=1).astype(np.int8))
+    whole = np.concatenate(parts, axis=1).astype(WORDS[widest(graph, graph.inputs)])
+    return np.ascontiguousarray(whole).view(np.int8)
+
+
+def numbers(memory: NDArray[Any], width: int) -> Ints:
+    """N x elements from N x bytes, of integers of `width` bytes."""
+    found: Ints = np.ascontiguousarray(memory).view(WORDS[width]).astype(np.int64)
+    return found
 
 
 def unflatten(graph: Graph, outputs: NDArray[np.int8]) -> dict[str, Ints]:
     """The network's outputs by name, N x shape, from N x bytes with one output after the other."""
     ends = np.cumsum([graph.values[name].size for name in graph.outputs])
-    parts = np.split(outputs.astype(np.int64), ends[:-1], axis=1)
+    whole = numbers(outputs, widest(graph, graph.outputs))
+    parts = np.split(whole, ends[:-1], axis=1)
     return {
         name: part.reshape(len(part), *graph.values[name].shape)
         for name, part in zip(graph.outputs, parts, strict=True)
@@ -106,7 +116,9 @@ def packed(artefact: Artefact, executor: str) -> list[str]:
             outer, inner = f"({buffer})+{at}", f"{artefact.name}_{buffer}put{i or ''}()"
             places.append(outer)
             ways = (inner, outer) if buffer == "in" else (outer, inner)
-            copies.append(f"(void)memcpy({','.join(ways)},{graph.values[names[i]].size})")
+            copies.append(
+                f"(void)memcpy({','.join(ways)},{graph.values[names[i]].size * widest(graph, names)})"
+            )
     arguments = ",".join([*([] if own else places), *(["bits"] if has_bits(graph) else [])])
     macros = [
         f"TB_INPUT_SIZE={sizes[0]}",
@@ -159,8 +171,9 @@ def against_golden(artefact: Artefact, executor: str, vectors: dict[str, Ints], 
         result = machine.run(program, flatten(graph, some), bits, work)
         for index, value, order in exposed(plan):
             found = result.traces.get(index)
-            bytes_ = np.zeros((len(result.outputs), 0), np.int8) if found is None else found.view(np.int8)
-            shown.append((f"{value}{mark}", order, bytes_.astype(np.int64)))
+            seen = np.zeros((len(result.outputs), 0), np.int8) if found is None else found
+            width = plan.steps[index].view["words"][-1]
+            shown.append((f"{value}{mark}", order, numbers(seen, width)))
         for name, array in unflatten(graph, result.outputs).items():
             expected[f"output {name}{mark}"] = expected[f"{name}{mark}"]
             rows = array.reshape(len(array), -1)

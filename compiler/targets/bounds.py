@@ -30,12 +30,13 @@ class CertifiedError:
         return [_up(x) for x in self.lower[name]], [-_up(-x) for x in self.upper[name]]
 
     def integer_ends(self, value: Value) -> tuple[list[int], list[int]]:
-        """First and last int8 per element whose real value lies in the box (first > last: none does)."""
+        """First and last integer per element whose real value lies in the box (first > last: none does)."""
         assert value.quant is not None
         scale, zero = value.quant.scale[0], value.quant.zero
         ends = zip(self.lower[value.name], self.upper[value.name], strict=True)
-        spans = [(max(ceil(a / scale) + zero, -128), min(floor(b / scale) + zero, 127)) for a, b in ends]
-        spans = [(low, high) if low <= high else (127, -128) for low, high in spans]
+        least, most = value.ends
+        spans = [(max(ceil(a / scale) + zero, least), min(floor(b / scale) + zero, most)) for a, b in ends]
+        spans = [(low, high) if low <= high else (most, least) for low, high in spans]
         return [low for low, _ in spans], [high for _, high in spans]
 
 

@@ -63,7 +63,7 @@ def window(plan: KernelPlan, step: Step) -> dict[str, Any]:
         "dilation_row": dilations[0] * row,
         "dilation_column": dilations[1] * channels,
         "row_bytes": plan.packed(step).row_bytes,
-        "pad": zeros(step)[0],
+        "pad": 0 if max(step.view["words"]) > 1 else zeros(step)[0],  # kernels of 16 bits are told apart
     }
 
 
@@ -109,7 +109,10 @@ def generate_c(
     memory = memory or plan_memory(plan, buffers)
     where = {n: f"in{i}" for i, n in enumerate(graph.inputs)}
     where.update({n: f"out{i}" for i, n in enumerate(plan.outputs)})
-    where.update({n: f"(arena + {at})" for n, at in memory.offsets.items()})
+    unit = 2 if plan.wide else 1  # bytes of an element of the arena
+    chars = "((int8_t *)arena)" if plan.wide else "arena"
+    for n, at in memory.offsets.items():
+        where[n] = f"(arena + {at // unit})" if plan.words[n] == unit else f"({chars} + {at})"
     for part in memory.slices.keys() - memory.offsets.keys():
         whole, at = whole_of(memory.slices, part)
         where[part] = f"({where[whole]} + {at})"
@@ -122,6 +125,10 @@ def generate_c(
         "memory": memory,
         "own": buffers == "arena",
         "at": where,
+        "arena_unit": unit,
+        "arena_bytes": chars,
+        "input_word": f"int{8 * plan.words[graph.inputs[0]]}_t",
+        "output_word": f"int{8 * plan.words[plan.outputs[0]]}_t",
         "bits": has_bits(graph),
         "window": partial(window, plan),
         "row_calls": lambda group: row_calls(group, where, partial(window, plan)),

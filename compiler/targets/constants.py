@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 # One array at file scope, as the templates write it: static const TYPE NAME[...] = { NUMBERS };
-_ARRAY = re.compile(r"^static const u?int(8|16|32)_t (\w+)\[\d*\] = \{([^}]*)\};", re.MULTILINE)
+_ARRAY = re.compile(r"^static const u?int(8|16|32|64)_t (\w+)\[\d*\] = \{([^}]*)\};", re.MULTILINE)
 
 
 def constant_arrays(text: str) -> dict[str, int]:

@@ -50,7 +50,7 @@ class Memory:
     def buffer_bytes(self, plan: Plan, step: Step) -> int:
         """Bytes of the buffer that a step writes: of a few rows, or of the whole output."""
         group = self.group_of(step)
-        return plan.size[step.target] if group is None else group.buffer_bytes(step.target)
+        return plan.bytes(step.target) if group is None else group.buffer_bytes(step.target)
 
 
 def lay_out(
@@ -68,12 +68,13 @@ def lay_out(
     """
     buffers, names, time = buffers_of(plan, groups, where, slices)
     offsets, total = place(buffers, search=final)
+    total += total % 2 if plan.wide else 0  # an array of 16-bit integers
     live = tuple(occupied(buffers, offsets, time[step.index]) for step in plan.steps)
     scratch = {i: (offsets.pop(name), plan.scratch(plan.steps[i])) for i, name in names.items()}
     for name in slices:
         whole, at = whole_of(slices, name)
         if whole in offsets:
-            offsets[name] = offsets[whole] + at
+            offsets[name] = offsets[whole] + at * plan.words[whole]
     blocks: list[Step | Group] = [*groups]
     inside = {step.index for group in groups for step in group.steps}
     blocks += [step for step in plan.steps if step.index not in inside]
@@ -106,7 +107,7 @@ def buffers_of(
         reads = [time[reader.index] for reader in plan.readers(storage)]
         return end if storage in plan.outputs else max(reads, default=first)
 
-    buffers = {n: Buffer(n, plan.size[n], 0, last_use(n, 0)) for n in plan.graph.inputs if n not in outside}
+    buffers = {n: Buffer(n, plan.bytes(n), 0, last_use(n, 0)) for n in plan.graph.inputs if n not in outside}
     for step in plan.steps:
         now, group = time[step.index], group_of.get(step.index)
         whole, at = whole_of(slices, step.target)
@@ -117,8 +118,8 @@ def buffers_of(
             buffers[whole] = replace(born, over=()) if born.first == now else born
         elif whole not in outside:
             by_rows = None if step.target in slices else group
-            size = plan.size[whole] if by_rows is None else by_rows.buffer_bytes(whole)
-            over = tuple((source, behind + at) for source, behind in _over(step, group))
+            size = plan.bytes(whole) if by_rows is None else by_rows.buffer_bytes(whole)
+            over = tuple((source, behind + at * plan.words[whole]) for source, behind in _over(step, group))
             buffers[whole] = Buffer(whole, size, now, last_use(whole, now), over)
         if step.index in names:
             scratch = names[step.index]

@@ -22,13 +22,15 @@ WINDOWS = ("average_pool", "conv", "max_pool")
 @lru_cache(maxsize=1024)  # the planner asks again and again
 def lag(step: Step) -> int | None:
     """Bytes by which the output must begin before an input that it may overlap; None: no overlap."""
+    *sources, target = step.view["words"]
+    if step.kind not in (*IN_PLACE, *WINDOWS) or min(sources) < target:
+        return None
     if step.kind in IN_PLACE:
         return 0
-    if step.kind not in WINDOWS:
-        return None
     op: Any = step.node.op
     channels, height, width = step.view["input"]
     outputs, out_height, out_width = step.view["output"]
+    channels, outputs = channels * sources[0], outputs * target  # bytes
     first = []
     for size, count, stride, pad in (
         (height, out_height, op.strides[0], op.pads[0]),
@@ -40,4 +42,4 @@ def lag(step: Step) -> int | None:
     after = np.append(still[1:], still.max() + outputs * len(still))
     written = (np.arange(len(still)) + 1) * outputs
     # All outputs of a position but the last are written while it still reads.
-    return int(max((written - 1 - still).max(), (written - after).max(), 0))
+    return int(max((written - target - still).max(), (written - after).max(), 0))

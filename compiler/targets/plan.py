@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
@@ -53,13 +53,18 @@ def zeros(step: Step) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Steps, the physical order of every storage, and the network's pool if it has one."""
+    """Steps, the physical order of every storage, and the network's pool if it has one.
+
+    size: elements of every storage. words: bytes of each of these, 1 or 2 as their range needs; all inputs
+    of the network have the same, and all its outputs.
+    """
 
     graph: Graph
     steps: tuple[Step, ...]
     order: dict[str, Order]
     pool: Pool64 | None
     size: dict[str, int]
+    words: dict[str, int]
     outputs: tuple[str, ...]
 
     @cached_property
@@ -69,6 +74,15 @@ class Plan:
             for source in dict.fromkeys(step.sources):
                 found.setdefault(source, []).append(step)
         return found
+
+    def bytes(self, storage: str) -> int:
+        """Bytes of a storage."""
+        return self.size[storage] * self.words[storage]
+
+    @property
+    def wide(self) -> bool:
+        """Whether any storage has integers of 16 bits."""
+        return max(self.words.values()) > 1
 
     def readers(self, storage: str) -> list[Step]:
         """Steps that read a storage."""
@@ -96,7 +110,8 @@ def make_plan(graph: Graph) -> Plan:
     for node in graph.nodes:
         planner.take(node)
     outputs = tuple([planner.give_output(name) for name in graph.outputs])
-    return Plan(graph, tuple(planner.steps), planner.placed, planner.pool, planner.size, outputs)
+    rest = planner.placed, planner.pool, planner.size, planner.words
+    return Plan(graph, tuple(planner.steps), *rest, outputs)
 
 
 class _Planner:
@@ -111,6 +126,7 @@ class _Planner:
         self.size = {name: graph.values[name].size for name in graph.inputs}
         self.placed: dict[str, Order] = {name: np.arange(size) for name, size in self.size.items()}
         self.taken: list[str] = []
+        self.words = dict.fromkeys(graph.inputs, widest(graph, graph.inputs))
 
     def add(
         self,
@@ -124,6 +140,8 @@ class _Planner:
         value = target if target in self.graph.values else node.output
         sources = tuple(self.alias.get(name, name) for name in node.inputs)
         index = len(self.steps)
+        self.words.setdefault(target, widest(self.graph, [value]))
+        view = {**view, "words": tuple(self.words[name] for name in (*sources, target))}
         self.steps.append(Step(index, kind or _kind(node), node, sources, target, value, requantise, view))
         self.size[target] = self.graph.values[value].size
         self.placed.setdefault(target, self.order[value])
@@ -137,8 +155,9 @@ class _Planner:
         self.add(node, target, {"movement": movement, "pad": pad, "axes": axes}, "reorder")
 
     def take_input(self, name: str) -> None:
-        """Inputs come in ONNX order; maps with several channels are reordered first."""
-        if not _identity(self.order[name]):
+        """Inputs come in ONNX order; maps with several channels are reordered first, and so is what is stored
+        longer than it need be, because another input has 16 bits."""
+        if not _identity(self.order[name]) or self.words[name] != widest(self.graph, [name]):
             node = Node(f"{name}.layout", Reshape(()), (name,), name)
             storage = fresh(f"{name}.physical", self.graph.values)
             self.move(node, storage, self.order[name])
@@ -169,15 +188,23 @@ class _Planner:
             self.add(node, node.output, {**shapes(graph, node), **op.view()})
 
     def give_output(self, name: str) -> str:
-        """The storage of a graph output: in ONNX order, and no other output's or input's storage."""
-        storage = self.alias.get(name, name)
-        if not _identity(self.order[name]) or storage in self.graph.inputs or storage in self.taken:
+        """The storage of a graph output: in ONNX order, as long as the others, and no other output's or
+        input's storage."""
+        storage, longest = self.alias.get(name, name), widest(self.graph, self.graph.outputs)
+        whole = _identity(self.order[name]) and self.words[storage] == longest
+        if not whole or storage in self.graph.inputs or storage in self.taken:
             node = Node(f"{name}.layout", Reshape(()), (name,), name)
             storage = fresh(f"{name}.logical", self.graph.values)
+            self.words[storage] = longest
             self.move(node, storage, np.argsort(self.order[name]))
             self.placed[storage] = np.arange(self.graph.values[name].size)
         self.taken.append(storage)
         return storage
+
+
+def widest(graph: Graph, values: Iterable[str]) -> int:
+    """Bytes of the longest word that one of these values needs in memory."""
+    return max(2 if graph.values[name].word == "int16" else 1 for name in values)
 
 
 def _identity(order: Order) -> bool:

@@ -28,7 +28,7 @@ def replay(
     written = {step.target for step in plan.steps[: group.first]} | set(plan.graph.inputs)
     earlier = [n for n in offsets if n in written and _needed(group, n, group.first)]
     for name in earlier:
-        memory.write(name, plan.size[name])
+        memory.write(name, plan.bytes(name))
     made = dict.fromkeys(group.made, 0)
     for step in group.schedule:
         row, size = made[step.target], memory.row[step.target]
@@ -47,7 +47,7 @@ def replay(
         if place is not None:
             memory.write(step.target, size)
     for name in [*earlier, *(n for n in group.made if n in offsets)]:
-        if _needed(group, name, group.last + 1) and not memory.intact(name, np.arange(plan.size[name])):
+        if _needed(group, name, group.last + 1) and not memory.intact(name, np.arange(plan.bytes(name))):
             raise AssertionError(f"{name} does not survive the rows of {group.steps[0].node.name}")
 
 

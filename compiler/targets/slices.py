@@ -23,7 +23,8 @@ def joins(plan: Plan) -> Iterator[Slices]:
         if step.kind == "concat" and step.view["outer"] == 1:
             found, at = {}, 0
             for source, size in zip(step.sources, step.view["chunks"], strict=True):
-                if source in made and _alone(plan, source, step):
+                alike = plan.words[source] == plan.words[step.target]
+                if source in made and alike and _alone(plan, source, step):
                     found[source] = (step.target, at)
                 at += size
             yield found

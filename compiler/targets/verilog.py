@@ -8,11 +8,12 @@ from importlib.resources import files
 from typing import Any
 
 from ..encodings.pot4 import codes
+from ..errors import CompileError
 from ..graph import Graph
 from ..ops import AveragePool, Requantise
 from ..passes.run_time_bits import has_bits
 from .names import identifier
-from .plan import ROUNDINGS, Plan, Step, exposed, make_plan, zeros
+from .plan import ROUNDINGS, Plan, Step, exposed, make_plan, widest, zeros
 from .render import render
 
 MIN_ACC = 19  # narrowest accumulator that every block takes
@@ -133,10 +134,20 @@ def ports(plan: Plan, feeds: dict[tuple[int, int], str]) -> dict[str, Any]:
     }
 
 
+def refuse_wide(graph: Graph) -> None:
+    """Raise CompileError for a network with activations of 16 bits."""
+    long = [value.name for value in graph.stored() if widest(graph, [value.name]) > 1]
+    if long:
+        raise CompileError(
+            f"{graph.name}, {long[0]}", "activations of 16 bits", "8 bits in Verilog", "--target c"
+        )
+
+
 def generate_verilog(graph: Graph) -> dict[str, str]:
     """File name -> text of verilog/: NAME.v, all blocks, ROM contents, file lists and the C++ driver."""
     name = identifier(graph.name)
     plan = make_plan(graph)
+    refuse_wide(graph)
     memories = Memories(name)
     feeds, forks = branches(plan)
     traces = [

@@ -10,9 +10,11 @@ from __future__ import annotations
 from .activations import prelu
 from .elementwise import elementwise
 from .integer_sums import integer_sum, of_sum
+from .joins import concat
+from .limits import extremum
 from .lines import line
 from .moves import cast, dropout, squeeze
-from .pools import global_max_pool, reduce_mean, uneven_pool
+from .pools import global_max_pool, reduce, uneven_pool
 from .products import gemm, matmul
 from .qonnx import QONNX, QONNX_REMEDIES
 from .qoperator import QOPERATOR, QOPERATOR_REMEDIES
@@ -27,6 +29,7 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "AveragePool"): uneven_pool,
     ("", "BatchNormalization"): line,
     ("", "Cast"): cast,
+    ("", "Concat"): concat,
     ("", "Conv"): line,
     ("", "ConvInteger"): integer_sum,
     ("", "ConvTranspose"): conv_transpose,
@@ -39,11 +42,14 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "GlobalMaxPool"): global_max_pool,
     ("", "MatMul"): matmul,
     ("", "MatMulInteger"): integer_sum,
+    ("", "Max"): extremum,
     ("", "MaxPool"): uneven_pool,
+    ("", "Min"): extremum,
     ("", "Mul"): elementwise,
     ("", "PRelu"): prelu,
     ("", "Pad"): pad,
-    ("", "ReduceMean"): reduce_mean,
+    ("", "ReduceMean"): reduce,
+    ("", "ReduceSum"): reduce,
     ("", "Slice"): slice_,
     ("", "Softmax"): softmax,
     ("", "Split"): split,

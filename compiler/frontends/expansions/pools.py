@@ -24,31 +24,35 @@ def global_max_pool(site: Site) -> bool:
     return True
 
 
-def reduce_mean(site: Site) -> bool:
-    """The mean over any axes but the batch: a global average pool, of a map that a Take makes of them."""
-    shape, axes = site.first, site.integers(1, "axes")
+def reduce(site: Site) -> bool:
+    """ReduceMean, ReduceSum over any axes but the batch: a pool of a map that a Take makes of them."""
+    shape, axes, mean = site.first, site.integers(1, "axes"), site.proto.op_type == "ReduceMean"
     if not axes and site.get("noop_with_empty_axes", 0):
         site.put("Identity", site.inputs[:1])
         return True
+    what = "mean" if mean else "sum"
     if not axes:
-        raise Unsupported("a mean over all axes, the batch among them", "axes")
+        raise Unsupported(f"a {what} over all axes, the batch among them", "axes")
     found, kept = axes_of(axes, len(shape) + 1), bool(site.get("keepdims", 1))
     out = tuple(1 if a in found else n for a, n in enumerate(shape, 1) if kept or a not in found)
     if not out:
-        raise Unsupported(f"mean over axes {found} of shape {(1, *shape)}", "keepdims = 1")
-    if len(shape) > 1 and found == list(range(2, len(shape) + 1)):
+        raise Unsupported(f"{what} over axes {found} of shape {(1, *shape)}", "keepdims = 1")
+    if mean and len(shape) > 1 and found == list(range(2, len(shape) + 1)):
         if kept:
             site.put("GlobalAveragePool", site.inputs[:1])
         else:
             site.reshape(site.put("GlobalAveragePool", site.inputs[:1], "kept"), out)
         return True
-    averaged = [a - 1 for a in found]
-    others = [a for a in range(len(shape)) if a not in averaged]
+    gone = [a - 1 for a in found]
+    others = [a for a in range(len(shape)) if a not in gone]
     count = prod(shape[a] for a in others)
-    places = site.places(site.inputs[0]).transpose(*others, *averaged).reshape(count, -1, 1)
+    places = site.places(site.inputs[0]).transpose(*others, *gone).reshape(count, -1, 1)
     source = site.moved(site.inputs[0], places, "map")
-    mean = site.put("GlobalAveragePool", [source], "mean", name=site.name)
-    site.reshape(mean, out, name=f"{site.name}.shape")
+    if mean:
+        pooled = site.put("GlobalAveragePool", [source], "mean", name=site.name)
+    else:
+        pooled = site.put("Total", [source], "total", name=site.name, domain="tinybound")
+    site.reshape(pooled, out, name=f"{site.name}.shape")
     return True
 
 

@@ -18,8 +18,9 @@ from .site import Site
 
 
 def matmul(site: Site) -> bool:
-    """Tensor times constant, or constant times tensor. False: two tensors, or what Dense takes."""
+    """Tensor times constant, or constant times tensor. False: what Dense takes."""
     left, right = site.inputs
+    _one_constant(site)
     if left in site.shapes and right in site.constants:
         return _times(site, left, right)
     if left in site.constants and right in site.shapes:
@@ -28,10 +29,19 @@ def matmul(site: Site) -> bool:
     return False
 
 
+def _one_constant(site: Site) -> None:
+    """Unsupported unless one factor is a constant and the other one is not."""
+    op, computed = site.proto.op_type, [name in site.shapes for name in site.inputs[:2]]
+    if all(computed):
+        raise Unsupported(f"a {op} of two tensors", "a constant factor")
+    if not any(computed):
+        raise Unsupported(f"a {op} of two constants", "their product as one constant")
+
+
 def _times(site: Site, x: str, w: str) -> bool:
     """(..., K) x (..., K, N)."""
     full, size = site.full(x), site.constants[w].shape
-    if not size or full[-1] != size[max(len(size) - 2, 0)]:
+    if not size or 0 in size or full[-1] != size[max(len(size) - 2, 0)]:
         raise Unsupported(f"a product of shapes {full} and {size}", "factors that fit")
     if len(size) > 1:
         if len(size) == 2 and len(site.shapes[x]) == 1:
@@ -89,7 +99,7 @@ def _per_row(site: Site, x: str, w: str, lead: Shape) -> None:
 def _turned(site: Site, w: str, x: str) -> None:
     """W x = (x^T W^T)^T; the batch of a (1, N) is what is summed over, and gone afterwards."""
     full, size = site.full(x), site.constants[w].shape
-    if not size or full[max(len(full) - 2, 0)] != size[-1]:
+    if not size or 0 in size or full[max(len(full) - 2, 0)] != size[-1]:
         raise Unsupported(f"a product of shapes {size} and {full}", "factors that fit")
     perm = [*range(len(size) - 2), len(size) - 1, len(size) - 2]
     matrix = w if len(size) == 1 else site.put("Transpose", [w], "matrix", perm=perm)
@@ -117,21 +127,16 @@ def _turned(site: Site, w: str, x: str) -> None:
 def gemm(site: Site) -> bool:
     """alpha A B + beta C, A or B turned by transA, transB. False: what Dense takes."""
     a, b, c = (*site.inputs, "")[:3]
-    if a in site.shapes and b not in site.constants:
-        return False
-    if a not in site.shapes and b not in site.shapes:
-        raise Unsupported("a Gemm of two constants", "their product as one constant")
+    _one_constant(site)
     x, w = (a, b) if a in site.shapes else (b, a)
     turn = {name: bool(site.get(key, 0)) for name, key in ((a, "transA"), (b, "transB"))}
-    plain = x == a and x not in site.bare and c not in site.shapes
-    if plain and not turn[x]:
-        return False
     full, matrix = site.full(x), site.constants[w]
-    if len(full) != 2 or matrix.ndim != 2:
-        raise Unsupported(f"a Gemm of shapes {full} and {matrix.shape}", "two axes each")
-    if plain and full == (1, 1):
-        site.put("Gemm", site.inputs, **{**site.attributes, "transA": 0})
+    _fit(site, [full, matrix.shape] if x == a else [matrix.shape, full], [turn[a], turn[b]], c)
+    if turn[x] and full == (1, 1):  # one number is its own transpose
+        site.put("Gemm", site.inputs, **{**site.attributes, "transA" if x == a else "transB": 0})
         return True
+    if x == a and x not in site.bare and c not in site.shapes and not turn[x]:
+        return False
     if site.get("alpha", 1.0) != 1.0:  # float32 times float32: exact
         w = site.constant("scaled", matrix.astype(np.float64) * site.get("alpha", 1.0), np.float64)
     if turn[b if x == a else a]:
@@ -150,6 +155,25 @@ def gemm(site: Site) -> bool:
     found = site.put("MatMul", pair, "product", name=site.name)
     site.put("Add", [found, _offset(site, c, bare)], name=f"{site.name}.offset")
     return True
+
+
+def _fit(site: Site, sizes: list[Shape], turned: list[bool], c: str) -> None:
+    """Unsupported unless A B + C is possible, and finite."""
+    if {len(size) for size in sizes} != {2}:
+        raise Unsupported(f"a Gemm of shapes {sizes[0]} and {sizes[1]}", "two axes each, or a MatMul")
+    (rows, depth), (other, columns) = (
+        size[::-1] if turn else size for size, turn in zip(sizes, turned, strict=True)
+    )
+    if depth != other or not rows * columns:
+        raise Unsupported(f"a Gemm of shapes {(rows, depth)} and {(other, columns)}", "factors that fit")
+    if c in site.constants:
+        size, added = (rows, columns), site.constants[c].shape
+        aligned = (*(1,) * (2 - len(added)), *added)
+        if len(aligned) > 2 or any(n not in (1, m) for m, n in zip(size, aligned, strict=True)):
+            raise Unsupported(f"a Gemm of shape {size} plus a constant {added}", "one that broadcasts")
+    factors = [float(site.get(key, 1.0)) for key in ("alpha", "beta")]
+    if not np.isfinite(factors).all():
+        raise Unsupported(f"a Gemm with alpha and beta {factors}", "finite factors")
 
 
 def _offset(site: Site, c: str, bare: bool) -> str:

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranges of weighted sums of output elements: one more affine layer behind both networks.
+
+The symbols of the zonotope are shared by all outputs, so what they have in common cancels; adding up the
+bounds of the elements would lose that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..domains.pair import Affine, Entry
+from ..domains.pair_box import Box
+from ..domains.pair_crown import PairCrown
+from ..domains.pair_itself import Linear
+from .lockstep import Lockstep, walk
+
+Floats = NDArray[np.float64]
+
+
+def combined(both: Lockstep, at: Mapping[int, Entry], values: Sequence[str], weights: Floats) -> Box:
+    """Ranges of weights @ x, weights @ y and weights @ (y - x), (k,) each; x and y are the elements of
+    `values`, one value after the other. weights (k, elements)."""
+    domain, found = PairCrown(), {}
+    where = {both.values[name]: name for name in values}
+    for position, state in walk(both, domain, at):
+        if position in where:
+            found[where[position]] = domain.reshape(state, (domain.ranges(state).lx.size,))
+    whole = domain.concat([found[name] for name in values], 0)
+    column = domain.reshape(whole, (1, domain.ranges(whole).lx.size, 1))
+    terms = cast(Affine, Linear(weights[None], np.zeros((1, len(weights)))))
+    return domain.ranges(domain.affine(column, terms)).reshape((len(weights),))

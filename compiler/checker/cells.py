@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leaves by cells: the integer network is constant on each cell of the input quantiser, and is evaluated
+there; the float network is bounded on the part of the cell that lies in the leaf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+
+from .analysis import Entry
+from .chain import RHO, Chain
+from .cover import Leaf
+from .files import need
+from .lines import Lines, lines
+from .rounding import Floats, Ints, U, above, below, down, times, up
+
+MOST, ALL = 1 << 18, 1 << 24  # cells of one leaf, and of all
+GROUP = 1 << 15  # cells at a time
+
+
+def bound(chain: Chain, root: Entry, leaves: list[Leaf]) -> Floats:
+    """Largest |y - x| per output over all these leaves."""
+    counts = [leaf.count for leaf in leaves]
+    need(max(counts) <= MOST and sum(counts) <= ALL, "leaves by cells: too many cells")
+    width = max(len(p.w) for p in chain.pairs) * sum(len(p.w) for p in chain.pairs)
+    off = chain.off(np.array([below(v) for v in root.lower]), np.array([above(v) for v in root.upper]))
+    worst = np.zeros(off.shape)
+    for group in _groups(leaves, max(1, (1 << 22) // width)):
+        worst = np.maximum(worst, _worst(chain, root, off, group))
+    return worst
+
+
+def _groups(leaves: list[Leaf], most: int) -> Iterator[list[Leaf]]:
+    group: list[Leaf] = []
+    for leaf in leaves:
+        if group and (len(group) == most or sum(x.count for x in group) + leaf.count > GROUP):
+            yield group
+            group = []
+        group.append(leaf)
+    yield group
+
+
+def _worst(chain: Chain, root: Entry, off: Floats, leaves: list[Leaf]) -> Floats:
+    (name,) = leaves[0].entries
+    ends = [leaf.entries[name] for leaf in leaves]
+    low = np.array([[below(v) for v in entry.lower] for entry in ends])
+    high = np.array([[above(v) for v in entry.upper] for entry in ends])
+    form = lines(chain, low, high)
+    owner = np.repeat(np.arange(len(leaves)), [leaf.count for leaf in leaves])
+    q = np.concatenate([_integers(leaf) for leaf in leaves])
+    first, *borders = _borders(root)
+    low = np.maximum(low[owner], borders[0][q - first])
+    high = np.minimum(high[owner], borders[1][q - first])
+    return np.asarray(_gap(chain, form, off, owner, q, (low, high)).max(axis=0))
+
+
+def _gap(chain: Chain, form: Lines, off: Floats, owner: Ints, q: Ints, part: tuple[Floats, Floats]) -> Floats:
+    """Per cell and output: the float network on the part of the cell, against the integers there."""
+    p = 0.5 * part[0] + 0.5 * part[1]
+    r = up(np.maximum(part[1] - p, p - part[0]))
+    real = chain.real(p)
+    apart = (np.abs(form.slope)[owner] * r[..., None]).sum(axis=1) + form.r[owner]
+    line = form.c[owner] + (form.slope[owner] * (p - form.middle[owner])[..., None]).sum(axis=1)
+    near = (form.steep[owner] * r[..., None]).sum(axis=1) + off + 4 * U * np.abs(real)
+    apart, near = apart * (1 + RHO), near * (1 + RHO)
+    most, least = np.minimum(line + apart, real + near), np.maximum(line - apart, real - near)
+    y = times(chain.whole(q) - chain.out.zero, chain.out.scales[0])
+    return np.maximum(up(up(most) - y[0]), up(y[1] - down(least)))
+
+
+def _integers(leaf: Leaf) -> Ints:
+    """Every vector of integers from first to last, (count, inputs)."""
+    axes = [np.arange(a, b + 1) for a, b in zip(leaf.first, leaf.last, strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+
+
+def _borders(root: Entry) -> tuple[int, Floats, Floats]:
+    """The first integer of the box, and the ends of cells from there on, outward; the outermost ones of the
+    quantiser hold all that saturates."""
+    first = min(root.quantised(v) for v in root.lower)
+    every = range(first, max(root.quantised(v) for v in root.upper) + 1)
+    half = Fraction(1, 2)
+    low = [below((q - root.zero - half) * root.scale) if q > root.ends[0] else -np.inf for q in every]
+    high = [above((q - root.zero + half) * root.scale) if q < root.ends[1] else np.inf for q in every]
+    return first, np.array(low), np.array(high)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The float network of a chain over many boxes at once: an affine form of the input, a remainder, and bounds
+on the Jacobian. Boxes are on axis 0, symbols on axis 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .chain import RHO, Chain, Pair
+from .rounding import TINY, Floats, U, down, up
+
+
+@dataclass(frozen=True)
+class Lines:
+    """N(x) = c + slope (x - middle) +- r, and |dN / dx| <= steep: (boxes, inputs, outputs)."""
+
+    c: Floats
+    slope: Floats
+    r: Floats
+    steep: Floats
+    middle: Floats
+
+
+@dataclass(frozen=True)
+class _State:
+    """x = c + sum g e +- r, e in [-1, 1]; the Jacobian within j +- k."""
+
+    c: Floats
+    g: Floats
+    r: Floats
+    j: Floats
+    k: Floats
+
+    def wide(self) -> Floats:
+        return np.asarray((np.abs(self.g).sum(axis=1) + self.r) * (1 + RHO))
+
+
+def lines(chain: Chain, low: Floats, high: Floats) -> Lines:
+    """low, high (boxes, inputs)."""
+    n = low.shape[1]
+    middle = 0.5 * low + 0.5 * high
+    far = up(np.maximum(high - middle, middle - low))
+    eye = np.broadcast_to(np.eye(n), (len(low), n, n))
+    x = _State(middle, eye * far[:, None], np.zeros_like(low), eye, np.zeros_like(eye))
+    for p in chain.pairs:
+        x = _activated(_summed(x, p), *p.then.limits)
+    slope = np.where(far[..., None] > 0, x.g[:, :n] / np.where(far > 0, far, 1.0)[..., None], 0.0)
+    rest = (np.abs(x.g[:, n:]).sum(axis=1) + x.r) * (1 + RHO)
+    rest = rest + 1.01 * (n + 16) * U * (np.abs(x.c) + x.wide())
+    return Lines(x.c, slope, rest, up(np.abs(x.j) + x.k), middle)
+
+
+def _summed(x: _State, p: Pair) -> _State:
+    unit, size = 1.01 * (p.w.shape[1] + 17) * U, np.abs(p.w)
+    r = (x.r + unit * (np.abs(x.c) + x.wide())) @ size.T + unit * np.abs(p.b)
+    k = (x.k + unit * (np.abs(x.j) + x.k)) @ size.T
+    return _State(x.c @ p.w.T + p.b, x.g @ p.w.T, r * (1 + RHO) + TINY, x.j @ p.w.T, k * (1 + RHO) + TINY)
+
+
+def _activated(x: _State, a: float, c: float) -> _State:
+    """clip(., a, c): as it is, a constant, or, where a limit lies inside, a band along the chord."""
+    wide = x.wide()
+    low, high = down(x.c - wide), up(x.c + wide)
+    same = (low >= a) & (high <= c)
+    bent = ~same & (low < c) & (high > a)
+    flat = np.where(high <= a, a, c)
+    first, last = np.clip(low, a, c), np.clip(high, a, c)
+    lam = np.clip((last - first) / np.where(bent, high - low, 1.0), 0.0, 1.0)
+    kinks = np.stack([low, high, np.clip(a, low, high), np.clip(c, low, high)])
+    rest = np.clip(kinks, a, c) - lam * kinks
+    top, least = rest.max(axis=0), rest.min(axis=0)
+    mid = 0.5 * top + 0.5 * least
+    half = np.maximum(top - mid, mid - least) + 32 * U * np.maximum(np.abs(low), np.abs(high))
+    more = 16 * U * (lam * (np.abs(x.c) + wide) + np.abs(mid) + half) + TINY
+    share = np.where(same, 1.0, np.where(bent, lam, 0.0))
+    shift = np.where(same, 0.0, np.where(bent, mid, np.where(np.isfinite(flat), flat, 0.0)))
+    r = np.where(same, x.r, np.where(bent, lam * x.r * (1 + RHO) + more, 0.0))
+    j_low, j_high = np.minimum(down(x.j - x.k), 0.0), np.maximum(up(x.j + x.k), 0.0)
+    j_mid = 0.5 * j_low + 0.5 * j_high
+    j_half = np.maximum(j_high - j_mid, j_mid - j_low) * (1 + RHO)
+    at, over = same[:, None], bent[:, None]
+    g = np.concatenate([share[:, None] * x.g, _symbols(np.where(bent, half, 0.0), bent)], axis=1)
+    return _State(
+        share * x.c + shift,
+        g,
+        r,
+        np.where(at, x.j, np.where(over, j_mid, 0.0)),
+        np.where(at, x.k, np.where(over, j_half, 0.0)),
+    )
+
+
+def _symbols(half: Floats, bent: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Floats:
+    """A row per bent element of each box, as many rows for all."""
+    box, element = np.nonzero(bent)
+    row = (np.cumsum(bent, axis=1) - 1)[box, element]
+    rows = np.zeros((len(bent), int(bent.sum(axis=1).max(initial=0)), bent.shape[1]))
+    rows[box, row, element] = half[box, element]
+    return rows

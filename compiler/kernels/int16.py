@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers whose inputs or outputs have 16 bits: plain C, made for the types of each (firmware/tb_int16.h)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..targets.plan import Step
+from .base import Kernel, Packed, is_depthwise
+
+INT32 = (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class Function:
+    """A C function that a macro of tb_int16.h makes, from what comes behind the name."""
+
+    macro: str
+    parameters: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Its name, which says what it was made of."""
+        return "_".join(
+            (self.macro.lower().removesuffix("_16"), *(p.removesuffix("_t") for p in self.parameters))
+        )
+
+
+def types(step: Step) -> tuple[str, ...]:
+    """C types of what a step reads, then of what it writes."""
+    return tuple(f"int{8 * width}_t" for width in step.view["words"])
+
+
+class Int16(Kernel):
+    """An op without weights."""
+
+    headers = ("tb_int16.h",)
+    template = "_int16.c.j2"
+    by_rows = False
+    words = 2
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.name = kind, f"{kind}_16"
+
+    def takes(self, step: Step) -> bool:
+        return step.kind == self.kind
+
+    def functions(self, step: Step) -> tuple[Function, ...]:
+        """What it calls: of a concatenation for each input."""
+        macro, every = f"TB_{self.kind.upper()}_16", types(step)
+        if self.kind == "concat":
+            return tuple(Function(macro, (source, every[-1])) for source in every[:-1])
+        if self.kind == "average_pool":
+            return (Function(macro, (*every, self.sum_type(step))),)
+        if self.kind == "reorder":
+            bits = "16" if len(step.view["movement"]) < 1 << 16 > int(step.view["movement"].max()) else "32"
+            taken = step.view["axes"] is not None
+            return (Function("TB_TAKE_16", every) if taken else Function(macro, (bits, *every)),)
+        return (Function(macro, every),)
+
+    def sum_type(self, step: Step) -> str:
+        """int32_t where that holds every partial sum."""
+        op: Any = step.node.op
+        most = prod(op.kernel) * ((1 << (8 * step.view["words"][0] - 1)) + abs(op.zero))
+        return "int32_t" if most <= INT32 else "int64_t"
+
+
+class Int16Affine(Int16):
+    """Weight by weight, as the encoding stores them."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__("affine")
+        self.code, self.name = code, f"{code}_16"
+
+    def takes(self, step: Step) -> bool:
+        return step.view.get("code") == self.code
+
+    def pack(self, step: Step) -> Packed:
+        view = step.view
+        return Packed(view["stored"], view["bias"], view["stored"].shape[1])
+
+    def functions(self, step: Step) -> tuple[Function, ...]:
+        macro = "TB_DEPTHWISE_16" if is_depthwise(step.node.op) else "TB_AFFINE_16"
+        return (Function(macro, (self.code, *types(step), self.sum_type(step))),)
+
+    def sum_type(self, step: Step) -> str:
+        top = 1 << (8 * step.view["words"][0] - 1)
+        mass = np.abs(step.view["rows"]).sum(axis=1)
+        return "int32_t" if (np.abs(step.view["bias"]) + top * mass).max() <= INT32 else "int64_t"

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Kernels whose inputs or outputs have 16 bits, for the types of a layer: those of tb_kernels.h otherwise. SUM is
+ * int32_t where the compiler saw that no partial sum needs more, else int64_t; no product of a sum and its
+ * multiplier reaches 2^62.
+ */
+#ifndef TB_INT16_H
+#define TB_INT16_H
+
+/* As tb_round, with outputs of any word. */
+static inline int32_t tb_limit(int64_t v, const tb_scaling *r, int32_t at)
+{
+  int64_t more = tb_half_even(v, r->shift[at]) + (r->zero - r->lo);
+  more &= ~(more >> 63);
+  int64_t less = (r->hi - r->lo) - more;
+  less &= ~(less >> 63);
+  return r->hi - (int32_t)less;
+}
+
+/* The output for a sum of 32 or of 64 bits. */
+static inline int32_t tb_scale_int32_t(int32_t acc, const tb_scaling *r, int32_t channel)
+{
+  const int32_t at = r->step ? channel : 0;
+#ifdef TB_SHIFTS_ONLY
+  return tb_limit(acc, r, at);
+#else
+  return tb_limit(r->multiplier ? tb_product(acc, r->multiplier[at]) : acc, r, at);
+#endif
+}
+
+static inline int32_t tb_scale_int64_t(int64_t acc, const tb_scaling *r, int32_t channel)
+{
+  const int32_t at = r->step ? channel : 0;
+#ifdef TB_SHIFTS_ONLY
+  return tb_limit(acc, r, at);
+#else
+  return tb_limit(r->multiplier ? acc * r->multiplier[at] : acc, r, at);
+#endif
+}
+
+/* acc and the products of `count` weights, from the k-th on, with numbers side by side; with one number. */
+#define TB_DOT_16(code, IN, SUM)                                                                     \
+  TB_INLINE SUM tb_dot_##code##_##IN##_##SUM(SUM acc, const uint8_t *row, int32_t k, const IN *from, \
+                                             int32_t count)                                          \
+  {                                                                                                  \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      acc += tb_term_##code(row, k + i, from[i]);                                                    \
+    }                                                                                                \
+    return acc;                                                                                      \
+  }
+#define TB_DOTS_16(code, SUM)                                                                        \
+  TB_DOT_16(code, int8_t, SUM)                                                                       \
+  TB_INLINE SUM tb_flat_##code##_##SUM(SUM acc, const uint8_t *row, int32_t k, int32_t x, int32_t count) \
+  {                                                                                                  \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      acc += tb_term_##code(row, k + i, x);                                                          \
+    }                                                                                                \
+    return acc;                                                                                      \
+  }
+
+TB_DOTS_16(int8, int32_t)
+TB_DOTS_16(int8, int64_t)
+TB_DOTS_16(int4, int32_t)
+TB_DOTS_16(int4, int64_t)
+TB_DOTS_16(pot4, int32_t)
+TB_DOTS_16(pot4, int64_t)
+TB_DOT_16(int4, int16_t, int32_t)
+TB_DOT_16(int4, int16_t, int64_t)
+TB_DOT_16(pot4, int16_t, int32_t)
+TB_DOT_16(pot4, int16_t, int64_t)
+
+#ifdef TB_DSP
+typedef uint32_t __attribute__((aligned(1), may_alias)) tb_word; /* at any address */
+
+/* Four int8 weights as halves of two words, the numbers likewise, two products per instruction. */
+#define TB_DOT_DSP(SUM, instruction)                                                                 \
+  TB_INLINE SUM tb_dot_int8_int16_t_##SUM(SUM acc, const uint8_t *row, int32_t k, const int16_t *from, \
+                                          int32_t count)                                             \
+  {                                                                                                  \
+    const uint8_t *weight = row + k;                                                                 \
+    for (; count >= 4; count -= 4, weight += 4, from += 4) {                                         \
+      const uint32_t four = *(const tb_word *)(const void *)weight;                                  \
+      const uint32_t a = *(const tb_word *)(const void *)from;                                       \
+      const uint32_t b = *(const tb_word *)(const void *)(from + 2);                                 \
+      uint32_t even, odd, x, y;                                                                      \
+      __asm__("sxtb16 %[even], %[four]\n\t"                                                          \
+              "sxtb16 %[odd], %[four], ror #8\n\t"                                                   \
+              "pkhbt %[x], %[a], %[b], lsl #16\n\t"                                                  \
+              "pkhtb %[y], %[b], %[a], asr #16\n\t"                                                  \
+              instruction("even", "x") instruction("odd", "y")                                       \
+              : [acc] "+r"(acc), [even] "=&r"(even), [odd] "=&r"(odd), [x] "=&r"(x), [y] "=&r"(y)    \
+              : [four] "r"(four), [a] "r"(a), [b] "r"(b));                                           \
+    }                                                                                                \
+    for (; count > 0; count--) {                                                                     \
+      acc += tb_term_int8(weight++, 0, *from++);                                                     \
+    }                                                                                                \
+    return acc;                                                                                      \
+  }
+#define TB_SMLAD(w, x) "smlad %[acc], %[" w "], %[" x "], %[acc]\n\t"
+#define TB_SMLALD(w, x) "smlald %Q[acc], %R[acc], %[" w "], %[" x "]\n\t"
+TB_DOT_DSP(int32_t, TB_SMLAD)
+TB_DOT_DSP(int64_t, TB_SMLALD)
+#else
+TB_DOT_16(int8, int16_t, int32_t)
+TB_DOT_16(int8, int16_t, int64_t)
+#endif
+
+/* Convolution and dense layer. `pad`: what padding reads, which may be longer than a tb_window's. Taps of a line that
+ * lie side by side are taken at once: `before` of them to the left of the map, `inside` in it. */
+#define TB_AFFINE_16(name, code, IN, OUT, SUM)                                                       \
+  TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w, const uint8_t *weights,            \
+                      const SUM *bias, int32_t pad, const tb_scaling *r)                             \
+  {                                                                                                  \
+    const int close = (w->groups == 1) && (w->dilation_width == 1);                                  \
+    const int32_t width = w->kernel_width * w->depth;                                                \
+    int32_t y0 = w->top, line = w->first;                                                            \
+    for (int32_t oy = 0; oy < w->out_height; oy++) {                                                 \
+      int32_t x0 = w->left, corner = line;                                                           \
+      for (int32_t ox = 0; ox < w->out_width; ox++) {                                                \
+        const int32_t before = (x0 < 0) ? tb_min(-x0, w->kernel_width) : 0;                          \
+        const int32_t inside = tb_max(tb_min(w->width - x0, w->kernel_width) - before, 0);           \
+        const int32_t from = before * w->depth, count = inside * w->depth;                           \
+        const uint8_t *row = weights;                                                                \
+        int32_t channel = 0, start = corner;                                                         \
+        for (int32_t g = 0; g < w->groups; g++) {                                                    \
+          for (int32_t o = 0; o < w->outputs; o++) {                                                 \
+            SUM acc = bias[channel];                                                                 \
+            int32_t k = 0, y = y0, tap_row = start;                                                  \
+            for (int32_t ky = 0; ky < w->kernel_height; ky++) {                                      \
+              const int there = (y >= 0) && (y < w->height);                                         \
+              if (close && there) {                                                                  \
+                acc = tb_flat_##code##_##SUM(acc, row, k, pad, from);                                \
+                acc = tb_dot_##code##_##IN##_##SUM(acc, row, k + from,                               \
+                                                   in + (count ? tap_row + from : 0), count);        \
+                acc = tb_flat_##code##_##SUM(acc, row, k + from + count, pad, width - from - count); \
+                k += width;                                                                          \
+              } else if (there) {                                                                    \
+                int32_t x = x0, tap = tap_row;                                                       \
+                for (int32_t kx = 0; kx < w->kernel_width; kx++) {                                   \
+                  const int hit = (x >= 0) && (x < w->width);                                        \
+                  for (int32_t c = 0; c < w->depth; c++, k++) {                                      \
+                    acc += tb_term_##code(row, k, hit ? in[tap + c] : pad);                          \
+                  }                                                                                  \
+                  x += w->dilation_width;                                                            \
+                  tap += w->dilation_column;                                                         \
+                }                                                                                    \
+              } else {                                                                               \
+                acc = tb_flat_##code##_##SUM(acc, row, k, pad, width);                               \
+                k += width;                                                                          \
+              }                                                                                      \
+              y += w->dilation_height;                                                               \
+              tap_row += w->dilation_row;                                                            \
+            }                                                                                        \
+            *out++ = (OUT)tb_scale_##SUM(acc, r, channel);                                           \
+            row += w->row_bytes;                                                                     \
+            channel++;                                                                               \
+          }                                                                                          \
+          start += w->depth;                                                                         \
+        }                                                                                            \
+        x0 += w->stride_width;                                                                       \
+        corner += w->stride_column;                                                                  \
+      }                                                                                              \
+      y0 += w->stride_height;                                                                        \
+      line += w->stride_row;                                                                         \
+    }                                                                                                \
+  }
+
+/* One filter per channel, dilated or not: of each line, `before` taps lie to the left of the map, `inside` in it. */
+#define TB_DEPTHWISE_16(name, code, IN, OUT, SUM)                                                    \
+  TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w, const uint8_t *weights,            \
+                      const SUM *bias, int32_t pad, const tb_scaling *r)                             \
+  {                                                                                                  \
+    int32_t y0 = w->top, line = w->first;                                                            \
+    for (int32_t oy = 0; oy < w->out_height; oy++) {                                                 \
+      int32_t x0 = w->left, corner = line;                                                           \
+      for (int32_t ox = 0; ox < w->out_width; ox++) {                                                \
+        int32_t before = 0, inside = 0, skip = 0;                                                    \
+        for (int32_t kx = 0, x = x0; kx < w->kernel_width; kx++, x += w->dilation_width) {           \
+          before += (x < 0);                                                                         \
+          skip += (x < 0) ? w->dilation_column : 0;                                                  \
+          inside += (x >= 0) && (x < w->width);                                                      \
+        }                                                                                            \
+        const int32_t after = w->kernel_width - before - inside, step = w->dilation_column;          \
+        const uint8_t *row = weights;                                                                \
+        for (int32_t channel = 0; channel < w->groups; channel++, row += w->row_bytes) {             \
+          SUM acc = bias[channel];                                                                   \
+          int32_t k = 0, y = y0, tap_row = corner + channel;                                         \
+          for (int32_t ky = 0; ky < w->kernel_height; ky++) {                                        \
+            if ((y >= 0) && (y < w->height)) {                                                       \
+              int32_t tap = tap_row + skip;                                                          \
+              for (int32_t i = before; i > 0; i--) {                                                 \
+                acc += tb_term_##code(row, k++, pad);                                                \
+              }                                                                                      \
+              for (int32_t i = inside; i > 0; i--, tap += step) {                                    \
+                acc += tb_term_##code(row, k++, in[tap]);                                            \
+              }                                                                                      \
+              for (int32_t i = after; i > 0; i--) {                                                  \
+                acc += tb_term_##code(row, k++, pad);                                                \
+              }                                                                                      \
+            } else {                                                                                 \
+              for (int32_t i = w->kernel_width; i > 0; i--) {                                        \
+                acc += tb_term_##code(row, k++, pad);                                                \
+              }                                                                                      \
+            }                                                                                        \
+            y += w->dilation_height;                                                                 \
+            tap_row += w->dilation_row;                                                              \
+          }                                                                                          \
+          *out++ = (OUT)tb_scale_##SUM(acc, r, channel);                                             \
+        }                                                                                            \
+        x0 += w->stride_width;                                                                       \
+        corner += w->stride_column;                                                                  \
+      }                                                                                              \
+      y0 += w->stride_height;                                                                        \
+      line += w->stride_row;                                                                         \
+    }                                                                                                \
+  }
+
+/* A window of one channel: `start` before its taps, `take` for each that lies inside, `finish` behind. */
+#define TB_WINDOW_16(start, take, finish)                                                            \
+  int32_t y0 = w->top, line = w->first;                                                              \
+  for (int32_t oy = 0; oy < w->out_height; oy++) {                                                   \
+    int32_t x0 = w->left, corner = line;                                                             \
+    for (int32_t ox = 0; ox < w->out_width; ox++) {                                                  \
+      for (int32_t c = 0; c < w->depth; c++) {                                                       \
+        int32_t y = y0, tap_row = corner;                                                            \
+        start;                                                                                       \
+        for (int32_t ky = 0; ky < w->kernel_height; ky++) {                                          \
+          int32_t x = x0, tap = tap_row;                                                             \
+          for (int32_t kx = 0; kx < w->kernel_width; kx++) {                                         \
+            if ((y >= 0) && (y < w->height) && (x >= 0) && (x < w->width)) {                         \
+              take;                                                                                  \
+            }                                                                                        \
+            x += w->dilation_width;                                                                  \
+            tap += w->dilation_column;                                                               \
+          }                                                                                          \
+          y += w->dilation_height;                                                                   \
+          tap_row += w->dilation_row;                                                                \
+        }                                                                                            \
+        finish;                                                                                      \
+      }                                                                                              \
+      x0 += w->stride_width;                                                                         \
+      corner += w->stride_column;                                                                    \
+    }                                                                                                \
+    y0 += w->stride_height;                                                                          \
+    line += w->stride_row;                                                                           \
+  }
+
+#define TB_AVERAGE_POOL_16(name, IN, OUT, SUM)                                                       \
+  TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w, int32_t zero, const tb_scaling *r) \
+  {                                                                                                  \
+    TB_WINDOW_16(SUM acc = 0, acc += in[tap + c] - zero, *out++ = (OUT)tb_scale_##SUM(acc, r, c))    \
+  }
+
+#define TB_MAX_POOL_16(name, IN, OUT)                                                                \
+  TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w)                                    \
+  {                                                                                                  \
+    TB_WINDOW_16(int32_t best = INT16_MIN, best = tb_max(in[tap + c], best), *out++ = (OUT)best)     \
+  }
+
+#define TB_REQUANTISE_16(name, IN, OUT)                                                              \
+  TB_KERNEL void name(const IN *in, OUT *out, int32_t count, int32_t channels, int32_t zero,         \
+                      const tb_scaling *r)                                                           \
+  {                                                                                                  \
+    int32_t c = 0;                                                                                   \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      out[i] = (OUT)tb_scale_int32_t(in[i] - zero, r, c);                                            \
+      c = (c + 1 == channels) ? 0 : c + 1;                                                           \
+    }                                                                                                \
+  }
+
+#define TB_ADD_16(name, A, B, OUT)                                                                   \
+  TB_KERNEL void name(const A *a, const B *b, OUT *out, int32_t count, int32_t ma, int32_t mb,       \
+                      int32_t za, int32_t zb, const tb_scaling *r)                                   \
+  {                                                                                                  \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      out[i] = (OUT)tb_limit(tb_product(a[i] - za, ma) + tb_product(b[i] - zb, mb), r, 0);           \
+    }                                                                                                \
+  }
+
+#define TB_MUL_16(name, A, B, OUT)                                                                   \
+  TB_KERNEL void name(const A *a, const B *b, OUT *out, int32_t count, int32_t za, int32_t zb,       \
+                      const tb_scaling *r)                                                           \
+  {                                                                                                  \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      out[i] = (OUT)tb_scale_int64_t(tb_product(a[i] - za, b[i] - zb), r, 0);                        \
+    }                                                                                                \
+  }
+
+#define TB_TABLE_16(name, IN, OUT)                                                                   \
+  TB_KERNEL void name(const IN *in, OUT *out, int32_t count, const OUT *entries)                     \
+  {                                                                                                  \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      out[i] = entries[in[i] + 128];                                                                 \
+    }                                                                                                \
+  }
+
+/* Positions of `bits` bits; the largest one reads `pad`. */
+#define TB_REORDER_16(name, bits, IN, OUT)                                                           \
+  TB_KERNEL void name(const IN *in, OUT *out, int32_t count, const uint##bits##_t *from, OUT pad)    \
+  {                                                                                                  \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      out[i] = (from[i] == UINT##bits##_MAX) ? pad : (OUT)in[from[i]];                               \
+    }                                                                                                \
+  }
+
+/* Positions rows[i] + columns[j] + lanes[k], where lanes follow the columns; -1 reads `pad`. */
+#define TB_TAKE_16(name, IN, OUT)                                                                    \
+  TB_KERNEL void name(const IN *in, OUT *out, const int32_t *rows, const int32_t *columns,           \
+                      int32_t height, int32_t width, int32_t depth, OUT pad)                         \
+  {                                                                                                  \
+    const int32_t *lanes = columns + width;                                                          \
+    for (int32_t i = 0; i < height; i++) {                                                           \
+      for (int32_t j = 0; j < width; j++) {                                                          \
+        const int inside = (rows[i] >= 0) && (columns[j] >= 0);                                      \
+        const IN *from = in + (inside ? rows[i] + columns[j] : 0);                                   \
+        for (int32_t k = 0; k < depth; k++) {                                                        \
+          *out++ = (inside && (lanes[k] >= 0)) ? (OUT)from[lanes[k]] : pad;                          \
+        }                                                                                            \
+      }                                                                                              \
+    }                                                                                                \
+  }
+
+/* One operand of a concatenation: `count` times `chunk` elements, the next ones `stride` further on. */
+#define TB_CONCAT_16(name, IN, OUT)                                                                  \
+  TB_KERNEL void name(const IN *in, OUT *out, int32_t count, int32_t chunk, int32_t stride)          \
+  {                                                                                                  \
+    for (int32_t i = 0; i < count; i++) {                                                            \
+      for (int32_t k = 0; k < chunk; k++) {                                                          \
+        out[k] = (OUT)*in++;                                                                         \
+      }                                                                                              \
+      out += stride;                                                                                 \
+    }                                                                                                \
+  }
+
+/* Place of the largest of `count` elements, for each row; of equal ones the first, or the last if `last`. */
+#define TB_ARG_MAX_16(name, IN, OUT)                                                                 \
+  TB_KERNEL void name(const IN *in, OUT *out, int32_t rows, int32_t count, int32_t last,             \
+                      int32_t offset)                                                                \
+  {                                                                                                  \
+    for (int32_t row = 0; row < rows; row++, in += count) {                                          \
+      int32_t best = 0, top = in[0];                                                                 \
+      for (int32_t i = 1; i < count; i++) {                                                          \
+        const int32_t taken = ~((in[i] - top - 1 + last) >> 31); /* no branch on data */             \
+        best ^= (best ^ i) & taken;                                                                  \
+        top ^= (top ^ in[i]) & taken;                                                                \
+      }                                                                                              \
+      out[row] = (OUT)(best + offset);                                                               \
+    }                                                                                                \
+  }
+
+#endif
