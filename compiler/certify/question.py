@@ -12,17 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domains.pair_crown import PairCrown
+from ..domains.pair_product import PairProduct
 from ..errors import CompileError
 from ..graph import Graph
 from .attack import COMBINED, attack, contradicted
-from .branch import bounds
+from .best_first import CELLS, PIECES, Effort, search
+from .branch import Bounds, bounds
 from .certificate import bounded, claim, twin_of
 from .combine import combined
 from .lockstep import entries, lockstep
 
 Floats = NDArray[np.float64]
 Ends = tuple[Mapping[str, Any], Mapping[str, Any]]  # lower and upper of a box
-HALVINGS = 24
+HALVINGS = 16
+
+
+def _largest(bound: Bounds) -> float:
+    return max(float(claim(each).max()) for each in bound.values())
 
 
 def bound_objective(real: Graph, whole: Graph, ends: Ends, weights: Floats, seed: int) -> dict[str, Any]:
@@ -55,15 +61,31 @@ class LargestBox:
 
 
 def largest_box(
-    real: Graph, whole: Graph, box_of: Callable[[float], Ends], most: float, limit: float, seed: int
+    real: Graph,
+    whole: Graph,
+    box_of: Callable[[float], Ends],
+    most: float,
+    limit: float,
+    seed: int,
+    seconds: float = 0.0,
 ) -> LargestBox:
-    """Bisection over the size, 0 to `most`, of box_of(size): the largest with a certified error <= limit."""
-    both = lockstep(real, whole)
+    """Bisection over the size, 0 to `most`, of box_of(size): the largest with a certified error <= limit.
+
+    `seconds`: for cutting boxes into pieces, in all (then the result depends on the machine).
+    """
+    both, end = lockstep(real, whole), time.perf_counter() + seconds
     names = sorted(set(bounded(whole)[0].values()))
 
     def top(size: float) -> float:
-        found = bounds(both, PairCrown, entries(both, whole, *box_of(size)), names)
-        return max(float(claim(each).max()) for each in found.values())
+        at = entries(both, whole, *box_of(size))
+        crown = bounds(both, PairCrown, at, names)
+        best = _largest(crown)
+        until = min(end, time.perf_counter() + seconds / HALVINGS)
+        if best <= limit or time.perf_counter() >= until:
+            return best
+        root = {"product": bounds(both, PairProduct, at, names), "crown": crown}
+        split = search(both, at, root, limit, Effort(PIECES, until, 1.0, CELLS))
+        return min(best, _largest(split.bound))
 
     best, over = (most, None) if (bound := top(most)) <= limit else (0.0, most)
     if over is None:
