@@ -108,19 +108,21 @@ def certify(
     bits: int | None = None,
     seed: int = 0,
     effort: Effort = ONCE,
+    grid: bool = False,
     budget: int | None = None,
 ) -> Certificate:
     """Bound |integer - float| over the box, attack the bound, and describe the layers.
 
     lower, upper: an array (floats or Fractions) of the input's shape, or one per name of an input. `bits`:
     the run-time activation bits that integer_graph has been cut to, for the record. `effort`: how far the box
-    is searched (a time limit makes the result depend on the machine); `budget`: evaluations of the attack
-    (default: what takes a few seconds).
+    is searched (a time limit makes the result depend on the machine); `grid`: inputs are integers already,
+    and only the reals in the box that they stand for count; `budget`: evaluations of the attack (default:
+    what takes a few seconds).
     """
     start = time.perf_counter()
     both = lockstep(float_graph, integer_graph)
     ends = [side if isinstance(side, Mapping) else {both.inputs[0]: side} for side in (lower, upper)]
-    at = entries(both, integer_graph, ends[0], ends[1])
+    at = entries(both, integer_graph, ends[0], ends[1], grid=grid)
     values, probability = bounded(integer_graph)
     names = sorted(set(values.values()))
     found = ranges(both, PairCrown, at, set(range(len(both.steps))))
@@ -141,7 +143,7 @@ def certify(
     contradicted(bound, evidence)
     fields = {
         "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": "real"},
-        "mode": "box",
+        "mode": "grid" if grid else "box",
         "method": "interval, zonotope, product, crown: the least" + (", worst piece" if cut else ""),
         "domain": {name: _domain(at[both.values[name]]) for name in both.inputs},
         "tree": [_cut(place) for place in split.tree],
