@@ -41,7 +41,7 @@ def network_files(networks: Networks, seed: int) -> dict[str, bytes]:
     layers: list[Any] = [node.op for node in graph.nodes if node.op.weighted]
     work = sum(op.macs() for op in layers)
     vectors = test_vectors(graph, max(FEWEST, min(VECTORS, WORK // max(work, 1))), seed)
-    shown = golden(graph, vectors)
+    shown = golden(graph, vectors, names=graph.outputs)
     kept = {f"{n}__q": vectors[n].astype(graph.values[n].word) for n in graph.inputs}
     kept.update({f"{n}__q": shown[n].astype(graph.values[n].word) for n in graph.outputs})
     return {

@@ -243,9 +243,9 @@ def _leaves(doc: dict[str, Any]) -> Iterator[Mutation]:
     for i, method in enumerate(said):
         yield "leaf dropped", f"{i}", drop(["leaves", i]), False
         yield "leaf twice", f"{i}", put(["leaves"], [*said[:i], method, *said[i:]]), False
-        for other in ("interval", "exact", None, 0, ["cells"]):
+        for other in ("interval", "exact", None, 0, ["cells"], "cell"):
             yield "leaf of another method", f"{i} {other}", put(["leaves", i], other), False
-        if method == "cells":
+        if method != "product":
             yield "leaf by the product", f"{i}", put(["leaves", i], "product"), False
     for i, node in enumerate(doc["tree"]):
         if node is not None:

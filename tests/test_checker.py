@@ -14,16 +14,17 @@ import numpy as np
 import pytest
 from checker_nets import BUNDLED, bundled, random_build
 from onnx_nets import Net
-from pair_nets import Pair, violations
+from pair_nets import Pair, ranges, violations
 
 import tinybound.checker
 from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
 from tinybound.certify.best_first import Effort
 from tinybound.certify.certificate import certify
-from tinybound.checker import analysis, check_certificate
+from tinybound.checker import analysis, backward, check_certificate
 from tinybound.checker.analysis import Analysis, Entry
 from tinybound.checker.check import KINDS, _domain
+from tinybound.checker.crown import Crown
 from tinybound.checker.files import read_folder, read_npz, strict_json, tree_hash
 from tinybound.checker.float_net import read_float
 from tinybound.checker.functions import NAMES, function
@@ -33,6 +34,7 @@ from tinybound.checker.pairs import pair
 from tinybound.checker.relax import Envelope, chord
 from tinybound.checker.rounding import lattice, rounded
 from tinybound.checker.rounding import moved as moved_by
+from tinybound.domains import pair_crown
 from tinybound.domains.pair_box import Box as Ranges
 from tinybound.options import Options
 from tinybound.passes.run_time_bits import with_bits
@@ -140,6 +142,24 @@ def sound(build, document, bits, seed):
     graph = with_bits(build.graph, 8 if bits is None else bits)
     both = Pair(build.float_graph, graph, domain.lower, domain.upper)
     assert violations(both, boxes, seed, count=30) == set()
+
+
+@pytest.mark.parametrize("budget", [1 << 32, 1 << 21])
+@pytest.mark.parametrize("seed", [3, 5])
+def test_the_same_passes_as_the_prover(seed, budget, tmp_path, monkeypatch):
+    """A budget that some passes exceed is spent on the same ones: all ranges agree."""
+    monkeypatch.setattr(pair_crown, "BUDGET", budget)
+    monkeypatch.setattr(backward, "BUDGET", budget)
+    build = random_build(seed, tmp_path)
+    arrays = read_npz((build.folder / "network.npz").read_bytes(), "")
+    whole = read_network(strict_json((build.folder / "network.json").read_bytes(), ""), arrays, None)
+    steps = pair(read_float((build.folder / "float.onnx").read_bytes()), whole)
+    document = json.loads((build.folder / "certificate.json").read_text())
+    theirs = dict(Crown().run(steps, _domain(document["domain"], whole)))
+    both = Pair(build.float_graph, build.graph, build.domain.lower, build.domain.upper)
+    for name, box in ranges(both, pair_crown.PairCrown()).items():
+        mine = np.stack([box.lx, box.ux, box.ly, box.uy, box.ld, box.ud])
+        assert np.allclose(theirs[name], mine, rtol=1e-9, atol=1e-12 * np.abs(mine).max())
 
 
 def _no_rounding(lower, upper, kl, ku):
@@ -302,7 +322,7 @@ def test_leaves_by_cells(count, cells, examples, tmp_path):
     made = build.certify(Box({"x": -end}, {"x": end}), effort=Effort(count, ratio=1.001, cells=cells))
     document = json.loads(path.read_text())
     assert document == made.document()
-    assert set(document["leaves"]) == ({"cells"} if cells > 1 << 10 else {"cells", "product"})
+    assert set(document["leaves"]) == ({"cells"} if cells > 1 << 10 else {"cells", "crown"})
     answer = check_certificate(path, build.folder)
     assert answer["accepted"], answer["reason"]
     assert answer["leaves"] == len(document["leaves"])

@@ -84,7 +84,7 @@ def made(name: str, examples: Path, folder: Path) -> Path:
     if name == "pieces":
         return pieces(examples, folder, Effort(5))
     if name == "cells":
-        return pieces(examples, folder, Effort(9, cells=1 << 14))
+        return pieces(examples, folder, Effort(9, cells=1 << 13))
     if name == "table":
         return random_build(1, folder).folder / "certificate.json"
     if name == "int16":
@@ -126,7 +126,8 @@ def still_true(path: Path) -> bool:
             cells = Cells(chain, cut.entries[0], cut.root, Numpy(chain))
             parts.append({values[0]: cells.bounds([piece]).bound[0].reshape(graph.values[values[0]].shape)})
         else:
-            parts.append(bounds(both, PairProduct, cut.of(piece), values))
+            make = PairCrown if method == "crown" else PairProduct
+            parts.append(bounds(both, make, cut.of(piece), values))
     return all(
         (np.minimum(whole[v], np.max([p[v] for p in parts], axis=0)).ravel() <= out["bound"]).all()
         for v, out in zip(values, document["outputs"].values(), strict=True)

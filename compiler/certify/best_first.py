@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..domains.pair import Entry
+from ..domains.pair_crown import PairCrown
 from ..domains.pair_float import Floats
 from ..domains.pair_product import PairProduct
-from .branch import Bounds, bounds
+from .branch import Bounds, Make, bounds
 from .cells import Cells
 from .chain import chain_of
 from .compiled import kernel_of
@@ -24,7 +25,7 @@ from .pieces import Cut, Piece, Whole
 
 BATCH = 64  # pieces cut at a time
 NEAR = 16  # inputs handed over for proof
-PIECES, CELLS = 90_000, 1 << 18  # what the checker takes, and a little less
+PIECES, CELLS, ALL = 90_000, 1 << 18, (1 << 24) - (1 << 17)  # what the checker takes, or a little less
 CLOSE = 1.01
 
 
@@ -66,25 +67,32 @@ class _Node:
     score: Floats | None
 
 
-def search(both: Lockstep, at: Mapping[int, Entry], root: Bounds, attack: float, effort: Effort) -> Pieces:
-    """`root`: bounds of the product domain over the whole box; `attack`: the largest difference known."""
-    return _Search(both, at, root, attack, effort).run(root)
+def search(
+    both: Lockstep, at: Mapping[int, Entry], root: Mapping[str, Bounds], attack: float, effort: Effort
+) -> Pieces:
+    """`root`: bounds over the whole box, by product and crown; `attack`: the largest difference known."""
+    return _Search(both, at, list(root["product"]), attack, effort).run(root)
 
 
 class _Search:
     def __init__(
-        self, both: Lockstep, at: Mapping[int, Entry], root: Bounds, attack: float, effort: Effort
+        self, both: Lockstep, at: Mapping[int, Entry], names: list[str], attack: float, effort: Effort
     ) -> None:
-        self.both, self.whole, self.names, self.effort = both, Whole(both, at), list(root), effort
+        self.both, self.whole, self.names, self.effort = both, Whole(both, at), names, effort
         self.attack, self.near = attack, list[Floats]()
         chain = chain_of(both, self.names) if effort.cells else None
         self.cells = None
         if chain is not None:
             self.cells = Cells(chain, self.whole.entries[0], self.whole.root, kernel_of(chain))
+        # crown where its tighter bounds save much enumeration
+        self.method = "product" if self.cells is None else "crown"
+        self.domain: Make = PairProduct if self.cells is None else PairCrown
+        self.room = ALL  # cells that further leaves may have
 
-    def run(self, bound: Bounds) -> Pieces:
+    def run(self, known: Mapping[str, Bounds]) -> Pieces:
         effort, root = self.effort, self.whole.root
-        first = self.evaluate([root])[0] if self._enumerable(root) else self._product(root, bound)
+        enumerated = self._enumerate([root] if self._enumerable(root) else [])
+        first = enumerated[0] if enumerated else self._passed(root, known[self.method])
         nodes, cuts = {0: first}, dict[int, tuple[tuple[int, Fraction], int]]()
         heap, fresh, floor = [(-first.worst, 0)], 1, 0.0  # floor: the largest bound of a single point
         effort.progress(self.attack, first.worst)
@@ -94,6 +102,7 @@ class _Search:
             popped = self._pop(heap, nodes, effort.pieces - len(nodes))
             places = {i: p for i in popped if (p := self._place(nodes[i])) is not None}
             halves = [half for i, p in places.items() for half in self.whole.cut(nodes[i].piece, *p)]
+            self.room += sum(nodes[i].piece.count for i in places if nodes[i].method == "cells")
             made = iter(self.evaluate(halves))
             for i, place in places.items():
                 del nodes[i]
@@ -123,12 +132,16 @@ class _Search:
         chosen = [i for i, piece in enumerate(pieces) if self._enumerable(piece)]
         found = dict(zip(chosen, self._enumerate([pieces[i] for i in chosen]), strict=True))
         return [
-            found[i] if i in found else self._product(piece, self._bounds(piece))
+            found[i] if i in found else self._passed(piece, self._bounds(piece))
             for i, piece in enumerate(pieces)
         ]
 
     def _enumerable(self, piece: Piece) -> bool:
-        return self.cells is not None and piece.count <= self.effort.cells
+        """Whether this piece is to be enumerated; then its cells are spent."""
+        if self.cells is None or piece.count > min(self.effort.cells, self.room):
+            return False
+        self.room -= piece.count
+        return True
 
     def _enumerate(self, pieces: Sequence[Piece]) -> list[_Node]:
         if not pieces or self.cells is None:
@@ -145,14 +158,15 @@ class _Search:
         ]
 
     def _bounds(self, piece: Piece) -> Bounds:
-        return bounds(self.both, PairProduct, self.whole.of(piece), self.names)
+        return bounds(self.both, self.domain, self.whole.of(piece), self.names)
 
-    def _product(self, piece: Piece, bound: Bounds) -> _Node:
+    def _passed(self, piece: Piece, bound: Bounds) -> _Node:
+        """A piece that is bounded by one pass."""
         worst = max(float(b.max()) for b in bound.values())
         if self.cells is None:
-            return _Node(piece, bound, "product", worst, None)
+            return _Node(piece, bound, self.method, worst, None)
         output = np.array([bound[self.names[0]].argmax()])
-        return _Node(piece, bound, "product", worst, self.cells.scores([piece], output)[0])
+        return _Node(piece, bound, self.method, worst, self.cells.scores([piece], output)[0])
 
     def _place(self, node: _Node) -> tuple[int, Fraction] | None:
         if node.score is None:

@@ -167,8 +167,8 @@ int64_t tb_room(int64_t inputs, int64_t widest, int64_t neurons) {
 /* lower, upper (boxes, inputs). Out: c, r (boxes, outputs); g, lip, score (boxes, outputs, inputs).
  * sizes: |w| of every layer. */
 void tb_linear(const layer_t *layers, const double *const *sizes, int64_t depth, int64_t boxes,
-               int64_t widest, int64_t neurons, const double *lower, const double *upper, double *c, double *g,
-               double *r, double *lip, double *score, double *room) {
+               int64_t widest, int64_t neurons, const double *lower, const double *upper, double *c,
+               double *g, double *r, double *lip, double *score, double *room) {
   const int64_t d = layers[0].columns, outputs = layers[depth - 1].rows, apart = 1 + 2 * d + neurons;
   for (int64_t box = 0; box < boxes; box++) {
     form_t f = {room, room + 2 * widest * apart, d, d, apart}, to = f, swap;

@@ -131,11 +131,11 @@ def certify(
     }
     twins = {name: twin_of(float_graph, integer_graph, name) for name in names}
     evidence = attack(float_graph, integer_graph, both, at, twins, seed=seed, budget=budget or _budget(both))
-    split = search(both, at, alone["product"], evidence.largest, effort)
+    split = search(both, at, alone, evidence.largest, effort)
     evidence = improved(evidence, integer_graph, both, at, split.near)
     least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
     bound = {name: claim(np.minimum(least[name], split.bound[name])) for name in names}
-    cut = len(split.tree) > 1 or "cells" in split.methods
+    cut = len(split.tree) > 1 or split.methods == ("cells",)
     contradicted(bound, evidence)
     fields = {
         "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": "real"},
@@ -143,7 +143,7 @@ def certify(
         "method": "interval, zonotope, product, crown: the least" + (", worst piece" if cut else ""),
         "domain": {name: _domain(at[both.values[name]]) for name in both.inputs},
         "tree": [_cut(place) for place in split.tree],
-        **({"leaves": list(split.methods)} if "cells" in split.methods else {}),
+        **({"leaves": list(split.methods)} if cut and set(split.methods) != {"product"} else {}),
         "layers": describe(both, integer_graph, found),
     }
     claims = {kind: {name: claim(b) for name, b in each.items()} for kind, each in alone.items()}

@@ -78,11 +78,12 @@ def largest_box(
 
     def top(size: float) -> float:
         at = entries(both, whole, *box_of(size))
-        best = _largest(bounds(both, PairCrown, at, names))
+        crown = bounds(both, PairCrown, at, names)
+        best = _largest(crown)
         until = min(end, time.perf_counter() + seconds / HALVINGS)
         if best <= limit or time.perf_counter() >= until:
             return best
-        root = bounds(both, PairProduct, at, names)
+        root = {"product": bounds(both, PairProduct, at, names), "crown": crown}
         split = search(both, at, root, limit, Effort(PIECES, until, 1.0, CELLS))
         return min(best, _largest(split.bound))
 

@@ -121,7 +121,8 @@ def _methods(document: dict[str, Any], cuts: list[Leaf]) -> dict[str, list[Leaf]
     if "leaves" not in document:
         return {"product": cuts} if len(cuts) > 1 else {}
     methods = [text(method, "leaves") for method in sequence(document["leaves"], "leaves", len(cuts))]
-    need(set(methods) <= {"product", "cells"} and "cells" in methods, "leaves: methods")
+    need(set(methods) <= {"product", "crown", "cells"} and set(methods) != {"product"}, "leaves: methods")
+    need(len(methods) > 1 or methods == ["cells"], "leaves: of a box that is bounded as it is")
     pieces: dict[str, list[Leaf]] = {}
     for method, leaf in zip(methods, cuts, strict=True):
         pieces.setdefault(method, []).append(leaf)
@@ -175,8 +176,9 @@ def _recompute(
     found = {name: np.min([each[name] for each in alone.values()], axis=0) for name in wanted}
     if pieces:
         worst = {name: np.zeros_like(found[name]) for name in wanted}
-        for leaf in pieces.get("product", []):
-            boxes = dict(Analysis(intervals=True, zonotope=True).run(steps, leaf.entries))
+        passes = [(method, leaf) for method in ("product", "crown") for leaf in pieces.get(method, [])]
+        for method, leaf in passes:
+            boxes = dict(KINDS[method]().run(steps, leaf.entries))
             worst = {name: np.maximum(worst[name], gap(boxes[name])) for name in wanted}
         if "cells" in pieces:
             form, (root,) = chain(steps, whole, wanted), entries.values()

@@ -52,8 +52,7 @@ class Exact:
     """Each word on numbers; the same code serves integers and floats, dtype decides."""
 
     def gather(self, x: Array, index: NDArray[np.int64], pad: float) -> Array:
-        flat = x.reshape(-1)
-        return np.where(index >= 0, flat[np.maximum(index, 0)], np.asarray(pad, x.dtype))
+        return np.append(x, np.asarray(pad, x.dtype)).take(index)  # -1 is what was appended
 
     def reshape(self, x: Array, shape: tuple[int, ...]) -> Array:
         return x.reshape(shape)
@@ -70,10 +69,12 @@ class Exact:
             return np.asarray(np.matmul(weights, x - zero) + bias[..., None])
         # BLAS is exact here: no partial sum, in whatever order, exceeds the reach, and a float32 holds every
         # integer up to 2^24. Doubles hold the others: accumulators fit in 32 bits.
-        terms = x - zero
-        reach = int(np.abs(weights).sum(axis=-1).max(initial=0)) * int(np.abs(terms).max(initial=0))
+        ends = int(x.min(initial=0)), int(x.max(initial=0)), 0
+        largest = max(abs(end - shift) for end in ends for shift in (0, zero))
+        reach = max(int(np.abs(weights).sum(axis=-1).max(initial=0)), 1) * largest
         kind = np.float32 if reach <= 1 << 24 else np.float64
-        sums = np.matmul(weights.astype(kind), terms.astype(kind))
+        terms = np.subtract(x, zero, dtype=kind, casting="unsafe")  # no copy of all the patches for each step
+        sums = np.matmul(weights.astype(kind), terms)
         return np.asarray(sums.astype(np.int64) + bias[..., None])
 
     def add(self, a: Array, b: Array, ma: int, mb: int, za: int, zb: int) -> Array:

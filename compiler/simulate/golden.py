@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -41,17 +41,16 @@ def dequantise(value: Value, integers: Ints) -> NDArray[np.float64]:
     return np.asarray(float(value.quant.scale[0]) * (integers - value.quant.zero))
 
 
-def golden(graph: Graph, inputs: Mapping[str, Ints], bits: int = 8) -> dict[str, Ints]:
-    """Every stored value of the integer graph, N x shape, for N integer input vectors."""
+def golden(
+    graph: Graph, inputs: Mapping[str, Ints], bits: int = 8, names: Iterable[str] | None = None
+) -> dict[str, Ints]:
+    """Every stored value of the integer graph, or those of `names`, N x shape, for N integer vectors."""
     at_bits = with_bits(graph, bits)
-    names = [value.name for value in graph.stored()]
     count = len(next(iter(inputs.values())))
-    rows: dict[str, list[Ints]] = {name: [] for name in names}
+    kept = [value.name for value in graph.stored()] if names is None else names
+    found = {name: np.empty((count, *graph.values[name].shape), np.int64) for name in kept}
     for i in range(count):
         values = run(at_bits, {name: array[i] for name, array in inputs.items()})
-        for name in names:
-            rows[name].append(values[name])
-    return {
-        name: np.array(found, np.int64).reshape(count, *graph.values[name].shape)
-        for name, found in rows.items()
-    }
+        for name, rows in found.items():
+            rows[i] = values[name]
+    return found
