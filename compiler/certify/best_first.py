@@ -26,7 +26,7 @@ from .pieces import Cut, Piece, Whole
 BATCH = 64  # pieces cut at a time
 NEAR = 16  # inputs handed over for proof
 PIECES, CELLS, ALL = 90_000, 1 << 18, (1 << 24) - (1 << 17)  # what the checker takes, or a little less
-CLOSE = 1.01
+CLOSE, PART = 1.01, 1 << 13
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ class _Search:
         self.method = "product" if self.cells is None else "crown"
         self.domain: Make = PairProduct if self.cells is None else PairCrown
         self.room = ALL  # cells that further leaves may have
+        # Where the box itself is too large, large pieces are steep: crown bounds them better, and sooner.
+        self.most = effort.cells if self.whole.root.count <= effort.cells else min(effort.cells, PART)
 
     def run(self, known: Mapping[str, Bounds]) -> Pieces:
         effort, root = self.effort, self.whole.root
@@ -138,7 +140,7 @@ class _Search:
 
     def _enumerable(self, piece: Piece) -> bool:
         """Whether this piece is to be enumerated; then its cells are spent."""
-        if self.cells is None or piece.count > min(self.effort.cells, self.room):
+        if self.cells is None or piece.count > min(self.most, self.room):
             return False
         self.room -= piece.count
         return True
