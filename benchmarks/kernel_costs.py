@@ -106,7 +106,8 @@ def main():
     parser.add_argument("--core", nargs="*", choices=BOARDS)
     options = parser.parse_args()
     for kernel in (kernel for kernel in KERNELS if kernel.name in options.kernel):
-        for core in options.core or [*CORES, *(["cortex-m3"] if kernel.name in DSP else [])]:
+        every = [*CORES, *(["cortex-m3"] if kernel.name in DSP else [])]
+        for core in options.core or [core for core in every if core not in kernel.slow_on]:
             with tempfile.TemporaryDirectory() as place:
                 each, errors = instructions(kernel, core)
                 costs = {"instructions": each, **sizes(kernel, core, Path(place))}

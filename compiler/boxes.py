@@ -30,10 +30,12 @@ _ASSERT = re.compile(r"\(\s*(<=|>=)\s+X_(\d+)\s+([-+0-9.eE]+)\s*\)")
 
 @dataclass(frozen=True)
 class Box:
-    """lower[name] <= x <= upper[name], arrays of the input's shape."""
+    """lower[name] <= x <= upper[name], arrays of the input's shape; `grid`: only those x in it that the input
+    quantiser's integers stand for."""
 
     lower: dict[str, Floats]
     upper: dict[str, Floats]
+    grid: bool = False
 
     def holds(self, name: str, x: Floats) -> NDArray[np.bool_]:
         """Which of N inputs (N x shape) lie in the box."""

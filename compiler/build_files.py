@@ -92,7 +92,8 @@ def certified(
     cut = with_bits(graph, bits)
     own = bits if has_bits(graph) else None
     try:
-        return certify(float_graph, cut, box.lower, box.upper, hashes={}, bits=own, seed=seed, effort=effort)
+        ends = box.lower, box.upper
+        return certify(float_graph, cut, *ends, hashes={}, bits=own, seed=seed, effort=effort, grid=box.grid)
     except OverflowError as error:  # a bound beyond every double
         raise CompileError("--domain", "no finite bound over this box", "one", "a smaller box") from error
 

@@ -193,6 +193,7 @@ def certify(
     jobs: options.Jobs = 1,
     cluster: options.Cluster = None,
     bits: Annotated[int, typer.Option(help="Run-time activation bits; fewer than 8: shown, not kept.")] = 8,
+    grid: options.Grid = False,
     timeout: options.Timeout = None,
     max_error: MaxError = None,
     seed: int = 0,
@@ -217,7 +218,7 @@ def certify(
         terminal.show_answer(found, as_json)
         return
     with terminal.ends() as progress:
-        certificate = certify_build(build, ask, timeout, progress)
+        certificate = certify_build(build, ask, timeout, progress, grid=grid)
         if export is not None:
             export_merged(build, certificate, bits, export)
     terminal.show_certificate(certificate, as_json)

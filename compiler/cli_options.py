@@ -36,6 +36,9 @@ Export = Annotated[
 Timeout = Annotated[
     float | None, typer.Option(metavar="S", help="Seconds of search; 60 for up to 8 input elements, else 0.")
 ]
+Grid = Annotated[
+    bool, typer.Option("--grid", help="Inputs are integers already: no input rounding, only their numbers.")
+]
 Jobs = Annotated[int, typer.Option(metavar="N", help="Processes for --inputs.")]
 Cluster = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="A dask scheduler for --inputs (extra `cluster`).")

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,17 +90,22 @@ def verify_build(folder: Path, on: str, inputs: Path | None, progress: Callable[
 
 
 def certify_build(
-    folder: Path, ask: Ask, timeout: float | None, progress: Callable[[float, float], None]
+    folder: Path,
+    ask: Ask,
+    timeout: float | None,
+    progress: Callable[[float, float], None],
+    *,
+    grid: bool,
 ) -> Certificate:
     """Certify a build over its own box or another, searching it for `timeout` seconds or until Ctrl-C; by
     default for SEARCH seconds where the inputs have few elements, else not at all."""
+    if timeout is not None and not timeout >= 0:
+        raise CompileError("--timeout", f"{timeout:g}", "seconds, 0 or more")
     build = load(folder)
     if timeout is None:
         few = sum(build.graph.values[name].size for name in build.graph.inputs) <= INPUTS
         timeout = SEARCH if few else 0.0
-    elif not timeout >= 0:
-        raise CompileError("--timeout", f"{timeout:g}", "seconds, 0 or more")
-    box = box_of(build, ask)
+    box = replace(box_of(build, ask) or build.domain, grid=grid)
     with stopping() as stop:
         effort = thorough(timeout, stop=stop, progress=progress)
         return build.certify(box, ask.seed, ask.bits, effort)

@@ -215,6 +215,9 @@ def _bounds(name: str, ends: Mapping[str, Any]) -> None:
     if "probability_bound" in ends:
         out.print(f"{what}: certified at most {ends['probability_bound']:.6g} from the float network")
         what = f"logits of {what}"
+    elif "argmax" in ends:
+        out.print(f"{what}: what it chooses is at most {2 * top:.6g} below the float network's largest")
+        what = f"what {what} compares"
     out.print(
         f"{what}: certified at most {top:.6g} from the float network, found at least {least:.6g}{ratio}"
     )

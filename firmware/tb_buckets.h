@@ -118,7 +118,7 @@
   "subs r5, r2, r3\n\t"                                                                              \
   "stm r1!, {r2, r3, r4, r5}\n\t"
 #define TB_FILTERS(name, code)                                                                       \
-  static TB_APART void name(const uint32_t *x, uint32_t *sums)                                       \
+  TB_FRAMELESS static TB_APART void name(const uint32_t *x, uint32_t *sums)                          \
   {                                                                                                  \
     register const uint32_t *from __asm__("r0") = x;                                                 \
     register uint32_t *to __asm__("r1") = sums;                                                      \

@@ -107,6 +107,7 @@ static inline int32_t tb_upper_half(uint32_t sum)
   "and r5, %[mask], r3, lsr #12\n\t"                                                                 \
   "mla %[d], r5, r4, %[d]\n\t"
 #define TB_SUM_UP(sum) "+r"(sum)
+#define TB_END "r"
 #define TB_FLIP
 #elif defined __GNUC__ && defined __thumb__ && defined __OPTIMIZE__ && !defined __OPTIMIZE_SIZE__
 #define TB_ONE_WORD                                                                                  \
@@ -130,6 +131,7 @@ static inline int32_t tb_upper_half(uint32_t sum)
   "muls r3, r4\n\t"                                                                                  \
   "add %[d], r3\n\t"
 #define TB_SUM_UP(sum) "+h"(sum)
+#define TB_END "h"
 #define TB_FLIP , [flip] "l"(0x80008000u)
 #endif
 #ifdef TB_ONE_WORD
@@ -140,7 +142,7 @@ static inline int32_t tb_upper_half(uint32_t sum)
                    "bne 1b"                                                                          \
                    : [w] "+l"(weights), [x] "+l"(column), [a] TB_SUM_UP(a), [b] TB_SUM_UP(b),        \
                      [c] TB_SUM_UP(c), [d] TB_SUM_UP(d)                                              \
-                   : [mask] "l"(0x000f000fu), [end] "r"(stop) TB_FLIP                                \
+                   : [mask] "l"(0x000f000fu), [end] TB_END(stop) TB_FLIP                                \
                    : "r3", "r4", "r5", "cc", "memory");
 #else
 #define TB_ONE_WORD(at)                                                                              \

@@ -10,6 +10,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Assembly wants the frame's register, whatever the command line says: in all functions of a core with the DSP
+ * extension, and in some on the others, where the pragma changes the code beside it. */
+#if defined __GNUC__ && !defined __clang__ && defined __ARM_FEATURE_DSP
+#pragma GCC optimize("omit-frame-pointer")
+#define TB_FRAMELESS
+#elif defined __GNUC__ && !defined __clang__ && defined __arm__
+#define TB_FRAMELESS __attribute__((optimize("omit-frame-pointer")))
+#else
+#define TB_FRAMELESS
+#endif
+
 #if defined __GNUC__ && defined __ARM_FEATURE_DSP && defined __ARM_FEATURE_UNALIGNED && defined __thumb2__ && \
   defined __OPTIMIZE__                   /* else a compiler keeps a frame, and too few registers are left */
 #define TB_DSP 1                         /* two products per instruction, loads of words at any address */
@@ -28,6 +39,14 @@
 #define TB_UNROLL(times) TB_PRAGMA(GCC unroll times)
 #else
 #define TB_UNROLL(times)
+#endif
+
+/* A number that the compiler must not make code for: so a tap costs the same in every layer. Windows of up to
+ * 3 x 3 taps are written out. */
+#ifdef __GNUC__
+#define TB_UNKNOWN(number) __asm__("" : "+r"(number))
+#else
+#define TB_UNKNOWN(number)
 #endif
 
 /* Layers with weights share one body per kernel, the others are made for their numbers: so a layer costs the same
@@ -238,66 +257,7 @@ TB_KERNEL void tb_affine_pool64(const int8_t *in, int8_t *out, const tb_window *
   }
 }
 
-/* Window reductions per channel: depth = all channels, groups = 1. */
-TB_INLINE void tb_average_pool(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r)
-{
-  int32_t y0 = w->top, line = w->first;
-  for (int32_t oy = 0; oy < w->out_height; oy++) {
-    int32_t x0 = w->left, corner = line;
-    for (int32_t ox = 0; ox < w->out_width; ox++) {
-      for (int32_t c = 0; c < w->depth; c++) {
-        int32_t acc = 0, y = y0, tap_row = corner;
-        for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-          int32_t x = x0, tap = tap_row;
-          for (int32_t kx = 0; kx < w->kernel_width; kx++) {
-            const int inside = (y >= 0) && (y < w->height) && (x >= 0) && (x < w->width);
-            acc += inside ? in[tap + c] - w->pad : 0;
-            x += 1;
-            tap += w->dilation_column;
-          }
-          y += 1;
-          tap_row += w->dilation_row;
-        }
-        *out++ = tb_requantise(acc, r, c);
-      }
-      x0 += w->stride_width;
-      corner += w->stride_column;
-    }
-    y0 += w->stride_height;
-    line += w->stride_row;
-  }
-}
-
-TB_INLINE void tb_max_pool(const int8_t *in, int8_t *out, const tb_window *w)
-{
-  int32_t y0 = w->top, line = w->first;
-  for (int32_t oy = 0; oy < w->out_height; oy++) {
-    int32_t x0 = w->left, corner = line;
-    for (int32_t ox = 0; ox < w->out_width; ox++) {
-      for (int32_t c = 0; c < w->depth; c++) {
-        int32_t y = y0, tap_row = corner;
-        int32_t best = INT8_MIN;
-        for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-          int32_t x = x0, tap = tap_row;
-          for (int32_t kx = 0; kx < w->kernel_width; kx++) {
-            const int inside = (y >= 0) && (y < w->height) && (x >= 0) && (x < w->width);
-            best = inside ? tb_max(in[tap + c], best) : best;
-            x += w->dilation_width;
-            tap += w->dilation_column;
-          }
-          y += w->dilation_height;
-          tap_row += w->dilation_row;
-        }
-        *out++ = (int8_t)best;
-      }
-      x0 += w->stride_width;
-      corner += w->stride_column;
-    }
-    y0 += w->stride_height;
-    line += w->stride_row;
-  }
-}
-
+#include "tb_windows.h"
 #include "tb_elements.h"
 
 #endif

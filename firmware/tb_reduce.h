@@ -50,20 +50,6 @@ TB_INLINE void tb_reduce(const int8_t *in, int32_t rows, int32_t columns, int32_
 #endif
 }
 
-/* How many of `count` taps from `at` on lie inside; those before the map are passed over in *at and *offset. */
-TB_INLINE int32_t tb_inside(int32_t *at, int32_t count, int32_t dilation, int32_t size, int32_t step, int32_t *offset)
-{
-  int32_t inside = 0;
-  for (; (count > 0) && (*at < 0); count--) {
-    *at += dilation;
-    *offset += step;
-  }
-  for (int32_t x = *at; (inside < count) && (x < size); x += dilation) {
-    inside++;
-  }
-  return inside;
-}
-
 TB_INLINE void tb_pool_fours(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r, int average)
 {
   int32_t y0 = w->top, line = w->first;

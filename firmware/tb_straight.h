@@ -84,7 +84,7 @@
   "strd r4, r5, [r1, #8 * " #q "]\n\t"
 #define TBS_NINE(at) "add r0, r0, #4 * " #at "\n\tstm r0, {r1, r2, r3, r7, r9, r10, r11, r12, lr}\n\t"
 #define TB_LANES(name, code)                                                                         \
-  static TB_APART void name(const uint32_t *x, uint32_t *sums)                                       \
+  TB_FRAMELESS static TB_APART void name(const uint32_t *x, uint32_t *sums)                          \
   {                                                                                                  \
     register const uint32_t *from __asm__("r0") = x;                                                 \
     register uint32_t *to __asm__("r1") = sums;                                                      \
@@ -92,7 +92,7 @@
                      "r10", "r11", "r12", "lr", "memory");                                           \
   }
 #define TB_SINGLE(name, code)                                                                        \
-  static TB_APART void name(uint32_t *x)                                                             \
+  TB_FRAMELESS static TB_APART void name(uint32_t *x)                                                \
   {                                                                                                  \
     register uint32_t *from __asm__("r0") = x;                                                       \
     __asm__ volatile(code : "+r"(from) : : "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9",     \

@@ -186,10 +186,11 @@ def meaning(prepared: Prepared) -> int:
 
 
 def _real(x: np.ndarray, scale: Scaled | None) -> np.ndarray:
-    """What a tensor of a quantised file stands for; uint8 is stored as q - 128."""
+    """What a tensor of a quantised file stands for; uint8 is stored as q - 128, uint16 as q - 32768."""
     if x.dtype.kind == "f" or scale is None:
         return x.astype(np.float64)
-    return float(scale.scale) * (x.astype(np.float64) - 128 * (x.dtype == np.uint8) - scale.zero)
+    middle = {"uint8": 128, "uint16": 32768}.get(x.dtype.name, 0)
+    return float(scale.scale) * (x.astype(np.float64) - middle - scale.zero)
 
 
 def _sample(want: np.ndarray, i: int, count: int) -> np.ndarray:

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from command import InProcess
 from onnx import TensorProto
 from onnx_nets import Net, session
 from pipeline import refused, same_network
@@ -135,6 +136,19 @@ def test_an_argmax_says_which_of_equal_elements_wins(tmp_path):
         for on in ("golden", "host"):
             shown = build.simulate({"x": x}, on=on)[f"{best}__q"]
             assert shown.ravel().tolist() == [at, 4 * last_one]
+
+
+def test_what_the_bound_of_an_argmax_means_is_said(monkeypatch, capsys, tmp_path):
+    command = InProcess(monkeypatch, capsys)
+    net = Net(1, 4)
+    path = net.save(tmp_path, net.put("ArgMax", net.put("Relu", "x"), axis=1))
+
+    said = command("compile", path, "-o", tmp_path / "B", "--domain=-1,1", "--target", "c").out
+    (entry,) = command("certify", tmp_path / "B", "--json").json["outputs"].values()
+
+    top = max(entry["bound"])
+    assert f"what it chooses is at most {2 * top:.6g} below" in said
+    assert f"compares: certified at most {top:.6g}" in said
 
 
 def test_a_forged_argmax_is_rejected(tmp_path, monkeypatch):

@@ -147,6 +147,7 @@ def test_golden_is_onnx_runtime_within_one_step(model):
     assert same_network(model) > 0
 
 
+@pytest.mark.slow
 def test_a_network_is_certified_checked_and_verified(model, tmp_path):
     low = np.random.default_rng(1).uniform(-0.5, 0.4, SHAPE)
     np.savez(tmp_path / "box.npz", lower=low, upper=low + 0.05)

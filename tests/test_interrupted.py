@@ -15,7 +15,11 @@ import pytest
 from command import COMMAND, listing, small
 
 import tinybound
+from tinybound.asks import Ask
 from tinybound.build_folder import write_build
+from tinybound.checker import check_certificate
+from tinybound.errors import CompileError
+from tinybound.runs import certify_build, stopping
 
 DOMAIN = ("--domain=-1,1",)
 
@@ -113,3 +117,43 @@ def test_interrupted_swap(build, monkeypatch):
         write_build(build, {"new": b"1"}, {})
     assert listing(build) == before
     assert [p.name for p in build.parent.iterdir()] == ["BUILD"]
+
+
+def test_certify_keeps_the_best_bound(examples, tmp_path):
+    """The first Ctrl-C ends the search: the certificate of the pieces so far is written and holds."""
+    place = tmp_path / "BUILD"
+    built = tinybound.compile(
+        examples / "controller4.onnx", place, tinybound.Options(domain=str(examples / "controller4_box.json"))
+    )
+    first = max(built.certificate["outputs"]["y"]["bound"])
+    seen = []
+
+    def progress(low, high):
+        seen.append((low, high))
+        if len(seen) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    made = certify_build(place, Ask(), 600.0, progress, grid=False)
+    assert len(seen) == 4
+    assert all(low <= high for low, high in seen)
+    assert made.fields["tree"].count(None) == 4
+    assert made.largest <= first
+    assert tinybound.load(place).certificate == made.document()
+    assert check_certificate(place / "certificate.json", place)["accepted"]
+
+
+def test_pressed_twice():
+    """The second Ctrl-C interrupts, and afterwards the first one does."""
+    with stopping() as stop:
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_search_that_must_not_last():
+    with pytest.raises(CompileError, match="--timeout"):
+        certify_build(Path(), Ask(), -1.0, lambda low, high: None, grid=False)

@@ -9,7 +9,7 @@ side comes from the golden model, the float side from an outward-rounded enclosu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -243,7 +243,9 @@ def at_point(
     for name in both.inputs:
         entry = at[both.values[name]]
         exact = tuple(Fraction(v) for v in np.ravel(x[name]).tolist())
-        point[both.values[name]] = Entry(exact, exact, entry.units, entry.lo, entry.hi)
+        if entry.grid:  # the float stands for the number on the grid that it is nearest to
+            exact = tuple(entry.units.scale * round(v / entry.units.scale) for v in exact)
+        point[both.values[name]] = replace(entry, lower=exact, upper=exact)
         q[name] = point[both.values[name]].integers()[0]
     return point, q
 

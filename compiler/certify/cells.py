@@ -62,11 +62,12 @@ class Cells:
         scale, zero = entry.units.scale, entry.units.zero
         self.start = min(root.first)
         steps = range(self.start - zero, max(root.last) - zero + 1)
-        self.low = np.array([below((n - Fraction(1, 2)) * scale) for n in steps])
-        self.high = np.array([above((n + Fraction(1, 2)) * scale) for n in steps])
-        # The outermost cells hold what saturates.
-        self.low[: max(entry.lo + 1 - self.start, 0)] = -np.inf
-        self.high[entry.hi - self.start :] = np.inf
+        far = Fraction(0 if entry.grid else 1, 2)
+        self.low = np.array([below((n - far) * scale) for n in steps])
+        self.high = np.array([above((n + far) * scale) for n in steps])
+        if not entry.grid:  # the outermost cells hold what saturates
+            self.low[: max(entry.lo + 1 - self.start, 0)] = -np.inf
+            self.high[entry.hi - self.start :] = np.inf
         ends = [np.array([f(v) for v in side]) for f, side in ((below, entry.lower), (above, entry.upper))]
         self.off = errors(chain.layers, *ends)
         self.known = _Known(self, root, *ends)

@@ -32,6 +32,7 @@ from .pieces import Cut
 
 FORMAT = "tinybound-certificate-1"
 MARGIN = Fraction(1, 10**9)  # so that a checker which adds in another order confirms the claim
+FINE = 256 * MARGIN  # the same beside 16-bit integers, whose bounds are so much smaller than what is added
 Floats = NDArray[np.float64]
 ONCE = Effort()
 
@@ -107,19 +108,21 @@ def certify(
     bits: int | None = None,
     seed: int = 0,
     effort: Effort = ONCE,
+    grid: bool = False,
     budget: int | None = None,
 ) -> Certificate:
     """Bound |integer - float| over the box, attack the bound, and describe the layers.
 
     lower, upper: an array (floats or Fractions) of the input's shape, or one per name of an input. `bits`:
     the run-time activation bits that integer_graph has been cut to, for the record. `effort`: how far the box
-    is searched (a time limit makes the result depend on the machine); `budget`: evaluations of the attack
-    (default: what takes a few seconds).
+    is searched (a time limit makes the result depend on the machine); `grid`: inputs are integers already,
+    and only the reals in the box that they stand for count; `budget`: evaluations of the attack (default:
+    what takes a few seconds).
     """
     start = time.perf_counter()
     both = lockstep(float_graph, integer_graph)
     ends = [side if isinstance(side, Mapping) else {both.inputs[0]: side} for side in (lower, upper)]
-    at = entries(both, integer_graph, ends[0], ends[1])
+    at = entries(both, integer_graph, ends[0], ends[1], grid=grid)
     values, probability = bounded(integer_graph)
     names = sorted(set(values.values()))
     found = ranges(both, PairCrown, at, set(range(len(both.steps))))
@@ -134,30 +137,31 @@ def certify(
     split = search(both, at, alone, evidence.largest, effort)
     evidence = improved(evidence, integer_graph, both, at, split.near)
     least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
-    bound = {name: claim(np.minimum(least[name], split.bound[name])) for name in names}
+    margin = FINE if any(value.word == "int16" for value in integer_graph.stored()) else MARGIN
+    bound = {name: claim(np.minimum(least[name], split.bound[name]), margin) for name in names}
     cut = len(split.tree) > 1 or split.methods == ("cells",)
     contradicted(bound, evidence)
     fields = {
         "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": "real"},
-        "mode": "box",
+        "mode": "grid" if grid else "box",
         "method": "interval, zonotope, product, crown: the least" + (", worst piece" if cut else ""),
         "domain": {name: _domain(at[both.values[name]]) for name in both.inputs},
         "tree": [_cut(place) for place in split.tree],
         **({"leaves": list(split.methods)} if cut and set(split.methods) != {"product"} else {}),
         "layers": describe(both, integer_graph, found),
     }
-    claims = {kind: {name: claim(b) for name, b in each.items()} for kind, each in alone.items()}
+    claims = {kind: {name: claim(b, margin) for name, b in each.items()} for kind, each in alone.items()}
     chance = {name: _chance(bound[values[name]], error) for name, error in probability.items()}
     seconds = round(time.perf_counter() - start, 3)
     return Certificate(bound, evidence, values, chance, claims, dict(sorted(hashes.items())), fields, seconds)
 
 
-def claim(bound: Floats) -> Floats:
+def claim(bound: Floats, margin: Fraction = MARGIN) -> Floats:
     """A little more than the bound, in 10 significant digits, rounded up."""
     context = Context(prec=10, rounding=ROUND_UP)
     flat = []
     for value in bound.ravel().tolist():
-        exact = Fraction(value) * (1 + MARGIN)
+        exact = Fraction(value) * (1 + margin)
         digits = float(context.divide(Decimal(exact.numerator), Decimal(exact.denominator)))
         flat.append(digits if Fraction(digits) >= exact else float(np.nextafter(digits, np.inf)))
     return np.array(flat).reshape(bound.shape)

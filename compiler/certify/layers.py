@@ -17,6 +17,7 @@ from ..graph import Graph
 from .lockstep import Lockstep
 
 MARGIN = 1e-9  # of the largest number of a tensor
+LONG = 36  # bits from which on a unit of a sum is no more than doubles are off along a network
 
 
 def describe(both: Lockstep, whole: Graph, boxes: Mapping[int, Box]) -> list[dict[str, Any]]:
@@ -35,7 +36,9 @@ def describe(both: Lockstep, whole: Graph, boxes: Mapping[int, Box]) -> list[dic
         if node.op.accumulates:
             first, final = step.units.integers(boxes[position])
             layer["range"] = [span.lo, span.hi]
-            layer["range_in_domain"] = [int(first.min()), int(final.max())]
+            far = max(-span.lo, span.hi) >> LONG  # units that the checker's doubles may round otherwise
+            ends = max(int(first.min()) - far, span.lo), min(int(final.max()) + far, span.hi)
+            layer["range_in_domain"] = list(ends)
             layer["bits"] = span.bits
         if step.word == "requantise":
             layer["saturates"] = _saturates(step, both, boxes).tolist()

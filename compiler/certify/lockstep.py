@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import ceil, floor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -184,9 +185,10 @@ def _wider(units: Units, *more: int) -> Units:
 
 
 def entries(
-    both: Lockstep, whole: Graph, lower: Mapping[str, Any], upper: Mapping[str, Any]
+    both: Lockstep, whole: Graph, lower: Mapping[str, Any], upper: Mapping[str, Any], *, grid: bool = False
 ) -> dict[int, Entry]:
-    """The box as exact rationals (floats stand for the dyadic numbers they are), checked."""
+    """The box as exact rationals (floats stand for the dyadic numbers they are), checked; with `grid` the
+    smallest one that holds the same integers."""
     result = {}
     for name in both.inputs:
         value, position = whole.values[name], both.values[name]
@@ -202,8 +204,19 @@ def entries(
             raise CompileError(name, "a box with lower > upper", "lower <= upper")
         span = value.range
         assert span is not None
-        result[position] = Entry(sides[0], sides[1], both.steps[position].units, span.lo, span.hi)
+        entry = Entry(sides[0], sides[1], both.steps[position].units, span.lo, span.hi)
+        result[position] = on_grid(entry, name) if grid else entry
     return result
+
+
+def on_grid(entry: Entry, name: str) -> Entry:
+    """From the first to the last number in the box that an integer stands for."""
+    scale, zero = entry.units.scale, entry.units.zero
+    lower = tuple(scale * max(ceil(v / scale), entry.lo - zero) for v in entry.lower)
+    upper = tuple(scale * min(floor(v / scale), entry.hi - zero) for v in entry.upper)
+    if any(a > b for a, b in zip(lower, upper, strict=True)):
+        raise CompileError(name, "a box that holds no integer of the input", f"multiples of {float(scale):g}")
+    return replace(entry, lower=lower, upper=upper, grid=True)
 
 
 def walk(both: Lockstep, domain: PairDomain[State], at: Mapping[int, Entry]) -> Iterator[tuple[int, State]]:

@@ -54,7 +54,8 @@ class Whole:
         t, zero = place / entry.units.scale, entry.units.zero
         last = min(max(ceil(t - HALF) + zero, entry.lo), entry.hi)
         first = min(max(floor(t + HALF) + zero, entry.lo), entry.hi)
-        under, over = _with(piece.upper, element, place), _with(piece.lower, element, place)
+        ends = [entry.units.scale * (n - zero) for n in (last, first)] if entry.grid else [place] * 2
+        under, over = _with(piece.upper, element, ends[0]), _with(piece.lower, element, ends[1])
         return (
             replace(piece, upper=under, last=_with(piece.last, element, last)),
             replace(piece, lower=over, first=_with(piece.first, element, first)),

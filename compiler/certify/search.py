@@ -37,6 +37,7 @@ class Search:
             [np.full(entry.units.channel.size, float(entry.units.scale)) for _, entry in self.entries]
         )
         self.low, self.high = self._inside()
+        self.grid = np.concatenate([np.full(e.units.channel.size, e.grid) for _, e in self.entries])
 
     def _inside(self) -> tuple[Floats, Floats]:
         """The floats inside the box: its ends may be rationals between floats."""
@@ -92,7 +93,7 @@ class Search:
         return np.asarray(np.nextafter(border, border + rng.integers(-1, 2, x.shape)))
 
     def clip(self, x: Floats) -> Floats:
-        return np.clip(x, self.low, self.high)
+        return np.clip(np.where(self.grid, np.rint(x / self.step) * self.step, x), self.low, self.high)
 
     def slopes(self, flat: Floats, k: int) -> Floats:
         """Gradient of the float side's output element (or combination) k, (N, all input elements)."""

@@ -32,6 +32,7 @@ class Entry:
     zero: int
     shape: tuple[int, ...]
     ends: tuple[int, int] = (-128, 127)  # of its integers
+    grid: bool = False  # inputs are integers already; lower and upper are numbers that they stand for
 
     def quantised(self, value: Fraction) -> int:
         """The integer of a real number."""
@@ -64,7 +65,7 @@ def quantised(entry: Entry) -> tuple[Floats, Envelope]:
     zero = np.zeros(entry.shape)
     ends = [np.array([entry.quantised(v) - entry.zero for v in side]) for side in (entry.lower, entry.upper)]
     kl, ku = times(ends[0], entry.scale)[0], times(ends[1], entry.scale)[1]
-    half = above(entry.scale / 2)
+    half = 0.0 if entry.grid else above(entry.scale / 2)
     env = Envelope(half, half, kl.reshape(entry.shape), ku.reshape(entry.shape))
     return np.stack([low, high, low, high, zero, zero]), env
 

@@ -81,7 +81,7 @@ def _borders(root: Entry) -> tuple[int, Floats, Floats]:
     quantiser hold all that saturates."""
     first = min(root.quantised(v) for v in root.lower)
     every = range(first, max(root.quantised(v) for v in root.upper) + 1)
-    half = Fraction(1, 2)
+    half = Fraction(0 if root.grid else 1, 2)
     low = [below((q - root.zero - half) * root.scale) if q > root.ends[0] else -np.inf for q in every]
     high = [above((q - root.zero + half) * root.scale) if q < root.ends[1] else np.inf for q in every]
     return first, np.array(low), np.array(high)

@@ -82,7 +82,7 @@ def _check(certificate: Path, build: Path) -> tuple[dict[str, float], int]:
     need(rule(whole) == said, f"semantics: the network rounds by the rule {rule(whole)!r}")
     real = read_float(files["float"])
     steps = pair(real, whole)
-    entries = _domain(document["domain"], whole)
+    entries = _domain(document["domain"], whole, grid=document["mode"] == "grid")
     claims = read_claims(document["outputs"], whole)
     _header(build, claims, bits)
     cuts = leaves(document["tree"], entries)
@@ -110,7 +110,7 @@ def _semantics(document: dict[str, Any]) -> tuple[int | None, str]:
     """Run-time bits, and the rule that Requantise follows."""
     said = mapping(document["semantics"], "semantics", {"requantise", "bits", "reference"})
     need(said["reference"] == "real", "semantics")
-    need(document["mode"] == "box", f"mode {document['mode']!r}")
+    need(document["mode"] in ("box", "grid"), f"mode {document['mode']!r}")
     need(type(document["seconds"]) in (int, float) and 0 <= document["seconds"] < 1e12, "seconds")
     bits = None if said["bits"] is None else integer(said["bits"], "bits", 2, 8)
     return bits, text(said["requantise"], "semantics: requantise")
@@ -129,7 +129,7 @@ def _methods(document: dict[str, Any], cuts: list[Leaf]) -> dict[str, list[Leaf]
     return pieces
 
 
-def _domain(said: Any, whole: Network) -> Entries:
+def _domain(said: Any, whole: Network, *, grid: bool = False) -> Entries:
     """The box: exact rationals, lower <= upper, the network's own quantiser."""
     entries = {}
     for name, end in mapping(said, "domain", set(whole.inputs)).items():
@@ -146,7 +146,10 @@ def _domain(said: Any, whole: Network) -> Entries:
         ends = integers(end["range"], "range", -(1 << 15), (1 << 15) - 1, 2)
         need(ends == (meaning.low, meaning.high), f"{name}: range")
         integer_ends = meaning.low, meaning.high
-        entries[name] = Entry(lower, upper, meaning.scales[0], meaning.zero, shape, integer_ends)
+        entry = Entry(lower, upper, meaning.scales[0], meaning.zero, shape, integer_ends, grid)
+        on = all(v == entry.scale * (entry.quantised(v) - entry.zero) for v in (*lower, *upper))
+        need(on or not grid, f"{name}: ends that are not on the grid")
+        entries[name] = entry
     return {name: entries[name] for name in whole.inputs}
 
 

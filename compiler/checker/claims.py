@@ -78,6 +78,8 @@ def check_witness(claims: list[Claim], steps: list[Step], whole: Network, entrie
         point, q = {}, {}
         for name, x in claim.witness.items():
             entry = entries[name]
+            if entry.grid:
+                x = [entry.scale * (entry.quantised(v) - entry.zero) for v in x]
             inside = all(a <= v <= b for a, v, b in zip(entry.lower, x, entry.upper, strict=True))
             need(inside, f"{claim.name}: the witness lies outside the box")
             point[name] = replace(entry, lower=tuple(x), upper=tuple(x))

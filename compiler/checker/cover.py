@@ -53,9 +53,10 @@ def leaves(tree: Any, root: Entries) -> list[Leaf]:
         entry, where = piece.entries[name], rational(place, "cut")
         i = integer(element, "cut", 0, len(entry.lower) - 1)
         need(entry.lower[i] < where < entry.upper[i], "tree: a cut that is not inside its piece")
-        upper = replace(entry, upper=_put(entry.upper, i, where))
-        lower = replace(entry, lower=_put(entry.lower, i, where))
         last, first = ceil(where / entry.scale - HALF), floor(where / entry.scale + HALF)
+        ends = [entry.scale * n for n in (last, first)] if entry.grid else [where] * 2
+        upper = replace(entry, upper=_put(entry.upper, i, ends[0]))
+        lower = replace(entry, lower=_put(entry.lower, i, ends[1]))
         k = starts[name] + i
         waiting.append(
             Leaf({**piece.entries, name: lower}, _put(piece.first, k, _within(first, entry)), piece.last)

@@ -181,13 +181,15 @@ def cut(step: Step, box: Box) -> Envelope:
 
 @dataclass(frozen=True)
 class Entry:
-    """A network input: its box of exact reals and its quantiser (lo, hi: what the integers can hold)."""
+    """A network input: its box of exact reals and its quantiser (lo, hi: what the integers can hold). `grid`:
+    inputs are integers already, and nothing is rounded; the ends are such numbers."""
 
     lower: tuple[Fraction, ...]
     upper: tuple[Fraction, ...]
     units: Units
     lo: int
     hi: int
+    grid: bool = False
 
     def box(self) -> Box:
         """Ranges before the input quantiser: x = y, d = 0."""
@@ -207,7 +209,7 @@ class Entry:
 
     def envelope(self) -> Envelope:
         """The input quantiser as a step function; beyond what lo, hi can hold it saturates."""
-        half = above(self.units.scale / 2)
+        half = 0.0 if self.grid else above(self.units.scale / 2)
         first, last = self.integers()
         kl, _ = scaled(first - self.units.zero, self.units.scale)
         _, ku = scaled(last - self.units.zero, self.units.scale)

@@ -17,6 +17,7 @@ class Baked(Ring):
 
     name = "baked"
     template = "_baked.c.j2"
+    slow_on = ("cortex-m0plus",)  # at 4 bits up to 1.14 of the ring's instructions, and more code
 
     def takes(self, step: Step) -> bool:
         return super().takes(step) and step.view["stored"].size <= MOST

@@ -70,6 +70,7 @@ class Kernel(ABC):
     headers   files of firmware/ that NAME.c includes for it, in this order (what they include comes along)
     template  with the macros data(step), its constants, and call(step)
     by_rows   whether it may run row by row: it keeps nothing from one row to the next
+    slow_on   cores on which another kernel is always better: it is not chosen there
     words     bytes of the longest integers that it reads or writes
     """
 
@@ -77,6 +78,7 @@ class Kernel(ABC):
     headers: tuple[str, ...] = ()
     template: str = "_affine.c.j2"
     by_rows: ClassVar[bool] = True
+    slow_on: ClassVar[tuple[str, ...]] = ()
     words: ClassVar[int] = 1
 
     @abstractmethod
@@ -100,7 +102,9 @@ class Kernel(ABC):
         return {"layer": 1}
 
     def cost(self, step: Step, core: str) -> Cost | None:
-        """What the step costs on a core; None for a kernel that nobody measured."""
+        """What the step costs on a core; None for a kernel that nobody measured, or that is slow on it."""
+        if core in self.slow_on:
+            return None
         table = tables().get(self.name, {})
         measured = table.get(core, table.get(ALIKE.get(core)))
         if measured is None:

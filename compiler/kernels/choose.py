@@ -76,14 +76,25 @@ class _Size:
     instructions: int
 
 
-def _size(known: Sequence[Mapping[Kernel, Cost]], choice: Choice) -> _Size:
-    """What a choice costs, but for what every choice has."""
+def _held(plan: Plan) -> list[int]:
+    """Bytes of whole maps in the arena that each step reads, writes or leaves for later ones."""
+    made = {step.target: step.index for step in plan.steps if step.target not in plan.outputs}
+    read = {name: max((step.index for step in plan.readers(name)), default=at) for name, at in made.items()}
+    return [
+        sum(plan.size[name] for name, at in made.items() if at <= step.index <= read[name])
+        for step in plan.steps
+    ]
+
+
+def _size(plan: Plan, known: Sequence[Mapping[Kernel, Cost]], choice: Choice, maps: Sequence[int]) -> _Size:
+    """What a choice costs, but for what every choice has; maps: those of _held."""
     held = [(kernel, known[i].get(kernel), i) for i, kernel in choice.items()]
     each = [(kernel, cost) for kernel, cost, _ in held if cost is not None]
     shared = {kernel: cost.code for kernel, cost in each}
+    arena = max((maps[i] + kernel.scratch(plan.steps[i]) for i, kernel in choice.items()), default=0)
     return _Size(
         sum(cost.flash for _, cost in each) + sum(shared.values()),
-        max((cost.stack for _, cost in each), default=0),
+        arena + max((cost.stack for _, cost in each), default=0),
         sum(cost.instructions for _, cost in each),
     )
 
@@ -94,13 +105,14 @@ def smaller(plan: Plan, core: str, flash: bool = True, ram: bool = True) -> Iter
     """
     known = costs(plan, core)
     choice = {step.index: _quickest(step, core) for step in plan.steps}
-    size = _size(known, choice)
+    maps = _held(plan)
+    size = _size(plan, known, choice, maps)
     while True:
         yield dict(choice)
         best = None
         for moved in _moves(known, choice):
             other = {**choice, **moved}
-            now = _size(known, other)
+            now = _size(plan, known, other, maps)
             saved = flash * (size.flash - now.flash) + ram * (size.ram - now.ram)
             if saved > 0:
                 price = (now.instructions - size.instructions) / saved

@@ -15,7 +15,22 @@ from .one_shift import ratios
 
 Counts = dict[str, int]
 OPERATION = re.compile(r"TB[BS]_([A-Z]+)")
+WRITTEN_OUT = 3  # taps of a side, in tb_average_pool
 ALIKE = {"SUB": "ADD", "START": "ADD", "MINUS": "PLUS"}  # operations of as many instructions
+
+
+def inside(step: Step) -> list[int]:
+    """Of all windows along the height, and along the width: how many taps lie inside the map."""
+    op: Any = step.node.op
+    strides, dilations = getattr(op, "strides", (1, 1)), getattr(op, "dilations", (1, 1))
+    kernel, pads = getattr(op, "kernel", (1, 1)), getattr(op, "pads", (0, 0, 0, 0))
+    found = []
+    for size, count, taps, stride, dilation, pad in zip(
+        step.view["input"][1:], step.view["output"][1:], kernel, strides, dilations, pads[:2], strict=True
+    ):
+        at = np.arange(count)[:, None] * stride - pad + np.arange(taps) * dilation
+        found.append(int(((at >= 0) & (at < size)).sum()))
+    return found
 
 
 def window(step: Step) -> Counts:
@@ -24,25 +39,15 @@ def window(step: Step) -> Counts:
     row, position  of the output; row_tap, tap: of all its windows' rows, and of those rows' taps
     outside        of `tap`, those beyond the map, which read padding
     """
-    op: Any = step.node.op
-    _, height, width = step.view["input"]
     _, rows, columns = step.view["output"]
-    kernel = getattr(op, "kernel", (1, 1))
-    strides, dilations = getattr(op, "strides", (1, 1)), getattr(op, "dilations", (1, 1))
-    pads = getattr(op, "pads", (0, 0, 0, 0))
-    inside = 1
-    for size, count, taps, stride, dilation, pad in zip(
-        (height, width), (rows, columns), kernel, strides, dilations, pads[:2], strict=True
-    ):
-        at = np.arange(count)[:, None] * stride - pad + np.arange(taps) * dilation
-        inside *= int(((at >= 0) & (at < size)).sum())
+    kernel = getattr(step.node.op, "kernel", (1, 1))
     taps = rows * columns * kernel[0] * kernel[1]
     return {
         "row": rows,
         "position": rows * columns,
         "row_tap": rows * columns * kernel[0],
         "tap": taps,
-        "outside": taps - inside,
+        "outside": taps - int(np.prod(inside(step))),
     }
 
 
@@ -96,6 +101,21 @@ def pool(step: Step) -> Counts:
         "narrow": taps * narrow,
         "narrow_channel": found["position"] * channels * narrow,
     }
+
+
+def averages(step: Step) -> Counts:
+    """Of averages over the part of each window that lies inside; few taps without padding are written out."""
+    op: Any = step.node.op
+    channels, rows, columns = step.view["output"]
+    tall, wide = inside(step)
+    every, taps = channels * rows * columns, op.kernel[0] * op.kernel[1]
+    found = {"layer": 1, "row": rows, "position": rows * columns, **outputs(step)}
+    if max(op.kernel) <= WRITTEN_OUT and tall * wide == rows * columns * taps:
+        return {**found, "short_channel": every, "short_tap": every * taps}
+    one = "one_" * (rows * columns == 1)  # compilers know where the only window begins
+    more = {"window": rows * columns * sum(op.kernel), f"{one}channel": every}
+    lines, taps = channels * columns * tall, channels * tall * wide
+    return {**found, **more, f"{one}channel_row": lines, f"{one}channel_tap": taps}
 
 
 def elements(step: Step) -> Counts:

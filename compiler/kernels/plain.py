@@ -50,6 +50,8 @@ class Unweighted(Kernel):
         return step.kind == self.name
 
     def features(self, step: Step) -> Mapping[str, int]:
-        if self.name in ("average_pool", "max_pool"):
+        if self.name == "average_pool":
+            return features.averages(step)
+        if self.name == "max_pool":
             return features.pool(step)
         return features.moves(step) if self.name in ("concat", "reorder") else features.elements(step)

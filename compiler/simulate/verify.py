@@ -68,7 +68,10 @@ def bound_seen(
     vectors: dict[str, Ints],
     real: Mapping[str, NDArray[np.float64]] | None,
 ) -> BoundSeen:
-    """Differences between the networks. Without real inputs the integers stand for their real values."""
+    """Differences between the networks. Without real inputs, and where the certificate is of the grid, the
+    integers stand for their real values."""
+    if certificate is not None and certificate["mode"] == "grid":
+        real = None
     reals = {
         name: real[name] if real and name in real else dequantise(graph.values[name], vectors[name])
         for name in graph.inputs
