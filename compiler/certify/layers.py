@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from ..domains.pair_float import rounded
 from ..graph import Graph
 from .lockstep import Lockstep
 
+MARGIN = 1e-9  # of the largest number of a tensor
 LONG = 36  # bits from which on a unit of a sum is no more than doubles are off along a network
 
 
 def describe(both: Lockstep, whole: Graph, boxes: Mapping[int, Box]) -> list[dict[str, Any]]:
     """One entry per integer node that the bound covers, in order."""
+    boxes = {position: _wider(box) for position, box in boxes.items()}
     last = {step.node: i for i, step in enumerate(both.steps)}
     layers = []
     for node in whole.nodes:
@@ -41,6 +44,12 @@ def describe(both: Lockstep, whole: Graph, boxes: Mapping[int, Box]) -> list[dic
             layer["saturates"] = _saturates(step, both, boxes).tolist()
         layers.append(layer)
     return layers
+
+
+def _wider(box: Box) -> Box:
+    """Ranges of y that a checker which adds in another order confirms: a sum's unit may be 1e-11."""
+    more = MARGIN * max(np.abs(box.ly).max(initial=0.0), np.abs(box.uy).max(initial=0.0))
+    return replace(box, ly=box.ly - more, uy=box.uy + more)
 
 
 def _saturates(step: Step, both: Lockstep, boxes: Mapping[int, Box]) -> NDArray[np.int64]:

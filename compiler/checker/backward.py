@@ -19,6 +19,7 @@ from .rounding import Floats, Ints, slack, up
 BUDGET = 1 << 32  # multiply-adds of all passes; a pass takes at most a quarter of what is left
 PART = 1 << 20  # numbers in one array of coefficients
 MORE = 32  # operations of an element beside its inner products
+FAR = 0.375  # a plane is judged so far from the middle towards its worst corner
 SAME = 1e-9  # a later line is better by more than this, relative to what it multiplies
 ROWS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1))
 Triple = tuple[Floats | float, Floats | float, Floats | float]
@@ -204,6 +205,7 @@ class _Bend:
 
     def __init__(self, box: Floats, lines: Floats, planes: Floats) -> None:
         self.x, self.d = (0.5 * box[:2].sum(axis=0))[:, None], (0.5 * box[4:].sum(axis=0))[:, None]
+        self.wide = 0.5 * (box[1] - box[0])[:, None], 0.5 * (box[5] - box[4])[:, None]
         size = magnitude(box)
         slope, low, high = lines.transpose(1, 0, 2)
         each = np.arange(size.size)
@@ -226,20 +228,20 @@ class _Bend:
             return [self._over_x(a[0], out)[None]]
         plus, minus = np.maximum(a[1], 0.0), np.minimum(a[1], 0.0)
         line = [part[:, None] for part in (*self.above, *self.below)]
-        ends = line[0] * self.x + line[1], line[2] * self.x + line[3]
-        scores = (self._score(plane[:, :, None], a, plus, minus, ends) for plane in self.planes)
+        scores = (self._score(plane[:, :, None], a, plus, minus, line) for plane in self.planes)
         best = _least(scores, SAME * self.size[:, None] * np.abs(a).sum(axis=0))
         p, q, s, low, high = (self.planes[best, i, np.arange(len(best))[:, None]] for i in range(5))
         out.add((plus * high + minus * low).sum(axis=0), self.offset @ np.abs(a[1]), len(best) + MORE)
         return [np.stack([self._over_x(a[0] + s * a[1], out) + q * a[1], p * a[1]])]
 
-    def _score(
-        self, plane: Floats, a: Floats, plus: Floats, minus: Floats, ends: tuple[Floats, Floats]
-    ) -> Floats:
+    def _score(self, plane: Floats, a: Floats, plus: Floats, minus: Floats, line: list[Floats]) -> Floats:
         p, q, s, low, high = plane
         there, of_x = p * self.d + q * self.x, a[0] + s * a[1]
-        of_d = plus * (there + high) + minus * (there + low)
-        return np.asarray(of_d + np.maximum(of_x, 0.0) * ends[0] + np.minimum(of_x, 0.0) * ends[1])
+        score = plus * (there + high) + minus * (there + low)
+        above, below = np.maximum(of_x, 0.0), np.minimum(of_x, 0.0)
+        score += above * (line[0] * self.x + line[1]) + below * (line[2] * self.x + line[3])
+        far = np.abs(above * line[0] + below * line[2] + q * a[1]) * self.wide[0]
+        return np.asarray(score + FAR * (far + np.abs(p * a[1]) * self.wide[1]))
 
     def _over_x(self, c: Floats, out: Sum) -> Floats:
         plus, minus = np.maximum(c, 0.0), np.minimum(c, 0.0)

@@ -18,6 +18,9 @@ from .pair_float import TINY, Floats, Ints, U, down, slack, up
 from .pair_table import Pointwise
 from .pair_vertex import Envelope, Slopes, Vertices
 
+AWAY = (
+    0.375  # of the way from the middle of an element's ranges to its worst corner lies what a choice looks at
+)
 BETTER = 1e-9  # of the magnitudes involved: no choice hangs on the last bit
 
 
@@ -50,6 +53,8 @@ class Bent:
         self.work = 16 * self.size * len(planes)
         self._mx = (0.5 * before.lx + 0.5 * before.ux).reshape(-1, 1)
         self._md = (0.5 * before.ld + 0.5 * before.ud).reshape(-1, 1)
+        self._rx = (0.5 * before.ux - 0.5 * before.lx).reshape(-1, 1)
+        self._rd = (0.5 * before.ud - 0.5 * before.ld).reshape(-1, 1)
         highs = np.stack([(line.slope * _like(self._mx, line) + line.high).ravel() for line in lines])
         lows = np.stack([(line.slope * _like(self._mx, line) + line.low).ravel() for line in lines])
         size = reach(before)
@@ -69,7 +74,7 @@ class Bent:
         self._more = slack(EDGES, self._size)
 
     def back(self, rows: Rows, total: Total) -> list[Rows]:
-        """Per row and element the plane that is best at the middle of the ranges."""
+        """Per row and element the plane that is best AWAY from the middle of the ranges."""
         if rows.d is None:
             total.pay(self._more @ np.abs(rows.x))
             return [Rows(self._across(rows.x, total), None)]
@@ -85,7 +90,10 @@ class Bent:
             middle = p * self._md + q * self._mx
             score = up * (middle + high) + down * (middle + low)
             of_x = rows.x + s * rows.d
-            score += np.maximum(of_x, 0.0) * tops + np.minimum(of_x, 0.0) * bottoms
+            above, below = np.maximum(of_x, 0.0), np.minimum(of_x, 0.0)
+            score += above * tops + below * bottoms
+            sway = above * self._upper[0] + below * self._lower[0] + q * rows.d
+            score += AWAY * (np.abs(p * rows.d) * self._rd + np.abs(sway) * self._rx)
             wins = score < best - margin
             best[wins], chosen[wins] = score[wins], j
         each = np.arange(len(chosen))[:, None]
