@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checker confirms bounds whose pieces are enumerated cell by cell, and inputs on the grid."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from checker_nets import bundled
+
+from tinybound.boxes import Box
+from tinybound.certify.batch import evaluate
+from tinybound.certify.best_first import Effort
+from tinybound.checker import check_certificate
+from tinybound.errors import CompileError
+
+
+@pytest.mark.parametrize("count, cells", [(12, 1 << 9), (40, 1 << 16)])
+def test_leaves_by_cells(count, cells, examples, tmp_path):
+    """A tree of pieces by both methods, and one of enumerated pieces alone; far closer than the product."""
+    path, build = bundled("controller2", examples, tmp_path / "a")
+    before = json.loads(path.read_text())
+    end = np.full(build.domain.lower["x"].shape, 0.25)
+    made = build.certify(Box({"x": -end}, {"x": end}), effort=Effort(count, ratio=1.001, cells=cells))
+    document = json.loads(path.read_text())
+    assert document == made.document()
+    assert set(document["leaves"]) == ({"cells"} if cells > 1 << 10 else {"cells", "crown"})
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"], answer["reason"]
+    assert answer["leaves"] == len(document["leaves"])
+    assert document["method"].endswith("worst piece")
+    assert made.largest < 0.9 * max(before["outputs"][build.graph.outputs[0]]["bound"])
+
+
+def test_too_many_cells(examples, tmp_path):
+    """What a leaf may cost the checker is limited."""
+    path, build = bundled("controller4", examples, tmp_path / "a")
+    document = json.loads(path.read_text())
+    document |= {"leaves": ["cells"], "method": document["method"] + ", worst piece"}
+    path.write_text(json.dumps(document))
+    answer = check_certificate(path, build.folder)
+    assert answer["reason"] == "leaves by cells: too many cells"
+    assert answer["seconds"] < 20
+
+
+@pytest.mark.parametrize("model, pieces, cells", [("controller2", 60, 1 << 16), ("controller4", 6, 0)])
+def test_inputs_on_the_grid(model, pieces, cells, examples, tmp_path):
+    """The sensor gives integers: only they count, each exactly; the checker agrees and tells both apart."""
+    path, build = bundled(model, examples, tmp_path / "a")
+    box, effort = build.domain, Effort(pieces, ratio=1.0001, cells=cells)
+    whole = build.certify(box, effort=effort)
+    made = build.certify(Box(box.lower, box.upper, grid=True), effort=effort)
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"], answer["reason"]
+    assert made.fields["mode"] == "grid"
+    assert made.largest <= whole.largest
+    if cells:  # 2 inputs: all of them are tried
+        graph, name = build.graph, build.graph.outputs[0]
+        value = graph.values["x"]
+        q = np.stack(np.meshgrid(*[np.arange(-128, 128)] * 2), -1).reshape(-1, 2)
+        x = float(value.quant.scale[0]) * (q - value.quant.zero)
+        keep = ((x >= box.lower["x"] - 1e-12) & (x <= box.upper["x"] + 1e-12)).all(axis=1)
+        y = evaluate(graph, {"x": q[keep]}, [name])[name]
+        y = float(graph.values[name].quant.scale[0]) * (y - graph.values[name].quant.zero)
+        real = evaluate(build.float_graph, {"x": x[keep]}, build.float_graph.outputs)
+        largest = np.abs(y - real[build.float_graph.outputs[0]]).max()
+        assert largest <= made.largest <= largest * 1.0002
+        assert made.attack.largest == pytest.approx(largest, rel=1e-9)
+    assert build.verify(["golden"]).bound.violations == 0
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "mode": "box"}))
+    assert not check_certificate(path, build.folder)["accepted"]
+    ends = document["domain"]["x"]
+    ends["lower"][0] = str(Fraction(ends["lower"][0]) + Fraction(1, 1000))
+    path.write_text(json.dumps(document))
+    assert "not on the grid" in check_certificate(path, build.folder)["reason"]
+
+
+def test_a_box_between_two_integers(examples, tmp_path):
+    _, build = bundled("controller2", examples, tmp_path / "a")
+    step = float(build.graph.values["x"].quant.scale[0])
+    ends = np.full(2, 0.3 * step), np.full(2, 0.6 * step)
+    with pytest.raises(CompileError, match="holds no integer"):
+        build.certify(Box({"x": ends[0]}, {"x": ends[1]}, grid=True))
