@@ -123,7 +123,7 @@ def certified_error(certificates: Mapping[int, Certificate], box: Box) -> Certif
         return {name: [Fraction(float(x)) for x in np.ravel(array)] for name, array in ends.items()}
 
     errors = {bits: certificate.error_e9 for bits, certificate in certificates.items()}
-    return CertifiedError(errors.pop(8), errors, exact(box.lower), exact(box.upper))
+    return CertifiedError(errors.pop(8), errors, exact(box.lower), exact(box.upper), box.grid)
 
 
 def manifest_of(options: Options, model: Path) -> dict[str, Any]:

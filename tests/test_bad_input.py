@@ -14,6 +14,7 @@ from command import COMMAND, InProcess, dense_model, listing, refusal, save, sma
 
 import tinybound
 from tinybound import tools
+from tinybound.simulate import unicorn_core
 
 DOMAIN = ("--domain=-1,1",)
 
@@ -203,7 +204,8 @@ def test_bad_usage(command, build, refused, tmp_path):
 
 
 def without_tools(monkeypatch, *names):
-    """PATH holds links to everything that is installed but these."""
+    """PATH holds links to everything that is installed but these; unicorn does not stand in for QEMU."""
+    monkeypatch.setattr(unicorn_core, "installed", lambda: False)
     real = shutil.which
     monkeypatch.setattr(
         shutil, "which", lambda name, *more, **kw: None if name in names else real(name, *more, **kw)

@@ -45,16 +45,22 @@ def test_too_many_cells(examples, tmp_path):
     assert answer["seconds"] < 20
 
 
+def sources(build):
+    return "".join(path.read_text() for path in (build.folder / "c").glob(f"{build.graph.name}*.h"))
+
+
 @pytest.mark.parametrize("model, pieces, cells", [("controller2", 60, 1 << 16), ("controller4", 6, 0)])
 def test_inputs_on_the_grid(model, pieces, cells, examples, tmp_path):
     """The sensor gives integers: only they count, each exactly; the checker agrees and tells both apart."""
     path, build = bundled(model, examples, tmp_path / "a")
     box, effort = build.domain, Effort(pieces, ratio=1.0001, cells=cells)
     whole = build.certify(box, effort=effort)
+    assert "--grid" not in sources(build)
     made = build.certify(Box(box.lower, box.upper, grid=True), effort=effort)
     answer = check_certificate(path, build.folder)
     assert answer["accepted"], answer["reason"]
     assert made.fields["mode"] == "grid"
+    assert sources(build).count("--grid") == 2  # both headers tell
     assert made.largest <= whole.largest
     if cells:  # 2 inputs: all of them are tried
         graph, name = build.graph, build.graph.outputs[0]
