@@ -8,11 +8,13 @@ import pytest
 import samples
 from onnx import TensorProto
 from onnx_nets import Net, session
-from test_int16 import network
+from test_int16 import WHOLE, network
 
 from tinybound.build import compile as compile_model
 from tinybound.checker import check_certificate
 from tinybound.domains.exact import run
+from tinybound.ops import Take
+from tinybound.ops.base import Sample
 from tinybound.options import Options
 from tinybound.simulate.golden import quantise
 from tinybound.simulate.host import Host
@@ -153,3 +155,17 @@ def test_a_planted_bug_is_seen(name, tmp_path):
     x = samples.vectors(whole, 24, 5)
     found = samples.OnMachine(Host())(whole, x, tmp_path, texts=texts)[8]
     assert samples.mismatches(whole, x, found)[0] > 0
+
+
+def test_the_last_position_of_16_bits(tmp_path):
+    """65,535 stands for padding where positions have 16 bits; the only layer needs no arena."""
+    places = np.random.default_rng(0).permutation(65535)[:999]
+    places[5] = 65535
+    take = Sample(Take(places, (65536,)), ((65536,),), (WHOLE,), WHOLE)
+    whole = samples.build("far", [("take", take)], relu=False)[1]
+    x = samples.vectors(whole, 3, 5)
+
+    wrong, compared, first = samples.mismatches(whole, x, samples.OnMachine(Host())(whole, x, tmp_path)[8])
+
+    assert compared == 2 * 3 * 999
+    assert wrong == 0, first
