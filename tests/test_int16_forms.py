@@ -13,12 +13,14 @@ from test_int16 import WHOLE, network
 from tinybound.build import compile as compile_model
 from tinybound.checker import check_certificate
 from tinybound.domains.exact import run
+from tinybound.kernels.choose import _held
 from tinybound.ops import Take
 from tinybound.ops.base import Sample
 from tinybound.options import Options
 from tinybound.simulate.golden import quantise
 from tinybound.simulate.host import Host
 from tinybound.targets.c import generate_c
+from tinybound.targets.plan import make_plan
 
 MAP = (4, 5, 6)
 
@@ -169,3 +171,12 @@ def test_the_last_position_of_16_bits(tmp_path):
 
     assert compared == 2 * 3 * 999
     assert wrong == 0, first
+
+
+def test_kernels_are_weighed_against_maps_in_bytes():
+    """An element of 16 bits has two: --optimise size and --max-ram see what the arena holds."""
+    plan = make_plan(network(relu=True))
+    inner = [step for step in plan.steps if step.target not in plan.outputs and plan.words[step.target] == 2]
+    assert inner
+    for step in inner:
+        assert _held(plan)[step.index] >= plan.bytes(step.target)
