@@ -122,7 +122,7 @@ def vectors(graph: Graph, count: int, seed: int) -> Vectors:
     for name in graph.inputs:
         value = graph.values[name]
         assert value.quant is not None
-        low, high = value.ends
+        low, high = (-128, 127) if value.range is None else value.ends
         x = rng.integers(low, high + 1, (count, *value.shape))
         for i, constant in enumerate((low, high, value.quant.zero, -1)[:count]):
             x[i] = constant
