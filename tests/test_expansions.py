@@ -14,6 +14,8 @@ from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
 from tinybound.certify import certificate
 from tinybound.checker import check_certificate
+from tinybound.checker.files import Rejected
+from tinybound.checker.float_net import read_float
 from tinybound.errors import CompileError
 from tinybound.frontends import load_onnx
 from tinybound.options import Options
@@ -90,6 +92,16 @@ def test_what_an_expansion_refuses(write, message, tmp_path):
     net = Net(*MAP, opset=NEW)
     with pytest.raises(CompileError, match=message):
         load_onnx(net.save(tmp_path, write(net)))
+
+
+@pytest.mark.parametrize(
+    ("op", "shape"), [("Max", (2, 1, 1, 1)), ("Min", (4, 9, 16)), ("Max", (1, 1, 4, 9, 8))]
+)
+def test_the_checker_refuses_a_tensor_that_repeats_along_a_constant(op, shape, tmp_path):
+    net = Net(*MAP, opset=NEW)
+    path = net.save(tmp_path, net.put(op, "x", net.constant(np.ones(shape))), infer=False)
+    with pytest.raises(Rejected, match="repeats along a constant"):
+        read_float(path.read_bytes())
 
 
 @pytest.mark.parametrize("domain", ["tinybound", ""])
