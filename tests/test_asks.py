@@ -256,6 +256,27 @@ def test_what_does_not_go_together(how, words):
         Ask(**how)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--margin", "--grid"), "--grid: nothing that heeds it"),
+        (("--grid", "--export-merged", "M.onnx"), "--export-merged: nothing that heeds it"),
+        (("--margin", "--export-merged", "M.onnx"), "--export-merged: nothing"),
+        (("--margin", "--max-error", "0.1"), "--max-error: nothing"),
+        (("--objective", "y[0]", "--timeout", "3"), "--timeout: nothing"),
+        (("--find-max-box", "0.3", "--timeout", "-1"), "--timeout: -1"),
+        (("--margin", "--jobs", "2"), "--jobs: nothing"),
+        (("--index", "1"), "--index: nothing"),
+        (("--export-merged", "M.vnnlib"), "M.vnnlib: the name of the query"),
+    ],
+)
+def test_an_option_that_does_nothing_is_refused(digits, options, words, monkeypatch, capsys):
+    """Above all a query over a box beside a bound that holds on the grid only: it would be false."""
+    made = InProcess(monkeypatch, capsys)("certify", digits[0].folder, *options)
+    assert made.code == 2
+    assert words in made.err
+
+
 def test_bad_points_and_jobs(digits):
     build, inputs = digits
     for how, words in (
