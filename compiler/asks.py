@@ -100,6 +100,8 @@ def no_idle_options(ask: Ask, timeout: float | None, export: Path | None, grid: 
     for name, (given, needs) in idle.items():
         if given:
             raise CompileError(name, "nothing that heeds it", needs)
+    if export is not None and not export.absolute().parent.is_dir():
+        raise CompileError(str(export), "cannot be written (no such folder)", "a writable file")
     if export is not None and export.suffix == ".vnnlib":
         raise CompileError(str(export), "the name of the query beside it", "another one, such as M.onnx")
 

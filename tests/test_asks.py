@@ -268,13 +268,16 @@ def test_what_does_not_go_together(how, words):
         (("--margin", "--jobs", "2"), "--jobs: nothing"),
         (("--index", "1"), "--index: nothing"),
         (("--export-merged", "M.vnnlib"), "M.vnnlib: the name of the query"),
+        (("--export-merged", "none/M.onnx"), "no such folder"),
     ],
 )
-def test_an_option_that_does_nothing_is_refused(digits, options, words, monkeypatch, capsys):
+def test_what_would_not_be_done_is_refused(digits, options, words, monkeypatch, capsys):
     """Above all a query over a box beside a bound that holds on the grid only: it would be false."""
+    before = (digits[0].folder / "manifest.json").stat().st_mtime_ns
     made = InProcess(monkeypatch, capsys)("certify", digits[0].folder, *options)
     assert made.code == 2
     assert words in made.err
+    assert (digits[0].folder / "manifest.json").stat().st_mtime_ns == before  # the build stays as it is
 
 
 def test_bad_points_and_jobs(digits):
