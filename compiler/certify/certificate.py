@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import ROUND_UP, Context, Decimal
+from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -163,11 +163,11 @@ def certify(
 
 
 def claim(bound: Floats, margin: Fraction = MARGIN) -> Floats:
-    """A little more than the bound, in 10 significant digits, rounded up."""
-    context = Context(prec=10, rounding=ROUND_UP)
+    """A little more than the bound (which may be negative), in 10 significant digits, rounded up."""
+    context = Context(prec=10, rounding=ROUND_CEILING)
     flat = []
     for value in bound.ravel().tolist():
-        exact = Fraction(value) * (1 + margin)
+        exact = Fraction(value) + abs(Fraction(value)) * margin
         digits = float(context.divide(Decimal(exact.numerator), Decimal(exact.denominator)))
         flat.append(digits if Fraction(digits) >= exact else float(np.nextafter(digits, np.inf)))
     return np.array(flat).reshape(bound.shape)
