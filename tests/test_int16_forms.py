@@ -8,6 +8,7 @@ import pytest
 import samples
 from onnx import TensorProto
 from onnx_nets import Net, session
+from pipeline import refused
 from test_int16 import network
 
 from tinybound.build import compile as compile_model
@@ -92,6 +93,18 @@ def test_a_zero_point_that_a_clip_cuts_off(kind, tmp_path):
     assert build.verify(["host"]).ok
     found = check_certificate(build.folder / "certificate.json", build.folder)
     assert found["accepted"], found["reason"]
+
+
+def test_sums_of_what_a_clip_leaves_in_8_bits(tmp_path):
+    """All sums fit 32 bits, partial ones do not."""
+    net = Net(1, 60, opset=21)
+    x = net.quantised("x", 2.0**-10, 0, np.int16)
+    x = net.put("Clip", x, net.constant(100 / 1024), net.constant(120 / 1024))
+    x = net.quantised(x, 2.0**-10, 0, np.int16)
+    w = net.weights(np.repeat([[127, -127]], 30, axis=0).T.reshape(60, 1), 2.0**-7)
+    bias = net.weights(np.array([2**31 - 200_000]), 2.0**-17, dtype=np.int32)
+    path = net.save(tmp_path, net.quantised(net.put("Gemm", x, w, bias), 1.37, 11, np.int8))
+    refused(path, "do not fit the 32-bit accumulator")
 
 
 @pytest.mark.parametrize("kind", [np.int8, np.int16])

@@ -9,6 +9,7 @@ import samples
 from tinybound.graph import Graph, Node, Quant, Value
 from tinybound.kernels.choose import kernel_plan
 from tinybound.ops import Conv, Dense, Requantise
+from tinybound.ranges import INT8, Range
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.emulated import Emulated
 from tinybound.simulate.host import Host
@@ -93,7 +94,8 @@ def network(seed, weights, code="int8", dense=DENSE):
     for i, (op, shape) in enumerate(ops):
         reach = np.abs(op.bias) + 128 * np.abs(op.weights).reshape(len(op.bias), -1).sum(axis=1)
         out = op.shape(shape)
-        values |= {n: Value(n, s, Quant.of(1)) for n, s in ((f"x{i}", shape), (f"s{i}", out), (f"y{i}", out))}
+        values[f"x{i}"] = Value(f"x{i}", shape, Quant.of(1), Range(*INT8))
+        values |= {n: Value(n, out, Quant.of(1)) for n in (f"s{i}", f"y{i}")}
         nodes.append(Node(f"n{i}", op, (f"x{i}",), f"s{i}", code=code))
         nodes.append(Node(f"r{i}", requantise(rng, reach, seed + i), (f"s{i}",), f"y{i}"))
     count = range(len(ops))
