@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions per MAC of every kernel on the shapes of the reference, beside the int8 figures of CMSIS-NN.
+"""Instructions per MAC of every kernel on the shapes of the reference, beside the figures of CMSIS-NN.
 
 .venv/bin/python benchmarks/kernel_table.py [--core cortex-m4 ...] [--svg FILE]
 """
@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from bars import bars
 from cost_layers import Maker, weighted
 from kernel_costs import counted
 
@@ -59,28 +60,15 @@ def measured(core):
 
 def svg(core, found, kernels):
     """Bars of instructions per MAC by shape, a line for CMSIS-NN; cut off at 4."""
-    scale, high, lines = 40, 14, []
-    y = 30
-    for name in SHAPES:
-        lines.append(f'<text x="4" y="{y}" font-weight="bold">{name}</text>')
-        theirs = REFERENCE["layers"][name].get(core)
-        top = y + 4
-        for kernel in kernels:
-            if (name, kernel) in found:
-                y += high
-                width = min(found[name, kernel], 4) * scale * 2
-                lines.append(f'<rect x="150" y="{y - 9}" width="{width:.1f}" height="10" fill="#3b7dd8"/>')
-                lines.append(f'<text x="20" y="{y}">{kernel}</text>')
-                lines.append(f'<text x="{155 + width:.1f}" y="{y}">{found[name, kernel]:.2f}</text>')
-        if theirs:
-            x = 150 + min(theirs, 4) * scale * 2
-            lines.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{y + 3}" stroke="#b42318"/>')
-        y += 2 * high
-    title = f"Instructions per MAC on {core}; red: CMSIS-NN, int8"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="560" height="{y}" font-family="sans-serif" '
-        f'font-size="11"><text x="4" y="14">{title}</text>{"".join(lines)}</svg>\n'
-    )
+    groups = [
+        (
+            name,
+            [(k, found[name, k]) for k in kernels if (name, k) in found],
+            REFERENCE["layers"][name].get(core),
+        )
+        for name in SHAPES
+    ]
+    return bars(f"Instructions per MAC on {core}; red: CMSIS-NN, int8", groups, 4)
 
 
 def main():
@@ -88,14 +76,16 @@ def main():
     parser.add_argument("--core", nargs="*", default=["cortex-m4"], choices=BOARDS)
     parser.add_argument("--svg", type=Path, help="a plot too: FILE-CORE.svg")
     options = parser.parse_args()
-    print(f"CMSIS-NN, int8: {REFERENCE['source']}\n")
+    print(f"CMSIS-NN: {REFERENCE['sources']['cmsis_nn']}\n")
     for core in options.core:
         found = measured(core)
         kernels = list(dict.fromkeys(kernel for _, kernel in found))
-        print(f"| {core} | CMSIS-NN | " + " | ".join(kernels) + " |\n" + "|---" * (len(kernels) + 2) + "|")
+        heads = [core, "CMSIS-NN, int8", "CMSIS-NN, int4", *kernels]
+        print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
         for name in SHAPES:
             ours = [f"{found[name, k]:.2f}" if (name, k) in found else "" for k in kernels]
-            print(f"| {name} | {REFERENCE['layers'][name].get(core, '')} | " + " | ".join(ours) + " |")
+            theirs = [str(REFERENCE[table][name].get(core, "")) for table in ("layers", "layers_int4")]
+            print("| " + " | ".join([name, *theirs, *ours]) + " |")
         if options.svg:
             path = options.svg.with_name(f"{options.svg.stem}-{core}.svg")
             path.write_text(svg(core, found, kernels))

@@ -1,25 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of docs/kernels.md: exact instructions of one inference, whole networks, per core.
+"""The table of docs/kernels.md: whole networks on every core, beside CMSIS-NN, TFLite Micro and boards.
 
-.venv/bin/python benchmarks/microcontrollers.py NETWORK.onnx ...
+.venv/bin/python benchmarks/microcontrollers.py [--svg FILE] mobilenet NETWORK.onnx ...
 .venv/bin/python benchmarks/microcontrollers.py --core cortex-m4 --layers NETWORK.onnx
+
+`mobilenet` is MobileNetV1 0.25 for 96 x 96 images with random weights. What stands beside a network is of
+those in reference.json with as many MACs.
 """
 
 import argparse
+import json
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from bars import bars
 
 from tinybound.kernels.choose import kernel_plan
 from tinybound.options import Options
 from tinybound.pipeline import build_networks
+from tinybound.report.summary import planned
 from tinybound.simulate.boards import BOARDS
+from tinybound.simulate.cycles import BRANCHES, Flash
 from tinybound.simulate.emulated import Emulated
+from tinybound.simulate.executors import Artefact, packed
+from tinybound.simulate.footprint import footprint
 from tinybound.targets.c import generate_c
 from tinybound.targets.grouping import plan_memory
 from tinybound.targets.layout import lay_out
 from tinybound.targets.names import identifier
+
+REFERENCE = json.loads((Path(__file__).parent / "reference.json").read_text())
+CORES = ("cortex-m4", "cortex-m0plus", "rv32imc")
+CLOCK = 120e6  # Hz, of the boards
+HEADS = (
+    *("network", "core", "MACs", "instructions", "per MAC", "cycles per MAC"),
+    *("code", "constants", "arena", "in, out", "stack"),
+)
 
 
 def multiplies(step):
@@ -30,40 +48,122 @@ def multiplies(step):
     return height * width * step.view["rows"].shape[1] * outputs
 
 
-def count(graph, core, memory):
-    """Counts of one inference: instructions do not depend on the input, but for clamps."""
+def integer_graph(model, domain):
+    """The network of a file, or of the name `mobilenet`, as it is compiled."""
+    if model != "mobilenet":
+        return build_networks(Path(model), Options(domain=domain), 1).integer_graph
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from row_nets import mobilenet
+
+    with tempfile.TemporaryDirectory() as place:
+        path = mobilenet(Path(place) / "mobilenet.onnx")
+        return build_networks(path, Options(domain="-1,1"), 1).integer_graph
+
+
+def measured(graph, plan, core, flash, layers):
+    """Instructions, those of each layer (with whole maps), modelled cycles by branch, bytes by their use."""
     name = identifier(graph.name)
     x = np.random.default_rng(0).integers(-128, 128, (1, sum(graph.values[n].size for n in graph.inputs)))
+    inputs, board = x.astype(np.int8), BOARDS[core]
+    machine = Emulated(board)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        for file, text in generate_c(graph, memory=memory).items():
+        files = generate_c(graph, memory=lay_out(plan, ()) if layers else plan_memory(plan), plan=plan)
+        for file, text in files.items():
             (folder / file).write_text(text)
-        return Emulated(BOARDS[core]).count(folder, name, folder, x.astype(np.int8))
+        macros = packed(Artefact(graph, folder, None), core)
+        if layers:
+            counts = machine.count(folder, name, folder, inputs, defines=macros)
+            total, each = counts.total, counts.layers
+        else:
+            total, each = machine.totals(folder, name, folder, inputs, (8,), macros)[8], ()
+        cycles = {}
+        if core in BRANCHES:
+            cycles = machine.profile(folder, name, folder, inputs, flash, defines=macros)["cycles"]
+        cost, memory = footprint(board, folder, name, folder), planned(plan, files[f"{name}.c"], core)
+    room = {
+        "code": f"{cost.code_bytes:,}",
+        "constants": f"{cost.weight_bytes:,}",
+        "arena": f"{cost.ram_bytes:,}",
+        "in, out": f"{memory['input_bytes']:,}, {memory['output_bytes']:,}",
+        "stack": f"{cost.stack_bytes:,}",
+    }
+    return total, each, list(cycles.values()), room
+
+
+def span(numbers):
+    """The smallest and the largest of some numbers."""
+    return "-".join(dict.fromkeys(f"{x:.2f}" for x in (min(numbers), max(numbers)))) if numbers else ""
+
+
+def row(network, core="", macs=0, count=0, cycles="", **room):
+    """Print a row of the table; room: further cells by their heads."""
+    each = f"{count / macs:.3f}" if count else ""
+    cells = (network, core, f"{macs:,}" if macs else "", f"{count:,}" if count else "", each, cycles)
+    rest = [room.get(head, "") for head in HEADS[len(cells) :]]
+    print("| " + " | ".join([*cells, *rest]) + " |", flush=True)
+
+
+def reference(macs):
+    """The network of the reference with as many MACs; {}: there is none."""
+    return next((each for each in REFERENCE["networks"].values() if each["macs"] == macs), {})
+
+
+def beside(macs, cores):
+    """Print what others need for a network of the same shape, on the cores that were measured."""
+    theirs = reference(macs)
+    for core in cores:
+        if core in theirs.get("cmsis_nn", {}):
+            found = theirs["cmsis_nn"][core]
+            row(
+                "CMSIS-NN, its kernels alone",
+                core,
+                macs,
+                found["instructions"],
+                span(found["cycles_per_mac"]),
+            )
+    if theirs:
+        file, arena = (f"{theirs['tflm'][key]:,}" for key in ("file", "arena"))
+        row("TFLite Micro", macs=macs, constants=file, arena=arena, **{"in, out": "in the arena"})
+    for board, ms in theirs.get("boards", {}).items() if "cortex-m4" in cores else ():
+        row(f"{board}, on a board", "cortex-m4", macs, cycles=f"{ms / 1000 * CLOCK / macs:.2f}")
 
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("models", nargs="+", type=Path)
-    parser.add_argument("--core", nargs="*", default=["cortex-m4"], choices=list(BOARDS))
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--core", nargs="*", default=CORES, choices=BOARDS)
     parser.add_argument("--layers", action="store_true", help="each layer too, with whole maps in memory")
     parser.add_argument("--domain", help="as of `tinybound build`, for models that are not quantised")
+    parser.add_argument("--wait-states", type=int, default=0, help="of flash, in the modelled cycles")
+    parser.add_argument("--line-bytes", type=int, default=16, help="of flash")
+    parser.add_argument("--cache-lines", type=int, default=1, help="that are kept")
+    parser.add_argument("--svg", type=Path, help="a plot too")
     options = parser.parse_args()
-    print("| network | core | MACs | instructions | per MAC |\n" + "|---" * 5 + "|")
-    for path in options.models:
-        graph = build_networks(path, Options(domain=options.domain), 1).integer_graph
-        plan = kernel_plan(graph)
-        memory = lay_out(plan, ()) if options.layers else plan_memory(plan)
-        macs = sum(map(multiplies, plan.steps))
+    flash = Flash(options.wait_states, options.line_bytes, options.cache_lines)
+    for source in REFERENCE["sources"].values():
+        print(source)
+    print("\n| " + " | ".join(HEADS) + " |\n" + "|---" * len(HEADS) + "|")
+    groups = []
+    for model in options.models:
+        graph, bars_of = integer_graph(model, options.domain), []
+        name = Path(model).stem
         for core in options.core:
-            counts = count(graph, core, memory)
-            each = counts.total / macs
-            print(f"| {path.stem} | {core} | {macs:,} | {counts.total:,} | {each:.3f} |", flush=True)
-            for step, number in zip(plan.steps, counts.layers if options.layers else (), strict=False):
+            plan = kernel_plan(graph, (), core)
+            macs = sum(map(multiplies, plan.steps))
+            total, each, cycles, room = measured(graph, plan, core, flash, options.layers)
+            bars_of.append((core, total / macs))
+            bars_of += [(f"{core}, cycles", max(cycles) / macs)] if cycles else []
+            row(name, core, macs, total, span([count / macs for count in cycles]), **room)
+            for step, number in zip(plan.steps, each, strict=False):
                 work = multiplies(step) or int(np.prod(step.view["output"]))
-                name = f"{step.index}: {step.kind}"
-                print(
-                    f"| {name} {step.view['output']} | {core} | {work:,} | {number:,} | {number / work:.2f} |"
-                )
+                row(f"{step.index}: {step.kind} {step.view['output']}", core, work, number)
+        beside(macs, options.core)
+        counted = reference(macs).get("cmsis_nn", {}).get("cortex-m4")
+        groups.append((name, bars_of, counted["instructions"] / macs if counted else None))
+    if options.svg:
+        title = "Instructions and modelled cycles (the most) per MAC; red: CMSIS-NN's instructions, cortex-m4"
+        options.svg.write_text(bars(title, groups, 10))
 
 
 if __name__ == "__main__":

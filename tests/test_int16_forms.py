@@ -76,6 +76,47 @@ def test_mixed_networks(name, tmp_path):
     assert differing <= (0 if CASES[name].get("two") else 5)
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.int16])
+def test_a_zero_point_that_a_clip_cuts_off(kind, tmp_path):
+    """The range fits 8 bits, the zero point does not: padding reads it."""
+    net = Net(1, *MAP, opset=21)
+    x = net.quantised("x", 0.01, 3, np.int8)
+    x = net.quantised(net.put("Clip", x, net.constant(0.5), net.constant(0.6)), 0.001, -550, np.int16)
+    w = net.weights(net.rng.integers(-127, 128, (8, 4, 3, 3)), net.rng.uniform(0.002, 0.01, 8))
+    y = net.put("Conv", x, w, pads=[1] * 4)
+    path = net.save(tmp_path, net.quantised(y, 0.02, -7, kind))
+    options = Options(target="c", domain="0.4,0.7")
+    build = compile_model(path, tmp_path / "build", options)
+    clipped = build.graph.values["clip2"]
+    assert (clipped.range.lo, clipped.range.hi, clipped.word) == (-50, 50, "int16")
+    assert build.verify(["host"]).ok
+    found = check_certificate(build.folder / "certificate.json", build.folder)
+    assert found["accepted"], found["reason"]
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16])
+def test_a_constant_joined_to_16_bits(kind, tmp_path):
+    """It is a bias on zeros, whose integers need 8 bits: sums of 32 must do."""
+    net = Net(1, *MAP, opset=21)
+    x = net.quantised("x", 2.0**-14, 20, np.int16)
+    y = net.put("Concat", x, net.constant(np.full((1, 1, 5, 6), 100)), axis=1)
+    path = net.save(tmp_path, net.quantised(y, 1.0 if kind == np.int8 else 2.0**-7, 0, kind))
+    build = compile_model(path, tmp_path / "build", Options(target="c", domain="-1,1"))
+    assert build.verify(["host"]).ok
+    found = check_certificate(build.folder / "certificate.json", build.folder)
+    assert found["accepted"], found["reason"]
+
+
+def test_the_last_position_of_16_bits_is_no_padding(tmp_path):
+    """Nor has an arena of no bytes one of two."""
+    net = Net(1, 1 << 16, opset=21)
+    x = net.quantised("x", 0.001, 5, np.int16)
+    y = net.put("Gather", x, net.constant([65_535, 65_534, 0, 7, 40_000, 123], np.int64), axis=1)
+    path = net.save(tmp_path, net.quantised(y, 0.001, 5, np.int16))
+    build = compile_model(path, tmp_path / "build", Options(target="c"))
+    assert build.verify(["host"]).ok
+
+
 MAIN = """#include <stdio.h>
 #include "net_float.h"
 int main(void)

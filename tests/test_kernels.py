@@ -168,6 +168,18 @@ def test_weights_in_words_take_a_byte_each():
     assert found
 
 
+def test_bytes_of_words_whatever_the_order_of_bytes(tmp_path):
+    """As on a machine whose words begin with their highest byte: by value, not by address."""
+    graph, little = network(1, "low"), "defined __BYTE_ORDER__ && "
+    texts, x = generate_c(graph, plan=kernel_plan(graph, ("wide",))), vectors(graph, 3)
+    assert little in texts["tb_wide.h"]
+    texts["tb_wide.h"] = texts["tb_wide.h"].replace(little, "0 && ")
+    found = samples.OnMachine(Host())(graph, x, tmp_path, texts=texts)[8]
+    wrong, compared, first = samples.mismatches(graph, x, found)
+    assert compared > 10_000
+    assert wrong == 0, first
+
+
 @pytest.mark.parametrize("machine", [M4, *SLOW])
 def test_the_number_of_instructions_does_not_depend_on_the_input(machine, tmp_path):
     graph = network(0, "random")

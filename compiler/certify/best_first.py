@@ -33,14 +33,19 @@ NUMBERS = 1 << 24  # elements of all pieces; the checker takes so many
 @dataclass(frozen=True)
 class Effort:
     """How long to search: at most `pieces`, until time.perf_counter() says `until` or `stop` says so, no
-    further than `ratio` times the attack. A piece of at most `cells` cells is enumerated."""
+    further than `ratio` times the attack. A piece of at most `cells` cells is enumerated. Networks of more
+    than `work` (multiply-adds times input elements) are bounded by intervals alone."""
 
     pieces: int = 1
     until: float = np.inf
     ratio: float = 0.0
     cells: int = 0
+    work: float = np.inf
     stop: Callable[[], bool] = lambda: False
     progress: Callable[[float, float], None] = lambda _low, _high: None
+
+
+QUICK = Effort(work=1 << 30)  # seconds, what `tinybound compile` does
 
 
 def thorough(timeout: float, **more: Any) -> Effort:

@@ -81,7 +81,7 @@ def _held(plan: Plan) -> list[int]:
     made = {step.target: step.index for step in plan.steps if step.target not in plan.outputs}
     read = {name: max((step.index for step in plan.readers(name)), default=at) for name, at in made.items()}
     return [
-        sum(plan.size[name] for name, at in made.items() if at <= step.index <= read[name])
+        sum(plan.bytes(name) for name, at in made.items() if at <= step.index <= read[name])
         for step in plan.steps
     ]
 

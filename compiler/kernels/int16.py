@@ -57,7 +57,7 @@ class Int16(Kernel):
         if self.kind == "average_pool":
             return (Function(macro, (*every, self.sum_type(step))),)
         if self.kind == "reorder":
-            bits = "16" if len(step.view["movement"]) < 1 << 16 > int(step.view["movement"].max()) else "32"
+            bits = "16" if int(step.view["movement"].max()) < (1 << 16) - 1 else "32"  # the largest: padding
             taken = step.view["axes"] is not None
             return (Function("TB_TAKE_16", every) if taken else Function(macro, (bits, *every)),)
         return (Function(macro, every),)

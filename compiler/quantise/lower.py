@@ -89,7 +89,10 @@ def lower(
     for node in graph.nodes:
         if node.op.accumulates:
             target = scales[graph.consumers(node.output)[0].output]
-            op, sums[node.output] = _accumulate(node, [scales[n] for n in node.inputs], target, weights)
+            long = scales[node.inputs[0]].wide and not _is_padding(graph.producer(node.inputs[0]))
+            room = WIDE_BITS if long else BIAS_BITS
+            sources = [scales[n] for n in node.inputs]
+            op, sums[node.output] = _accumulate(node, sources, target, weights, room)
         elif isinstance(node.op, Clip):
             source = sums.get(node.inputs[0]) or _stored(scales[node.inputs[0]])
             zero_in = 0 if node.inputs[0] in sums else scales[node.inputs[0]].zero
@@ -132,14 +135,19 @@ def _pad(where: str, pad: float, scale: Scaled) -> int:
     return q
 
 
+def _is_padding(maker: Node | None) -> bool:
+    """Whether a Take takes nothing: its range is one number, and sums of it are of 8-bit integers or so."""
+    return maker is not None and isinstance(maker.op, Take) and bool((maker.op.positions < 0).all())
+
+
 def _accumulate(
-    node: Node, inputs: list[Scaled], target: Scaled, weights: Mapping[str, IntegerWeights]
+    node: Node, inputs: list[Scaled], target: Scaled, weights: Mapping[str, IntegerWeights], room: int
 ) -> tuple[Op, _Sum]:
     op: Any = node.op
     if isinstance(op, Conv | Dense):
         chosen = weights[node.name]
         if chosen.bias is None:
-            chosen = make_room(op, chosen, inputs[0].scale, WIDE_BITS if inputs[0].wide else BIAS_BITS)
+            chosen = make_room(op, chosen, inputs[0].scale, room)
         unit = tuple(inputs[0].scale * s for s in chosen.scales)
         bias = chosen.bias
         if bias is None:
