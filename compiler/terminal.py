@@ -195,6 +195,8 @@ def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
         right=4,
     )
     sizes = ", ".join(f"{what} {report[key]} B" for what, key in SIZES if report.get(key) is not None)
+    if report["core"] == "avr":  # its constants lie in RAM
+        sizes = sizes.replace("RAM: arena", "RAM: arena and constants")
     out.print(f"{report['core']}: {sizes}")
     if "note" in report:
         out.print(escape(report["note"]))

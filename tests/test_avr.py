@@ -14,6 +14,7 @@ from tinybound.simulate.avr import Avr
 from tinybound.simulate.boards import AVR
 from tinybound.simulate.counting import SIMAVR
 from tinybound.targets.c import generate_c
+from tinybound.terminal import show_report
 
 MACHINE = Avr(AVR, timeout=60)
 
@@ -111,12 +112,15 @@ def test_what_goes_wrong_is_told(plant, said, loop):
 
 
 @pytest.mark.parametrize("name", ["controller2", "digits_mlp"])
-def test_networks(name, examples, tmp_path):
+def test_networks(name, examples, tmp_path, capsys):
     """compile --core avr, verify --on avr and firmware --board: plain kernels, no layer differs."""
     options = tinybound.Options(target="c", core="avr", domain="-1,1")
     build = tinybound.compile(examples / f"{name}.onnx", tmp_path / "build", options)
     assert {layer["kernel"] for layer in build.report["layers"]} <= {"int8", "reorder", "table"}
     assert build.report["stack_bytes"] is None
+    assert "RAM: arena and constants" in (tmp_path / "build" / "report.html").read_text()
+    show_report(build.report, tmp_path, as_json=False)
+    assert f"RAM: arena and constants {build.report['ram_bytes']} B" in capsys.readouterr().out
     assert build.verify(["avr"]).ok
 
     report = make_firmware(build, board_of("atmega1284p"))
