@@ -86,6 +86,26 @@ class Ask:
         )
 
 
+def no_idle_options(ask: Ask, timeout: float | None, export: Path | None, grid: bool, limit: object) -> None:
+    """CompileError for an option that what is asked would not heed."""
+    idle = {
+        "--grid": (grid and ask.question, "a certificate"),
+        "--max-error": (limit is not None and ask.question, "a certificate"),
+        "--export-merged": (export is not None and (grid or ask.question), "a certificate of real inputs"),
+        "--timeout": (timeout is not None and ask.question and ask.max_box is None, "--find-max-box"),
+        "--jobs": (ask.jobs != 1 and ask.inputs is None, "--inputs"),
+        "--cluster": (ask.cluster is not None and ask.inputs is None, "--inputs"),
+        "--index": (ask.index != 0 and ask.around is None, "--around"),
+    }
+    for name, (given, needs) in idle.items():
+        if given:
+            raise CompileError(name, "nothing that heeds it", needs)
+    if export is not None and not export.absolute().parent.is_dir():
+        raise CompileError(str(export), "cannot be written (no such folder)", "a writable file")
+    if export is not None and export.suffix == ".vnnlib":
+        raise CompileError(str(export), "the name of the query beside it", "another one, such as M.onnx")
+
+
 def box_of(build: Build, ask: Ask) -> Box | None:
     """The box that is meant; None: the build's own."""
     inside = None if ask.domain is None else parse_box(ask.domain, build.graph)
@@ -99,6 +119,8 @@ def answer(folder: Path, ask: Ask, timeout: float | None = None) -> dict[str, An
 
     timeout: seconds for cutting boxes into pieces, where the question is for the largest box.
     """
+    if timeout is not None and not timeout >= 0:
+        raise CompileError("--timeout", f"{timeout:g}", "seconds, 0 or more")
     build = load(folder)
     build.check_bits(ask.bits)
     if ask.objective is not None:

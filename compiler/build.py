@@ -28,7 +28,7 @@ from .build_files import (
     with_certificate,
 )
 from .build_folder import check_target, read_files, read_manifest, write_build
-from .certify.best_first import Effort
+from .certify.best_first import QUICK, Effort
 from .certify.certificate import ONCE, Certificate
 from .errors import CompileError, PromiseError
 from .frontends import load_onnx
@@ -68,7 +68,7 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
     certificates: dict[int, Certificate] = {}
     if options.domain is not None or options.max_error is not None:
         nets = networks.float_graph, networks.integer_graph
-        certificates = certificates_of(*nets, networks.domain, options.seed)
+        certificates = certificates_of(*nets, networks.domain, options.seed, QUICK)
         _within_budget(certificates[8], options)
     files = network_files(networks, options.seed)
 

@@ -204,7 +204,7 @@ def certify(
     The box is searched until the bound is 1 % above the largest difference found. Ctrl-C ends that too: the
     best bound so far is kept.
     """
-    from .asks import Ask, answer
+    from .asks import Ask, answer, no_idle_options
     from .runs import certify_build, export_merged
 
     limit = _number(max_error)
@@ -212,6 +212,7 @@ def certify(
         *(domain, around, index, radius, inputs, margin, objective, max_box, shares, reference),
         *(bits, seed, jobs, cluster),
     )
+    no_idle_options(ask, timeout, export, grid, limit)
     if ask.question:
         with terminal.busy("certifying"):
             found = answer(build, ask, timeout)

@@ -51,8 +51,10 @@ class Value:
 
     @property
     def word(self) -> str:
-        """The narrowest of numpy's signed integers that holds the range."""
-        bits = 0 if self.range is None else self.range.bits
+        """The narrowest of numpy's signed integers that holds the range, and the zero point: padding is
+        one, also where a Clip has cut it off the range."""
+        zero = Range.of(0 if self.quant is None else self.quant.zero)
+        bits = (zero if self.range is None else self.range.union(zero)).bits
         return next(f"int{width}" for width in (8, 16, 32, 64) if bits <= width)
 
 
@@ -179,5 +181,4 @@ def _check_integers(graph: Graph) -> None:
 
 def _wide(graph: Graph, node: Node) -> bool:
     """Whether a node reads integers of more than 8 bits: its sums may have 64."""
-    read = [graph.values[name].range for name in node.inputs]
-    return any(span is None or span.bits > 8 for span in read)
+    return any(graph.values[name].word != "int8" for name in node.inputs)

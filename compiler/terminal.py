@@ -208,6 +208,8 @@ def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
     if "certificate" in report:
         for name, ends in report["certificate"]["outputs"].items():
             _bounds(name, ends)
+        if report["certificate"]["method"] == "interval":
+            out.print("by intervals alone, as the network is large: tinybound certify is closer, and slower")
 
 
 def _bounds(name: str, ends: Mapping[str, Any]) -> None:

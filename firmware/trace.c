@@ -16,7 +16,7 @@ typedef struct {
     uint8_t *copy;                                  /* all three as they were */
 } zone;
 
-enum { ARENA_BYTES = TB_ARENA_SIZE > 0 ? TB_ARENA_SIZE : 2 };     /* C has no empty arrays: an element of 16 bits */
+enum { ARENA_BYTES = TB_ARENA_SIZE > 0 ? TB_ARENA_SIZE : 1 };     /* C has no empty arrays */
 
 static uint8_t arena_copy[TB_MARGIN + ARENA_BYTES + TB_MARGIN];
 static uint8_t input_copy[sizeof tb_input];

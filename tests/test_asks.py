@@ -94,6 +94,7 @@ def test_objectives_as_written(text, places):
     [
         *("", "y", "y[4]", "z[2,0]", "z[-1]", "w[0]", "y[0]-y[0]", "y[0] y[1]", "2y[0]", "[1, 2]"),
         *('{"w": [1]}', "{", "[1, 0, 0, Infinity]", "y[0]-", "1e999*y[0]", '{"y": "abc"}', "1.2.3*y[0]"),
+        *("[" * 100_000, f"[1{'0' * 400}, 0, 0, 0]", f"y[{'1' * 5000}]"),
     ],
 )
 def test_bad_objectives_are_refused(text):
@@ -149,12 +150,27 @@ def pieces_of(pair, out, x):
     return run(pair.real, fractions(x), Exactly())[out], reals(pair.whole.values[out], whole)
 
 
-def test_some_balls_are_refuted():
-    pair = zoo(0)
+@pytest.mark.parametrize("seed", [0, 4])
+def test_some_balls_are_refuted(seed):
+    pair = zoo(seed)
     (name,), out = pair.whole.inputs, pair.whole.outputs[0]
     middle = 0.5 * (pair.lower[name] + pair.upper[name])
     (found,) = classes_of(pair.real, pair.whole, out, out, [Ball({name: middle}, pair.lower, pair.upper)], 0)
-    assert found.refuted or found.agree or not (found.float_stays and found.integer_stays)
+    assert (found.refuted is not None, found.agree) == (seed == 4, False)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_both_ends_of_a_combination_hold_it_where_they_have_one_sign(seed):
+    """At a point both ends lie beside the one value, whose sign is either."""
+    pair, rng = zoo(seed), np.random.default_rng(seed)
+    (x,) = points(pair, rng, 1)
+    size = sum(pair.whole.values[name].size for name in pair.whole.outputs)
+    for k in (0, size - 1):
+        weights = np.eye(size)[k]
+        found = bound_objective(pair.real, pair.whole, (x, x), weights, 0)
+        float_side, integer_side = pieces(pair, x)
+        value = integer_side[k] - float_side[k]
+        assert Fraction(found["lower"]) <= value <= Fraction(found["upper"])
 
 
 def test_the_largest_box_meets_its_error_and_the_next_one_does_not():
@@ -221,7 +237,7 @@ def test_the_command_answers(digits, monkeypatch, capsys):
     assert build.certificate == before  # questions leave the build as it is
     made = here(*where)
     x = np.load(inputs)["x"][3].astype(float)
-    assert [Fraction(v) <= Fraction(c) for v, c in zip(made.json["domain"]["x"]["lower"], x, strict=True)]
+    assert all(Fraction(v) <= Fraction(c) for v, c in zip(made.json["domain"]["x"]["lower"], x, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -238,6 +254,30 @@ def test_the_command_answers(digits, monkeypatch, capsys):
 def test_what_does_not_go_together(how, words):
     with pytest.raises(CompileError, match=words):
         Ask(**how)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--margin", "--grid"), "--grid: nothing that heeds it"),
+        (("--grid", "--export-merged", "M.onnx"), "--export-merged: nothing that heeds it"),
+        (("--margin", "--export-merged", "M.onnx"), "--export-merged: nothing"),
+        (("--margin", "--max-error", "0.1"), "--max-error: nothing"),
+        (("--objective", "y[0]", "--timeout", "3"), "--timeout: nothing"),
+        (("--find-max-box", "0.3", "--timeout", "-1"), "--timeout: -1"),
+        (("--margin", "--jobs", "2"), "--jobs: nothing"),
+        (("--index", "1"), "--index: nothing"),
+        (("--export-merged", "M.vnnlib"), "M.vnnlib: the name of the query"),
+        (("--export-merged", "none/M.onnx"), "no such folder"),
+    ],
+)
+def test_what_would_not_be_done_is_refused(digits, options, words, monkeypatch, capsys):
+    """Above all a query over a box beside a bound that holds on the grid only: it would be false."""
+    before = (digits[0].folder / "manifest.json").stat().st_mtime_ns
+    made = InProcess(monkeypatch, capsys)("certify", digits[0].folder, *options)
+    assert made.code == 2
+    assert words in made.err
+    assert (digits[0].folder / "manifest.json").stat().st_mtime_ns == before  # the build stays as it is
 
 
 def test_bad_points_and_jobs(digits):

@@ -284,3 +284,17 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
         assert isinstance(kernel_of(case(0).chain), Numpy)
     finally:
         compiled_module._library.cache_clear()
+
+
+def test_a_cache_that_others_can_write(tmp_path, monkeypatch):
+    """Code that somebody else may have put there is not run."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "tinybound"
+    folder.mkdir()
+    try:
+        for mode, kernel in ((0o755, Compiled), (0o775, Numpy), (0o757, Numpy)):
+            folder.chmod(mode)
+            compiled_module._library.cache_clear()
+            assert isinstance(kernel_of(case(0).chain), kernel)
+    finally:
+        compiled_module._library.cache_clear()

@@ -158,6 +158,7 @@ def test_claims_round_up():
     for value in (0.1, 1 / 3, 1e-300, 12345.678901234567, 2.0**-1000):
         up = claim(np.array([value]))[0]
         assert value < up < value * (1 + 3e-9)
+        assert -value < claim(np.array([-value]))[0] < -value * (1 - 3e-9)  # an end of a range, no size
     assert bound_e9(np.array([1e-9, 3.0000000001e-9])) == 4
 
 

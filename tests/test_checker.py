@@ -76,6 +76,26 @@ def test_a_tree_of_pieces(examples, tmp_path):
     assert answer["leaves"] == 7
 
 
+def test_intervals_alone(examples, tmp_path):
+    """Of a network that is large for `compile`; the checker looks for nothing else then, and for no less."""
+    path, build = bundled("controller2", examples, tmp_path)
+    best = build.certificate["outputs"]["y"]
+    made = build.certify(build.domain, effort=Effort(work=1))
+    document = json.loads(path.read_text())
+    assert document["method"] == "interval"
+    assert set(document["outputs"]["y"]["domains"]) == {"interval"}
+    assert document["outputs"]["y"]["bound"] == best["domains"]["interval"]
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"], answer["reason"]
+    assert made.largest > best["bound"][0]
+    for method in ("interval, worst piece", "interval, zonotope, product, crown: the least", "zonotope"):
+        path.write_text(json.dumps({**document, "method": method}))
+        assert not check_certificate(path, build.folder)["accepted"]
+    document["outputs"]["y"]["domains"]["interval"][0] *= 0.99
+    path.write_text(json.dumps(document))
+    assert "interval bound is not confirmed" in check_certificate(path, build.folder)["reason"]
+
+
 def tree_of(folder: Path) -> str:
     return tree_hash(read_folder(folder))
 

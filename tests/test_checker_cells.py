@@ -11,9 +11,12 @@ import pytest
 from checker_nets import bundled
 
 from tinybound.boxes import Box
+from tinybound.certify import best_first
 from tinybound.certify.batch import evaluate
 from tinybound.certify.best_first import Effort
-from tinybound.checker import check_certificate
+from tinybound.checker import check_certificate, cover
+from tinybound.checker.analysis import Entry
+from tinybound.checker.files import Rejected
 from tinybound.errors import CompileError
 
 
@@ -43,6 +46,19 @@ def test_too_many_cells(examples, tmp_path):
     answer = check_certificate(path, build.folder)
     assert answer["reason"] == "leaves by cells: too many cells"
     assert answer["seconds"] < 20
+
+
+def test_many_pieces_of_many_elements(examples, tmp_path, monkeypatch):
+    """A tree may have 100,000 pieces, but not of thousands of elements each: they fill the memory."""
+    many, half = 1 << 12, Fraction(1, 2)
+    root = {"x": Entry((-half,) * many, (half,) * many, Fraction(1, 64), 0, (many,))}
+    cuts = [["x", i % many, f"0/{i + 1}"] for i in range(1 << 12)]
+    with pytest.raises(Rejected, match="too many pieces"):
+        cover.leaves([*cuts, *[None] * (len(cuts) + 1)], root)
+    _, build = bundled("controller2", examples, tmp_path / "a")
+    monkeypatch.setattr(best_first, "NUMBERS", 10)
+    made = build.certify(build.domain, effort=Effort(40))
+    assert made.fields["tree"].count(None) == 5  # of 2 elements each
 
 
 def sources(build):

@@ -91,7 +91,7 @@ def test_all_kernels_go_together(machine, tmp_path):
         fresh = [kernel for kernel in able(step) if kernel in left] or able(step)
         chosen[step.index] = fresh[0]
         left = [kernel for kernel in left if kernel is not fresh[0]]
-    assert [kernel.name for kernel in left] == []
+    assert [kernel.name for kernel in left if kernel.words == 1] == []
     rng = np.random.default_rng(6)
     x = {n: rng.choice([-128, 127, 0, 50], (4, *graph.values[n].shape)) for n in graph.inputs}
 

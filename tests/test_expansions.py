@@ -14,6 +14,8 @@ from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
 from tinybound.certify import certificate
 from tinybound.checker import check_certificate
+from tinybound.checker.files import Rejected
+from tinybound.checker.float_net import read_float
 from tinybound.errors import CompileError
 from tinybound.frontends import load_onnx
 from tinybound.options import Options
@@ -76,6 +78,9 @@ def test_the_checker_expands_in_its_own_way(form, tmp_path, monkeypatch):
         (lambda n: n.put("Concat", "x", n.constant(np.ones((1, 9, 9, 8)), np.int8), axis=1), "int8 param"),
         (lambda n: n.put("Max", "x", n.put("Relu", "x")), "a Max of 2 tensors"),
         (lambda n: n.put("Min", "x", n.normal(4, 1, 1)), "one number for all elements"),
+        (lambda n: n.put("Min", "x", n.constant(np.ones((2, 1, 1, 1)))), "one number for all elements"),
+        (lambda n: n.put("Max", n.put("ReduceSum", "x", n.constant([3], np.int64)), n.constant(np.ones(8))),
+         "one number for all elements"),
         (lambda n: n.put("Max", "x", n.constant(np.inf)), "a Max with inf"),
         (lambda n: n.put("Min", "x", n.constant(np.nan)), "one number"),
         (lambda n: n.put("ReduceSum", "x"), "a sum over all axes"),
@@ -87,6 +92,16 @@ def test_what_an_expansion_refuses(write, message, tmp_path):
     net = Net(*MAP, opset=NEW)
     with pytest.raises(CompileError, match=message):
         load_onnx(net.save(tmp_path, write(net)))
+
+
+@pytest.mark.parametrize(
+    ("op", "shape"), [("Max", (2, 1, 1, 1)), ("Min", (4, 9, 16)), ("Max", (1, 1, 4, 9, 8))]
+)
+def test_the_checker_refuses_a_tensor_that_repeats_along_a_constant(op, shape, tmp_path):
+    net = Net(*MAP, opset=NEW)
+    path = net.save(tmp_path, net.put(op, "x", net.constant(np.ones(shape))), infer=False)
+    with pytest.raises(Rejected, match="repeats along a constant"):
+        read_float(path.read_bytes())
 
 
 @pytest.mark.parametrize("domain", ["tinybound", ""])

@@ -10,6 +10,7 @@ from onnx import TensorProto
 from onnx_nets import Net, session
 from pipeline import refused, same_network
 
+from tinybound.asks import Ask, answer
 from tinybound.build import compile as compile_model
 from tinybound.certify import certificate
 from tinybound.checker import check_certificate
@@ -136,6 +137,11 @@ def test_an_argmax_says_which_of_equal_elements_wins(tmp_path):
         for on in ("golden", "host"):
             shown = build.simulate({"x": x}, on=on)[f"{best}__q"]
             assert shown.ravel().tolist() == [at, 4 * last_one]
+        # One cell holds both: the integers are equal, the float network chooses the last one.
+        np.savez(tmp_path / "x.npz", x=np.array([[0.1, 0.0, 0.0, 0.0, 0.1001]]))
+        (row,) = answer(build.folder, Ask(inputs=tmp_path / "x.npz", radius=0.0))["rows"]
+        assert (row["float_class"], row["integer_class"]) == (4, 4 * last_one)
+        assert (row["refuted"] is None) == bool(last_one)
 
 
 def test_what_the_bound_of_an_argmax_means_is_said(monkeypatch, capsys, tmp_path):

@@ -8,14 +8,13 @@ import pytest
 import samples
 from onnx import TensorProto
 from onnx_nets import Net, session
-from test_int16 import WHOLE, network
+from pipeline import refused
+from test_int16 import network
 
 from tinybound.build import compile as compile_model
 from tinybound.checker import check_certificate
 from tinybound.domains.exact import run
 from tinybound.kernels.choose import _held
-from tinybound.ops import Take
-from tinybound.ops.base import Sample
 from tinybound.options import Options
 from tinybound.simulate.golden import quantise
 from tinybound.simulate.host import Host
@@ -78,6 +77,59 @@ def test_mixed_networks(name, tmp_path):
         differing, compared = differing + int((gap > 0.01).sum()), compared + gap.size
     print(f"{differing} of {compared} outputs differ")
     assert differing <= (0 if CASES[name].get("two") else 5)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16])
+def test_a_zero_point_that_a_clip_cuts_off(kind, tmp_path):
+    """The range fits 8 bits, the zero point does not: padding reads it."""
+    net = Net(1, *MAP, opset=21)
+    x = net.quantised("x", 0.01, 3, np.int8)
+    x = net.quantised(net.put("Clip", x, net.constant(0.5), net.constant(0.6)), 0.001, -550, np.int16)
+    w = net.weights(net.rng.integers(-127, 128, (8, 4, 3, 3)), net.rng.uniform(0.002, 0.01, 8))
+    y = net.put("Conv", x, w, pads=[1] * 4)
+    path = net.save(tmp_path, net.quantised(y, 0.02, -7, kind))
+    options = Options(target="c", domain="0.4,0.7")
+    build = compile_model(path, tmp_path / "build", options)
+    clipped = build.graph.values["clip2"]
+    assert (clipped.range.lo, clipped.range.hi, clipped.word) == (-50, 50, "int16")
+    assert build.verify(["host"]).ok
+    found = check_certificate(build.folder / "certificate.json", build.folder)
+    assert found["accepted"], found["reason"]
+
+
+def test_sums_of_what_a_clip_leaves_in_8_bits(tmp_path):
+    """All sums fit 32 bits, partial ones do not."""
+    net = Net(1, 60, opset=21)
+    x = net.quantised("x", 2.0**-10, 0, np.int16)
+    x = net.put("Clip", x, net.constant(100 / 1024), net.constant(120 / 1024))
+    x = net.quantised(x, 2.0**-10, 0, np.int16)
+    w = net.weights(np.repeat([[127, -127]], 30, axis=0).T.reshape(60, 1), 2.0**-7)
+    bias = net.weights(np.array([2**31 - 200_000]), 2.0**-17, dtype=np.int32)
+    path = net.save(tmp_path, net.quantised(net.put("Gemm", x, w, bias), 1.37, 11, np.int8))
+    refused(path, "do not fit the 32-bit accumulator")
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16])
+def test_a_constant_joined_to_16_bits(kind, tmp_path):
+    """It is a bias on zeros, whose integers need 8 bits: sums of 32 must do."""
+    net = Net(1, *MAP, opset=21)
+    x = net.quantised("x", 2.0**-14, 20, np.int16)
+    y = net.put("Concat", x, net.constant(np.full((1, 1, 5, 6), 100)), axis=1)
+    path = net.save(tmp_path, net.quantised(y, 1.0 if kind == np.int8 else 2.0**-7, 0, kind))
+    build = compile_model(path, tmp_path / "build", Options(target="c", domain="-1,1"))
+    assert build.verify(["host"]).ok
+    found = check_certificate(build.folder / "certificate.json", build.folder)
+    assert found["accepted"], found["reason"]
+
+
+def test_the_last_position_of_16_bits_is_no_padding(tmp_path):
+    """Nor has an arena of no bytes one of two."""
+    net = Net(1, 1 << 16, opset=21)
+    x = net.quantised("x", 0.001, 5, np.int16)
+    y = net.put("Gather", x, net.constant([65_535, 65_534, 0, 7, 40_000, 123], np.int64), axis=1)
+    path = net.save(tmp_path, net.quantised(y, 0.001, 5, np.int16))
+    build = compile_model(path, tmp_path / "build", Options(target="c"))
+    assert build.verify(["host"]).ok
 
 
 MAIN = """#include <stdio.h>
@@ -157,20 +209,6 @@ def test_a_planted_bug_is_seen(name, tmp_path):
     x = samples.vectors(whole, 24, 5)
     found = samples.OnMachine(Host())(whole, x, tmp_path, texts=texts)[8]
     assert samples.mismatches(whole, x, found)[0] > 0
-
-
-def test_the_last_position_of_16_bits(tmp_path):
-    """65,535 stands for padding where positions have 16 bits; the only layer needs no arena."""
-    places = np.random.default_rng(0).permutation(65535)[:999]
-    places[5] = 65535
-    take = Sample(Take(places, (65536,)), ((65536,),), (WHOLE,), WHOLE)
-    whole = samples.build("far", [("take", take)], relu=False)[1]
-    x = samples.vectors(whole, 3, 5)
-
-    wrong, compared, first = samples.mismatches(whole, x, samples.OnMachine(Host())(whole, x, tmp_path)[8])
-
-    assert compared == 2 * 3 * 999
-    assert wrong == 0, first
 
 
 def test_kernels_are_weighed_against_maps_in_bytes():

@@ -9,6 +9,7 @@ import samples
 from tinybound.graph import Graph, Node, Quant, Value
 from tinybound.kernels.choose import kernel_plan
 from tinybound.ops import Conv, Dense, Requantise
+from tinybound.ranges import INT8, Range
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.emulated import Emulated
 from tinybound.simulate.host import Host
@@ -93,7 +94,8 @@ def network(seed, weights, code="int8", dense=DENSE):
     for i, (op, shape) in enumerate(ops):
         reach = np.abs(op.bias) + 128 * np.abs(op.weights).reshape(len(op.bias), -1).sum(axis=1)
         out = op.shape(shape)
-        values |= {n: Value(n, s, Quant.of(1)) for n, s in ((f"x{i}", shape), (f"s{i}", out), (f"y{i}", out))}
+        values[f"x{i}"] = Value(f"x{i}", shape, Quant.of(1), Range(*INT8))
+        values |= {n: Value(n, out, Quant.of(1)) for n in (f"s{i}", f"y{i}")}
         nodes.append(Node(f"n{i}", op, (f"x{i}",), f"s{i}", code=code))
         nodes.append(Node(f"r{i}", requantise(rng, reach, seed + i), (f"s{i}",), f"y{i}"))
     count = range(len(ops))
@@ -166,6 +168,18 @@ def test_weights_in_words_take_a_byte_each():
                 assert plan.packed(step).weights.nbytes == channels * (taps + 8)
                 found += 1
     assert found
+
+
+def test_bytes_of_words_whatever_the_order_of_bytes(tmp_path):
+    """As on a machine whose words begin with their highest byte: by value, not by address."""
+    graph, little = network(1, "low"), "defined __BYTE_ORDER__ && "
+    texts, x = generate_c(graph, plan=kernel_plan(graph, ("wide",))), vectors(graph, 3)
+    assert little in texts["tb_wide.h"]
+    texts["tb_wide.h"] = texts["tb_wide.h"].replace(little, "0 && ")
+    found = samples.OnMachine(Host())(graph, x, tmp_path, texts=texts)[8]
+    wrong, compared, first = samples.mismatches(graph, x, found)
+    assert compared > 10_000
+    assert wrong == 0, first
 
 
 @pytest.mark.parametrize("machine", [M4, *SLOW])

@@ -27,19 +27,25 @@ BATCH = 64  # pieces cut at a time
 NEAR = 16  # inputs handed over for proof
 PIECES, CELLS, ALL = 90_000, 1 << 18, (1 << 24) - (1 << 17)  # what the checker takes, or a little less
 CLOSE, PART = 1.01, 1 << 13
+NUMBERS = 1 << 24  # elements of all pieces; the checker takes so many
 
 
 @dataclass(frozen=True)
 class Effort:
     """How long to search: at most `pieces`, until time.perf_counter() says `until` or `stop` says so, no
-    further than `ratio` times the attack. A piece of at most `cells` cells is enumerated."""
+    further than `ratio` times the attack. A piece of at most `cells` cells is enumerated. Networks of more
+    than `work` (multiply-adds times input elements) are bounded by intervals alone."""
 
     pieces: int = 1
     until: float = np.inf
     ratio: float = 0.0
     cells: int = 0
+    work: float = np.inf
     stop: Callable[[], bool] = lambda: False
     progress: Callable[[float, float], None] = lambda _low, _high: None
+
+
+QUICK = Effort(work=1 << 30)  # seconds, what `tinybound compile` does
 
 
 def thorough(timeout: float, **more: Any) -> Effort:
@@ -87,6 +93,7 @@ class _Search:
         # crown where its tighter bounds save much enumeration
         self.method = "product" if self.cells is None else "crown"
         self.domain: Make = PairProduct if self.cells is None else PairCrown
+        self.pieces = min(effort.pieces, max(NUMBERS // len(self.whole.owner), 1))
         self.room = ALL  # cells that further leaves may have
         # Where the box itself is too large, large pieces are steep: crown bounds them better, and sooner.
         self.most = effort.cells if self.whole.root.count <= effort.cells else min(effort.cells, PART)
@@ -98,10 +105,10 @@ class _Search:
         nodes, cuts = {0: first}, dict[int, tuple[tuple[int, Fraction], int]]()
         heap, fresh, floor = [(-first.worst, 0)], 1, 0.0  # floor: the largest bound of a single point
         effort.progress(self.attack, first.worst)
-        while heap and len(nodes) < effort.pieces and time.perf_counter() < effort.until:
+        while heap and len(nodes) < self.pieces and time.perf_counter() < effort.until:
             if -heap[0][0] <= max(effort.ratio * self.attack, floor) or effort.stop():
                 break
-            popped = self._pop(heap, nodes, effort.pieces - len(nodes))
+            popped = self._pop(heap, nodes, self.pieces - len(nodes))
             places = {i: p for i in popped if (p := self._place(nodes[i])) is not None}
             halves = [half for i, p in places.items() for half in self.whole.cut(nodes[i].piece, *p)]
             self.room += sum(nodes[i].piece.count for i in places if nodes[i].method == "cells")

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import ROUND_UP, Context, Decimal
+from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -24,8 +24,8 @@ from ..ops import Requantise, Softmax
 from ..ops.final import final
 from ..ops.requantise import AVERAGE
 from .attack import Attack, attack, contradicted, improved
-from .best_first import Effort, search
-from .branch import Bounds, bounds, largest, ranges
+from .best_first import Effort, Pieces, search
+from .branch import Bounds, Make, bounds, largest, ranges
 from .layers import describe
 from .lockstep import Lockstep, entries, lockstep
 from .pieces import Cut
@@ -35,6 +35,12 @@ MARGIN = Fraction(1, 10**9)  # so that a checker which adds in another order con
 FINE = 256 * MARGIN  # the same beside 16-bit integers, whose bounds are so much smaller than what is added
 Floats = NDArray[np.float64]
 ONCE = Effort()
+DOMAINS: tuple[tuple[str, Make], ...] = (
+    ("interval", PairInterval),
+    ("zonotope", PairZonotope),
+    ("product", PairProduct),
+    ("crown", PairCrown),
+)
 
 
 @dataclass(frozen=True)
@@ -125,16 +131,16 @@ def certify(
     at = entries(both, integer_graph, ends[0], ends[1], grid=grid)
     values, probability = bounded(integer_graph)
     names = sorted(set(values.values()))
-    found = ranges(both, PairCrown, at, set(range(len(both.steps))))
-    alone = {
-        "interval": bounds(both, PairInterval, at, names),
-        "zonotope": bounds(both, PairZonotope, at, names),
-        "product": bounds(both, PairProduct, at, names),
-        "crown": largest(both, found, names),
-    }
+    size = sum(len(entry.lower) for entry in at.values())
+    kinds = DOMAINS if _work(both) * size <= effort.work else DOMAINS[:1]
+    alone = {kind: bounds(both, make, at, names) for kind, make in kinds[:-1]}
+    found = ranges(both, kinds[-1][1], at, set(range(len(both.steps))))
+    alone[kinds[-1][0]] = largest(both, found, names)
     twins = {name: twin_of(float_graph, integer_graph, name) for name in names}
     evidence = attack(float_graph, integer_graph, both, at, twins, seed=seed, budget=budget or _budget(both))
-    split = search(both, at, alone, evidence.largest, effort)
+    split = Pieces(alone["interval"], (None,), ("product",), ())
+    if kinds == DOMAINS:
+        split = search(both, at, alone, evidence.largest, effort)
     evidence = improved(evidence, integer_graph, both, at, split.near)
     least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
     margin = FINE if any(value.word == "int16" for value in integer_graph.stored()) else MARGIN
@@ -144,7 +150,7 @@ def certify(
     fields = {
         "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": "real"},
         "mode": "grid" if grid else "box",
-        "method": "interval, zonotope, product, crown: the least" + (", worst piece" if cut else ""),
+        "method": ", ".join(alone) + ": the least" * (len(alone) > 1) + ", worst piece" * cut,
         "domain": {name: _domain(at[both.values[name]]) for name in both.inputs},
         "tree": [_cut(place) for place in split.tree],
         **({"leaves": list(split.methods)} if cut and set(split.methods) != {"product"} else {}),
@@ -157,11 +163,11 @@ def certify(
 
 
 def claim(bound: Floats, margin: Fraction = MARGIN) -> Floats:
-    """A little more than the bound, in 10 significant digits, rounded up."""
-    context = Context(prec=10, rounding=ROUND_UP)
+    """A little more than the bound (which may be negative), in 10 significant digits, rounded up."""
+    context = Context(prec=10, rounding=ROUND_CEILING)
     flat = []
     for value in bound.ravel().tolist():
-        exact = Fraction(value) * (1 + margin)
+        exact = Fraction(value) + abs(Fraction(value)) * margin
         digits = float(context.divide(Decimal(exact.numerator), Decimal(exact.denominator)))
         flat.append(digits if Fraction(digits) >= exact else float(np.nextafter(digits, np.inf)))
     return np.array(flat).reshape(bound.shape)
@@ -201,9 +207,13 @@ def _chance(bound: Floats, error: float) -> float:
     return min(float(claim(np.array([0.5 * float(bound.max()) + error]))[0]), 1.0)
 
 
+def _work(both: Lockstep) -> int:
+    """Multiply-adds of one network."""
+    return sum(step.real[0].size * step.shape[2] for step in both.steps if step.word == "affine")
+
+
 def _budget(both: Lockstep) -> int:
-    work = sum(step.real[0].size * step.shape[2] for step in both.steps if step.word == "affine")
-    return int(min(20_000, max(300, 2_000_000_000 // max(work, 1))))
+    return int(min(20_000, max(300, 2_000_000_000 // max(_work(both), 1))))
 
 
 def _rational(value: Fraction) -> str:

@@ -16,6 +16,8 @@ from ..domains.exact import run
 from ..domains.pair import Entry
 from ..errors import CompileError
 from ..graph import Graph
+from ..ops.argmax import ArgMax
+from ..ops.final import final
 from .attack import at_point, enclosed, starts
 from .combine import combined
 from .lockstep import Lockstep, entries, lockstep
@@ -88,8 +90,8 @@ def _one(real: Graph, whole: Graph, both: Lockstep, value: str, twin: str, ball:
     search = Search(whole, both, at, {value: twin}, real)
     centre = np.concatenate([np.ravel(ball.centre[name]) for name in both.inputs])[None]
     x, y = search.values(search.clip(centre))
-    chosen = int(x[0].argmax()), int(y[0].argmax())
-    n = x.shape[1]
+    n, last = x.shape[1], _last_wins(whole)
+    chosen = _class(x[0], last=last), _class(y[0], last=last)
     ahead = np.delete(np.eye(n)[chosen[1]] - np.eye(n), chosen[1], axis=0)
     box = combined(both, at, [value], np.concatenate([np.eye(n), ahead]))
     stays = chosen[0] == chosen[1] and bool((box.lx[n:] > 0).all()), bool((box.ly[n:] > 0).all())
@@ -100,6 +102,17 @@ def _one(real: Graph, whole: Graph, both: Lockstep, value: str, twin: str, ball:
         float(np.maximum(box.ud[:n], -box.ld[:n]).max()),
         None if all(stays) else _refuted(search, both, at, value, centre, seed),
     )
+
+
+def _last_wins(whole: Graph) -> bool:
+    """Whether of several largest logits the last one is the class."""
+    node = final(whole, whole.outputs[0])
+    return node is not None and isinstance(node.op, ArgMax) and node.op.last == 1
+
+
+def _class(row: Sequence[Any] | Floats, *, last: bool) -> int:
+    """Position of the largest logit."""
+    return max(range(len(row)), key=lambda k: (row[k], k if last else -k))
 
 
 def _refuted(
@@ -126,6 +139,6 @@ def _differ(
     quant = whole.values[value].quant
     assert quant is not None
     y = [quant.scale[0] * int(n - quant.zero) for n in run(whole, q)[value].ravel()]
-    best = max(range(len(y)), key=lambda k: y[k])
+    best = _class(y, last=_last_wins(whole))
     top = y[best] - Fraction(float(low[best]))  # the float side's is at most this
     return any(y[k] - Fraction(float(high[k])) > top for k in range(len(y)) if k != best)

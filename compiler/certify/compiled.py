@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import stat
 import tempfile
 from collections.abc import Sequence
 from functools import cache
@@ -39,7 +40,7 @@ class _Layer(ctypes.Structure):
 
 
 def kernel_of(chain: Chain) -> Kernel:
-    """The compiled kernel, or numpy's where there is no gcc or no place to keep what it makes."""
+    """The compiled kernel, or numpy's where there is no gcc or no place of our own to keep what it makes."""
     library = _library()
     return Numpy(chain) if library is None else Compiled(chain, library)
 
@@ -56,6 +57,9 @@ def _library() -> ctypes.CDLL | None:
     key = sha256(source + repr((FLAGS, platform.machine(), platform.system())).encode()).hexdigest()[:20]
     try:
         path = cache_folder() / f"cells-{key}.so"
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not _private(path.parent):
+            return None
         if not path.exists():
             _build(source, path)
         return ctypes.CDLL(str(path))
@@ -63,9 +67,14 @@ def _library() -> ctypes.CDLL | None:
         return None
 
 
+def _private(folder: Path) -> bool:
+    """Whether nobody else could have put code there for us to run."""
+    found = folder.stat()
+    return found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
 def _build(source: bytes, path: Path) -> None:
     """Complete or not there: two of us may build it at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as work:
         text, made = Path(work) / "cells.c", Path(work) / "cells.so"
         text.write_bytes(source)

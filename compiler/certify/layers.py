@@ -17,7 +17,6 @@ from ..graph import Graph
 from .lockstep import Lockstep
 
 MARGIN = 1e-9  # of the largest number of a tensor
-LONG = 36  # bits from which on a unit of a sum is no more than doubles are off along a network
 
 
 def describe(both: Lockstep, whole: Graph, boxes: Mapping[int, Box]) -> list[dict[str, Any]]:
@@ -36,9 +35,7 @@ def describe(both: Lockstep, whole: Graph, boxes: Mapping[int, Box]) -> list[dic
         if node.op.accumulates:
             first, final = step.units.integers(boxes[position])
             layer["range"] = [span.lo, span.hi]
-            far = max(-span.lo, span.hi) >> LONG  # units that the checker's doubles may round otherwise
-            ends = max(int(first.min()) - far, span.lo), min(int(final.max()) + far, span.hi)
-            layer["range_in_domain"] = list(ends)
+            layer["range_in_domain"] = [int(first.min()), int(final.max())]
             layer["bits"] = span.bits
         if step.word == "requantise":
             layer["saturates"] = _saturates(step, both, boxes).tolist()
@@ -47,7 +44,8 @@ def describe(both: Lockstep, whole: Graph, boxes: Mapping[int, Box]) -> list[dic
 
 
 def _wider(box: Box) -> Box:
-    """Ranges of y that a checker which adds in another order confirms: a sum's unit may be 1e-11."""
+    """Ranges of y that a checker which adds in another order confirms: a sum's unit may be 1e-11, or of
+    16-bit integers 1e-13, of its range."""
     more = MARGIN * max(np.abs(box.ly).max(initial=0.0), np.abs(box.uy).max(initial=0.0))
     return replace(box, ly=box.ly - more, uy=box.uy + more)
 

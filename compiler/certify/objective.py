@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import CompileError
 
-_TERM = re.compile(r"([-+]?)(?:([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\*)?(.+?)\[([0-9,]+)\](?=[-+]|$)")
+_TERM = re.compile(r"([-+]?)(?:([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\*)?(.+?)\[([0-9,]{1,99})\](?=[-+]|$)")
 EXPECTED = "a sum such as 'y[0] - 2*y[3]', or JSON such as '{\"y\": [1, 0, 0, -2]}'"
 
 
@@ -58,5 +58,5 @@ def _json(text: str, parts: Mapping[str, NDArray[np.float64]]) -> None:
             if name not in parts:
                 raise CompileError("--objective", f"no output {name!r}", f"one of {', '.join(parts)}")
             parts[name][...] = np.asarray(numbers, np.float64).reshape(parts[name].shape)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise CompileError("--objective", f"{text!r} ({error})", EXPECTED) from error

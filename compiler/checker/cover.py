@@ -12,6 +12,7 @@ from .analysis import Entry
 from .files import integer, need, rational, sequence
 
 MAX_LEAVES = 100_000
+MAX_NUMBERS = 1 << 25  # elements of all pieces of a tree
 HALF = Fraction(1, 2)
 Entries = dict[str, Entry]
 
@@ -41,7 +42,7 @@ def leaves(tree: Any, root: Entries) -> list[Leaf]:
     starts, at = {}, 0
     for name, entry in root.items():
         starts[name], at = at, at + len(entry.lower)
-    need(len(nodes) <= 2 * MAX_LEAVES, "tree: too many pieces")
+    need(len(nodes) <= min(2 * MAX_LEAVES, max(MAX_NUMBERS // at, 1)), "tree: too many pieces")
     for node in nodes:
         need(waiting, "tree: more nodes than pieces")
         piece = waiting.pop()

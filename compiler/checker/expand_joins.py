@@ -50,7 +50,12 @@ def _extremum(p: Place) -> bool:
             continue
         need(name in p.constants, f"{p.name}: input {name!r}")
         found = p.constants[name]
-        need(found.ndim <= len(p.file_shape(source)) and found.dtype.kind == "f", f"{p.name}: a constant")
+        need(found.dtype.kind == "f", f"{p.name}: a constant")
+        full = p.file_shape(source)[::-1]
+        grows = len(full) < found.ndim or any(
+            n not in (1, m) for n, m in zip(found.shape[::-1], full, strict=False)
+        )
+        need(not grows, f"{p.name}: the tensor repeats along a constant")
         different = set(found.ravel().tolist())
         need(len(different) == 1, f"{p.name}: several numbers")
         numbers += different

@@ -202,7 +202,8 @@ def _check_numbers(net: Network, layer: Layer) -> None:
 
 
 def _is_byte(meaning: Meaning) -> bool:
-    return -128 <= meaning.low <= meaning.high <= 127
+    """Whether 8 bits hold all integers, and the zero point, which padding reads."""
+    return -128 <= min(meaning.low, meaning.zero) <= max(meaning.high, meaning.zero) <= 127
 
 
 def _check_code(layer: Layer, byte: bool) -> None:

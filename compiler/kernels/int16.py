@@ -13,7 +13,6 @@ from ..targets.plan import Step
 from .base import Kernel, Packed, is_depthwise
 
 INT32 = (1 << 31) - 1
-UINT16 = (1 << 16) - 1  # as a position it stands for padding
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Int16(Kernel):
         if self.kind == "average_pool":
             return (Function(macro, (*every, self.sum_type(step))),)
         if self.kind == "reorder":
-            bits = "16" if int(step.view["movement"].max()) < UINT16 else "32"
+            bits = "16" if int(step.view["movement"].max()) < (1 << 16) - 1 else "32"  # the largest: padding
             taken = step.view["axes"] is not None
             return (Function("TB_TAKE_16", every) if taken else Function(macro, (bits, *every)),)
         return (Function(macro, every),)

@@ -14,11 +14,12 @@ from ..errors import CompileError
 from ..graph import Graph, Node, Quant
 from ..ops import Add, ArgMax, AveragePool, Clip, Concat, Conv, Dense, Mul, Requantise, Softmax, Take
 from ..ops.argmax import offset_of
-from ..ops.base import IntegerWeights, Op, Scaled
+from ..ops.base import Array, IntegerWeights, Op, Scaled
 from ..ops.function import Function, Table
 from ..ops.requantise import AVERAGE
 from ..ops.softmax import exponentials
 from ..passes.derive_ranges import derive_ranges
+from ..ranges import INT8
 from .requantise import average_multiplier, multiplier, tflite_multiplier
 from .room import BIAS_BITS, WIDE_BITS, make_room
 
@@ -89,7 +90,10 @@ def lower(
     for node in graph.nodes:
         if node.op.accumulates:
             target = scales[graph.consumers(node.output)[0].output]
-            op, sums[node.output] = _accumulate(node, [scales[n] for n in node.inputs], target, weights)
+            long = scales[node.inputs[0]].wide and not _is_padding(graph.producer(node.inputs[0]))
+            room = WIDE_BITS if long else BIAS_BITS
+            sources = [scales[n] for n in node.inputs]
+            op, sums[node.output] = _accumulate(node, sources, target, weights, room)
         elif isinstance(node.op, Clip):
             source = sums.get(node.inputs[0]) or _stored(scales[node.inputs[0]])
             zero_in = 0 if node.inputs[0] in sums else scales[node.inputs[0]].zero
@@ -116,7 +120,12 @@ def lower(
         nodes.append(Node(node.name, op, node.inputs, node.output, node.name, code))
     bare = Graph(graph.name, graph.inputs, graph.outputs, tuple(nodes), graph.values)
     spans = {name: (scales[name].lo, scales[name].hi) for name in graph.inputs}
-    return derive_ranges(bare, spans, units)
+    whole = derive_ranges(bare, spans, units)
+    for node in whole.nodes:  # a Clip may leave 8 of 16 bits: kernels of 8 add up in 32
+        if isinstance(node.op, Conv | Dense) and whole.values[node.inputs[0]].word == "int8":
+            bytewise = replace(scales[node.inputs[0]], lo=INT8[0], hi=INT8[1])
+            _reach(node.name, node.op.weights, node.op.bias, bytewise)
+    return whole
 
 
 def _pad(where: str, pad: float, scale: Scaled) -> int:
@@ -132,21 +141,26 @@ def _pad(where: str, pad: float, scale: Scaled) -> int:
     return q
 
 
+def _is_padding(maker: Node | None) -> bool:
+    """Whether a Take takes nothing: its range is one number, and sums of it are of 8-bit integers or so."""
+    return maker is not None and isinstance(maker.op, Take) and bool((maker.op.positions < 0).all())
+
+
 def _accumulate(
-    node: Node, inputs: list[Scaled], target: Scaled, weights: Mapping[str, IntegerWeights]
+    node: Node, inputs: list[Scaled], target: Scaled, weights: Mapping[str, IntegerWeights], room: int
 ) -> tuple[Op, _Sum]:
     op: Any = node.op
     if isinstance(op, Conv | Dense):
         chosen = weights[node.name]
         if chosen.bias is None:
-            chosen = make_room(op, chosen, inputs[0].scale, WIDE_BITS if inputs[0].wide else BIAS_BITS)
+            chosen = make_room(op, chosen, inputs[0].scale, room)
         unit = tuple(inputs[0].scale * s for s in chosen.scales)
         bias = chosen.bias
         if bias is None:
             bias = np.array(
                 [round(Fraction(float(b)) / u) for b, u in zip(op.bias, unit, strict=True)], object
             )
-        reach = _reach(node.name, chosen, bias, inputs[0])
+        reach = _reach(node.name, chosen.integers, bias, inputs[0])
         return replace(op, weights=chosen.integers, bias=bias.astype(np.int64), zero=inputs[0].zero), _Sum(
             unit, reach
         )
@@ -174,10 +188,10 @@ def _narrow(node: Node, source: Scaled) -> None:
         )  # fmt: skip
 
 
-def _reach(where: str, chosen: IntegerWeights, bias: Any, source: Scaled) -> int:
+def _reach(where: str, weights: Array, bias: Any, source: Scaled) -> int:
     """Largest magnitude of any partial sum, the zero point folded into the bias, in any order of terms."""
     term, most, bits = (abs(source.zero) + (1 << 15), WIDE, 46) if source.wide else (384, INT32, 32)
-    mass = np.abs(chosen.integers.reshape(len(bias), -1)).sum(axis=1)
+    mass = np.abs(weights.reshape(len(bias), -1)).sum(axis=1)
     worst = max(abs(int(b)) + term * int(m) for b, m in zip(bias, mass, strict=True))
     if worst > most:
         raise CompileError(

@@ -53,6 +53,7 @@ def summarise(
         report["certificate"] = {
             "outputs": best.outputs_json(),
             "largest": best.largest,
+            "method": best.fields["method"],
             "layers": best.fields["layers"],
         }
     if has_bits(graph):

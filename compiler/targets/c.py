@@ -109,8 +109,8 @@ def generate_c(
     memory = memory or plan_memory(plan, buffers)
     where = {n: f"in{i}" for i, n in enumerate(graph.inputs)}
     where.update({n: f"out{i}" for i, n in enumerate(plan.outputs)})
-    unit = 2 if plan.wide else 1  # bytes of an element of the arena
-    chars = "((int8_t *)arena)" if plan.wide else "arena"
+    unit = 2 if plan.wide and memory.arena else 1  # bytes of an element of the arena
+    chars = "((int8_t *)arena)" if unit > 1 else "arena"
     for n, at in memory.offsets.items():
         where[n] = f"(arena + {at // unit})" if plan.words[n] == unit else f"({chars} + {at})"
     for part in memory.slices.keys() - memory.offsets.keys():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ops.base import Unsupported
+from ...ops.base import Shape, Unsupported
 from ..annotations import REMEDY
 from .site import Site
 
@@ -21,8 +21,8 @@ def extremum(site: Site) -> bool:
         raise Unsupported(f"a {op} of {len(live)} tensors", f"the {op} of a tensor and constants")
     if live[0] in site.marks:
         raise Unsupported(f"{op} of quantised integers", REMEDY)
-    rank = len(site.full(live[0]))
-    odd = [c.shape for c in constants if c.ndim > rank or c.size == 0 or (c != c.flat[0]).any()]
+    full = site.full(live[0])
+    odd = [c.shape for c in constants if not _fits(c.shape, full) or (c != c.flat[0]).any()]
     if odd:
         raise Unsupported(f"a {op} with a constant of shape {odd[0]}", "one number for all elements")
     if not constants:
@@ -38,3 +38,10 @@ def extremum(site: Site) -> bool:
     name = site.constant("limit", limit, constants[0].dtype)
     site.put("Clip", [*live, name] if op == "Max" else [*live, "", name])
     return True
+
+
+def _fits(shape: Shape, full: Shape) -> bool:
+    """Whether a constant repeats along the tensor, which keeps its shape."""
+    return len(shape) <= len(full) and all(
+        n in (1, m) for n, m in zip(shape[::-1], full[::-1], strict=False)
+    )
