@@ -110,7 +110,7 @@ def test_options_are_recorded(built):
         "target": "all", "core": "cortex-m4", "weights": ["int8"], "scales": "any", "buffers": "caller",
         "calibration": None, "domain": "controller2_box.json", "data_free": False,
         "reference": None, "max_error": None, "max_flash": None, "max_ram": None, "seed": 3,
-        "requant": "onnx", "optimise": "speed",
+        "requant": "onnx", "optimise": "speed", "activations": 8,
     }  # fmt: skip
     assert set(manifest["files"]) == set(listing(built)) - {"manifest.json"}
 

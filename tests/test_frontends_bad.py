@@ -263,7 +263,7 @@ def test_the_type_of_an_input(tmp_path):
     net = Net(*VECTOR, kind=TensorProto.INT64)
     refused(
         net.save(tmp_path, net.put("Relu", "x")),
-        "^x: input of type INT64; expected float, int8 or uint8|invalid",
+        "^x: input of type INT64; expected float, int8, uint8, int16 or uint16|invalid",
     )
     net = Net(*MAP, kind=INT8)  # int8 without DequantizeLinear: no scale says what the integers mean
     path = net.save(tmp_path, net.put("MaxPool", "x", kernel_shape=[2, 2]))
