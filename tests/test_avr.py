@@ -144,6 +144,14 @@ def test_what_does_not_fit_is_refused(examples, tmp_path, loop):
         tinybound.compile(examples / "digits_cnn.onnx", tmp_path / "build", options)
 
 
+def test_constants_count_for_max_ram(examples, tmp_path):
+    """They lie in RAM there: alone too many for a limit that arena, input and output would keep."""
+    options = {"domain": "-1,1", "core": "avr", "target": "c", "max_ram": 2000}
+    with pytest.raises(PromiseError, match=r"--max-ram: [0-9]{4} bytes without the stack"):
+        tinybound.compile(examples / "digits_mlp.onnx", tmp_path / "B", tinybound.Options(**options))
+    assert not (tmp_path / "B").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("core", ["avr", "rv32imc"])
 @pytest.mark.parametrize("name, sample", samples.all_samples(), ids=lambda x: x if isinstance(x, str) else "")

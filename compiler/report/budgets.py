@@ -83,6 +83,9 @@ def budget(report: Mapping[str, Any], options: Options) -> None:
             _hold("--max-flash", report["weight_bytes"], options.max_flash, " of constants alone")
         _hold("--max-flash", _known(report, "flash_bytes", "--max-flash"), options.max_flash)
     if options.max_ram is not None:
+        if report["ram_with_stack_bytes"] is None:  # on an AVR ram_bytes has the constants too
+            least = max(report["ram_bytes"], report["ram_total_bytes"])
+            _hold("--max-ram", least, options.max_ram, " without the stack")
         found = _known(report, "ram_with_stack_bytes", "--max-ram")
         _hold("--max-ram", found, options.max_ram, " of arena, input, output and stack")
 
