@@ -62,7 +62,7 @@ def test_ram_is_refused_before_anything_is_built(tmp_path, examples, monkeypatch
         examples / "digits_mlp.onnx", tmp_path / "B", Options(domain="-1,1", target="c")
     )
     least = plain.report["ram_total_bytes"]
-    for step in ("_certified", "network_files", "with_certificate", "summarise"):
+    for step in ("certificates_of", "network_files", "with_certificate", "summarise"):
         monkeypatch.setattr(f"tinybound.build.{step}", lambda *_, step=step: pytest.fail(f"reached {step}"))
     words = f"{least} bytes of arena, input and output, without the stack"
     with pytest.raises(PromiseError, match=words):
