@@ -73,8 +73,8 @@ def test_ram_is_refused_before_anything_is_built(tmp_path, examples, monkeypatch
 
 
 def test_without_the_cores_compiler_the_stack_is_not_known():
-    report = {"ram_bytes": 60, "ram_total_bytes": 100, "stack_bytes": None, "weight_bytes": 7, "note": "no gcc"}
-    report |= {"flash_bytes": None, "ram_with_stack_bytes": with_stack(report)}
+    report = {"ram_bytes": 60, "ram_total_bytes": 100, "stack_bytes": None, "note": "no gcc"}
+    report |= {"weight_bytes": 7, "flash_bytes": None, "ram_with_stack_bytes": with_stack(report)}
     with pytest.raises(ToolMissing, match="ram_with_stack_bytes is unknown: no gcc"):
         budget(report, Options(max_ram=100))
     with pytest.raises(PromiseError, match="100 bytes without the stack"):
