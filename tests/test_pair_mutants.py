@@ -143,7 +143,7 @@ def no_weight_error(m):
         self.e = 0 * self.e
 
     m.setattr(pair.Affine, "__init__", init)
-    return nets(0, 1, 2), BOTH
+    return nets(0, 1, 4), BOTH
 
 
 def bias_of_one_side(m):
