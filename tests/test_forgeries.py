@@ -46,6 +46,7 @@ WEAKER = {
     "code to pot4",
     # The leaves are bounded anew, as the forgery has them, and no bound is above the claim.
     "leaf by the product",
+    "leaves by cells",
     "tree cut moved a little",
     "tree cut made a leaf",
 }
