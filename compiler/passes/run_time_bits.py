@@ -12,7 +12,6 @@ from typing import Any
 from ..graph import Graph
 from .derive_ranges import derive_ranges
 
-SETTINGS = range(2, 9)
 REPORTED = (8, 6, 4, 2)  # each with a certificate and a count of its own
 
 

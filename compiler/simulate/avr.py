@@ -21,13 +21,10 @@ from .machine import (
     FIRMWARE,
     Bytes,
     Result,
-    build_for,
     hold_ram,
     judge,
-    network_arguments,
     read_outputs,
     read_traces,
-    sources,
     start,
     write_vectors,
 )
@@ -52,18 +49,13 @@ class Avr(Emulated):
         defines: Sequence[str] = (),
     ) -> Path:
         """All but the vectors, which run() links in; CompileError when it does not fit the RAM."""
-        work.mkdir(parents=True, exist_ok=True)
-        kind = ("-trace" if trace else "") + ("-count" if count else "")
-        program = work.absolute() / f"{name}-{self.name}{kind}.o"
-        board = self.board
-        macros = [*(["TB_TRACE"] if trace else []), *(["TB_COUNT"] if count else []), *defines]
-        markers = ["count_timer.c", *board.timer] if count else []
-        build_for(board, name, [
-            *network_arguments(c_dir, name, macros), "-nostdlib", "-Wl,-r",
-            *sources(c_dir, name, board.platform, trace=trace, count=markers), "-o", program,
-        ])  # fmt: skip
-        hold_ram(board, name, _ram(program))
+        program = super().build(c_dir, name, work, trace=trace, count=count, defines=defines)
+        hold_ram(self.board, name, _ram(program))
         return program
+
+    @property
+    def linking(self) -> tuple[str | Path, ...]:
+        return "-nostdlib", "-Wl,-r"
 
     def image(self, program: Path, inputs: Bytes, bits: int, work: Path) -> bytes:
         """With the vectors in it."""

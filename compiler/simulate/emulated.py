@@ -13,7 +13,7 @@ from ..errors import PromiseError, ToolMissing
 from ..tools import Completed, find
 from . import unicorn_core
 from .boards import Board
-from .counting import PLUGIN, TIMER, UNICORN, from_timer, markers_of, method, plugin, plugin_version
+from .counting import PLUGIN, SIMAVR, TIMER, UNICORN, from_timer, markers_of, method, plugin, plugin_version
 from .cycles import Flash, cycles, read_profiles
 from .machine import (
     FIRMWARE,
@@ -74,19 +74,24 @@ class Emulated:
         work.mkdir(parents=True, exist_ok=True)
         board = self.board
         by = self._method() if count else ""
-        kind = ("-trace" if trace else "") + ("-count" if count else "") + ("-timer" if by == TIMER else "")
-        elf = work.absolute() / f"{name}-{self.name}{kind}.elf"
+        timed = by in (TIMER, SIMAVR)
+        kind = ("-trace" if trace else "") + ("-count" if count else "") + ("-timer" if timed else "")
+        program = work.absolute() / f"{name}-{self.name}{kind}"
         macros = [*(["TB_TRACE"] if trace else []), *(["TB_COUNT"] if count else []), *defines]
         markers = ["tb_count.c"] if count else []
-        if by == TIMER:
+        if timed:
             timer, *places = board.timer
             markers, macros = ["count_timer.c", timer], [*macros, *places]
         build_for(board, name, [
-            *network_arguments(c_dir, name, macros),
-            "-nostartfiles", "-T", FIRMWARE / board.linker_script, "-Wl,--gc-sections",
-            *sources(c_dir, name, board.platform, trace=trace, count=markers), "-o", elf,
+            *network_arguments(c_dir, name, macros), *self.linking,
+            *sources(c_dir, name, board.platform, trace=trace, count=markers), "-o", program,
         ])  # fmt: skip
-        return elf
+        return program
+
+    @property
+    def linking(self) -> tuple[str | Path, ...]:
+        """The compiler's options for linking."""
+        return "-nostartfiles", "-T", FIRMWARE / self.board.linker_script, "-Wl,--gc-sections"
 
     def image(self, program: Path, inputs: Bytes, bits: int, work: Path) -> bytes:  # noqa: ARG002 -- on an AVR
         """The program that runs."""

@@ -26,7 +26,6 @@ from .machine import Machine
 from .rtl import Rtl
 
 HOSTS = {"host": Host(), "host-sanitized": Host(sanitize=True)}
-C_EXECUTORS: tuple[str, ...] = (*HOSTS, *BOARDS)
 ALL: tuple[str, ...] = ("golden", "host", *BOARDS, "rtl")
 WORDS: dict[int, str] = {1: "<i1", 2: "<i2"}  # how memory holds integers, by their bytes
 LOW_BITS = (2, 3, 4, 5, 6, 7)
