@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .overlap import WINDOWS
-from .rows import Group, reading, row_bytes
+from .rows import Group, Reading, reading, row_bytes
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class RowCall:
 
     at, size   what the step's own template sees: one row where it works row for row
     first      where its first row reads each source; a window reads from above the map
-    advance    bytes by which that moves per row; top and down: the same for the window's row number
+    advance    bytes by which that moves per row; top and down: the same for the window's row number, which
+               stands still where no row leaves the map: the kernel then need not look
     slide      buffer bytes of the target when it keeps fewer rows than it has, else 0
     readers    (step of the group, source) whose addresses move when the target slides
     origin     of a reorder: where its table stands
@@ -54,6 +55,7 @@ def row_calls(group: Group, at: Mapping[str, str], window: Any) -> list[RowCall]
         how = reading(step, 1)
         assert how is not None
         moved = size if step.view.get("axes") is None else 1  # positions per row in the table of a reorder
+        leaves = windowed and not _stays_inside(how, plan.heights[step.sources[0]], plan.heights[step.target])
         place = {
             s: at[s] if windowed or reorder else f"({at[s]} + {state}.first[{i}])"
             for i, s in enumerate(step.sources)
@@ -77,9 +79,14 @@ def row_calls(group: Group, at: Mapping[str, str], window: Any) -> list[RowCall]
                 first=(window(step)["first"],) if windowed else tuple(0 for _ in step.sources),
                 advance=tuple(steps),
                 top=how.top if windowed else 0,
-                down=moved if reorder else how.stride,
+                down=moved if reorder else how.stride if leaves else 0,
                 readers=tuple(readers),
                 origin=f" + {state}.top" if reorder else "",
             )
         )
     return found
+
+
+def _stays_inside(how: Reading, height: int, rows: int) -> bool:
+    """Whether all rows that `rows` rows of output read exist."""
+    return how.top >= 0 and (rows - 1) * how.stride + how.top + how.span <= height
