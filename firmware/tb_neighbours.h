@@ -14,10 +14,10 @@
 
 #ifdef TB_SIDES
 /* Two positions, and those that follow, `count` pairs in all. upper: taps of the first two rows, column by column,
- * last: of the third, `channels` pairs' width apart from pair to pair; rooms: for words made of them. The second
- * position's outputs wait in `buffer` until nothing is read any more that they may lie over (second: where it would
- * begin if the first pair's outputs did at 0), `kept` of them. round: half a unit of the last place and the zero
- * point; low and high hold the bounds four times. Assembly knows the order of these. */
+ * last: of the third; rooms: for words made of them; end: of the first position's channels. round: half a unit of the
+ * last place and the zero point; low and high hold the bounds four times. Assembly knows the order of these. Outputs
+ * may lie over inputs: a position's lie before what its neighbour reads by four bytes or more (targets/layout.py), so
+ * that those of four channels at a time are over channels that both have read. */
 typedef struct {
   const int8_t *last[4];
   uint32_t room[4];
@@ -25,9 +25,8 @@ typedef struct {
   uint32_t more_room[4];
   const int32_t *records;
   int8_t *out, *second;
-  int32_t end, round, count, channels, kept;
+  int32_t end, round, count, channels;
   uint32_t low, high;
-  int8_t *buffer;
 } tb_sides;
 
 typedef void tb_neighbours(const tb_sides *sides);
@@ -35,7 +34,7 @@ typedef void tb_neighbours(const tb_sides *sides);
 static inline void tb_affine_neighbours(const int8_t *in, int8_t *out, const tb_window *w, const int32_t *records,
                                         const tb_scaling *r, tb_neighbours *positions)
 {
-  uint32_t pads[TB_SIDES], buffer[TB_SIDES];
+  uint32_t pads[TB_SIDES], none[TB_SIDES];
   const uint32_t four = 0x01010101u;
   const int32_t channels = w->groups;
   const int8_t *pad = (const int8_t *)pads;
@@ -44,8 +43,6 @@ static inline void tb_affine_neighbours(const int8_t *in, int8_t *out, const tb_
     pads[c] = (uint8_t)w->pad * four;
   }
   sides.records = records;
-  sides.buffer = (int8_t *)buffer;
-  sides.second = (int8_t *)buffer;
   sides.end = channels;
   sides.channels = channels;
   sides.round = (int32_t)((uint32_t)r->zero << (*r->shift - 32)) + ((int32_t)1 << (*r->shift - 33));
@@ -72,8 +69,8 @@ static inline void tb_affine_neighbours(const int8_t *in, int8_t *out, const tb_
         const int32_t whole = (w->width - x0 - 2) >> 1; /* pairs whose windows lie inside the map */
         sides.count = (whole < (left >> 1)) ? whole : (left >> 1);
       }
-      sides.kept = (left > 1) ? channels : 0;
       sides.out = out;
+      sides.second = (left > 1) ? out + channels : (int8_t *)none;
       positions(&sides);
       out += 2 * sides.count * channels;
       corner += 2 * sides.count * channels;
@@ -94,11 +91,11 @@ TB_INLINE void tb_neighbours_pairs(const tb_sides *p, int32_t bits)
 {
   const int32_t lo = (int8_t)p->low, hi = (int8_t)p->high;
   int32_t at = 0;
-  int8_t *out = p->out;
   for (int32_t n = 0; n < p->count; n++) {
-    for (int32_t side = 0; side < (p->kept ? 2 : 1); side++) {
+    for (int32_t side = 0; side < 2; side++) {
       const int8_t *const *upper = p->upper + 2 * side, *const *last = p->last + side;
       const int32_t *record = p->records;
+      int8_t *out = (side ? p->second : p->out) + at;
       for (int32_t c = at; c < at + p->channels; c++) {
         const int32_t i = c & 1, *two = record + ((c & 2) ? 9 : 0);
         int32_t sum = two[i];
@@ -222,7 +219,7 @@ TB_INLINE void tb_neighbours_pairs(const tb_sides *p, int32_t bits)
   "bfi r10, r11, #8, #8\n\t"                                                                         \
   ".if " #clamped "\n\t"                                                                             \
   "pkhbt r8, r8, r10, lsl #16\n\t"                                                                   \
-  "ldrd r4, r5, [sp, #112]\n\t"                                                                      \
+  "ldrd r4, r5, [sp, #108]\n\t"                                                                      \
   "ssub8 r6, r8, r4\n\t"                                                                             \
   "sel r8, r8, r4\n\t"                                                                               \
   "ssub8 r6, r8, r5\n\t"                                                                             \
@@ -238,14 +235,14 @@ TB_INLINE void tb_neighbours_pairs(const tb_sides *p, int32_t bits)
   static TB_ASSEMBLY void tb_neighbours_##bits##_##clamped(TB_UNUSED const tb_sides *sides)          \
   {                                                                                                  \
     __asm__("push {r4-r11, lr}\n\t"                                                                  \
-            "sub sp, sp, #124\n\t"                                                                   \
+            "sub sp, sp, #116\n\t"                                                                   \
             "mov r1, sp\n\t"                                                                         \
             ".rept 3\n\t"                                                                            \
             "ldm r0!, {r4-r11}\n\t"                                                                  \
             "stm r1!, {r4-r11}\n\t"                                                                  \
             ".endr\n\t"                                                                              \
-            "ldm r0!, {r4-r10}\n\t"                                                                  \
-            "stm r1!, {r4-r10}\n\t"                                                                  \
+            "ldm r0!, {r4-r8}\n\t"                                                                   \
+            "stm r1!, {r4-r8}\n\t"                                                                   \
             "movs r2, #0\n"                                                                          \
             "1:\n\t"                                                                                 \
             "ldr r1, [sp, #80]\n"                                                                    \
@@ -264,39 +261,15 @@ TB_INLINE void tb_neighbours_pairs(const tb_sides *p, int32_t bits)
             "ldr r0, [sp, #92]\n\t"                                                                  \
             "cmp r2, r0\n\t"                                                                         \
             "bne 2b\n\t"                                                                             \
-            "ldr r0, [sp, #84]\n\t"                                                                  \
-            "add r0, r0, r2\n\t"                                                                     \
-            "ldr r1, [sp, #120]\n\t"                                                                 \
-            "ldr r3, [sp, #108]\n"                                                                   \
-            "3:\n\t"                                                                                 \
-            "subs r3, r3, #16\n\t"                                                                   \
-            "bmi 4f\n\t"                                                                             \
-            "ldm r1!, {r4-r7}\n\t"                                                                   \
-            "str r4, [r0], #4\n\t"                                                                   \
-            "str r5, [r0], #4\n\t"                                                                   \
-            "str r6, [r0], #4\n\t"                                                                   \
-            "str r7, [r0], #4\n\t"                                                                   \
-            "b 3b\n"                                                                                 \
-            "4:\n\t"                                                                                 \
-            "adds r3, r3, #16\n\t"                                                                   \
-            "ble 6f\n"                                                                               \
-            "5:\n\t"                                                                                 \
-            "ldr r4, [r1], #4\n\t"                                                                   \
-            "str r4, [r0], #4\n\t"                                                                   \
-            "subs r3, r3, #4\n\t"                                                                    \
-            "bne 5b\n"                                                                               \
-            "6:\n\t"                                                                                 \
             "ldr r3, [sp, #104]\n\t"                                                                 \
             "add r2, r2, r3\n\t"                                                                     \
-            "ldrd r4, r5, [sp, #88]\n\t"                                                             \
-            "sub r4, r4, r3, lsl #1\n\t"                                                             \
-            "add r5, r5, r3, lsl #1\n\t"                                                             \
-            "strd r4, r5, [sp, #88]\n\t"                                                             \
+            "add r0, r0, r3, lsl #1\n\t"                                                             \
+            "str r0, [sp, #92]\n\t"                                                                  \
             "ldr r6, [sp, #100]\n\t"                                                                 \
             "subs r6, r6, #1\n\t"                                                                    \
             "str r6, [sp, #100]\n\t"                                                                 \
             "bne 1b\n\t"                                                                             \
-            "add sp, sp, #124\n\t"                                                                   \
+            "add sp, sp, #116\n\t"                                                                   \
             "pop {r4-r11, pc}");                                                                     \
   }
 
