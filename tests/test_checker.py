@@ -39,8 +39,22 @@ from tinybound.domains.pair_box import Box as Ranges
 from tinybound.options import Options
 from tinybound.passes.run_time_bits import with_bits
 
+# The others have these for siblings: the same model, or the same code and scales in random networks below.
+QUICK = (
+    "controller2",
+    "controller4",
+    "digits_mlp",
+    "digits_cnn_16",
+    "softmax",
+    "qdq_u8",
+    "reference",
+    "bits4",
+)
 
-@pytest.mark.parametrize("name", BUNDLED)
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in BUNDLED]
+)
 def test_it_confirms_the_prover(name, examples, tmp_path):
     path, build = bundled(name, examples, tmp_path / name)
     answer = check_certificate(path, build.folder)

@@ -30,7 +30,7 @@ from tinybound.targets.plan import make_plan
 KINDS = (Add, ArgMax, AveragePool, Concat, Conv, Dense, MaxPool, Mul, Take, Transpose)
 WHOLE = Scaled(Fraction(1, 8192), 0, -32768, 32767)
 CORES = ("cortex-m4", "cortex-m0plus", "rv32imc")
-MACHINES = [Host(sanitize=True), *(Emulated(BOARDS[core]) for core in CORES)]
+MACHINES = [Host(sanitize=True, level="-O0"), *(Emulated(BOARDS[core]) for core in CORES)]
 
 
 def wide(scale, zero=None):
