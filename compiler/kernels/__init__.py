@@ -10,6 +10,7 @@ from .depthwise import Depthwise
 from .fours import Fours
 from .halves import Halves
 from .int16 import Int16, Int16Affine
+from .int16_curves import Curves, Softmax16
 from .neighbours import Neighbours
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
@@ -44,6 +45,8 @@ KERNELS: tuple[Kernel, ...] = (
     *map(Unweighted, (*BOTH, "softmax")),
     *map(Int16Affine, ("int8", "int4", "pot4")),
     *map(Int16, BOTH),
+    Curves(),
+    Softmax16(),
 )
 
 __all__ = ["KERNELS", "Kernel", "Packed"]
