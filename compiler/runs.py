@@ -32,6 +32,7 @@ from .simulate.verify import Verdict
 
 SEARCH = 60.0  # seconds
 
+
 def read_arrays(path: Path, build: Build) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz with their batch axis; a single input without one gains it."""
     try:
