@@ -10,6 +10,7 @@ from .depthwise import Depthwise
 from .fours import Fours
 from .halves import Halves
 from .int16 import Int16, Int16Affine
+from .neighbours import Neighbours
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
 from .pools import AverageFours, MaxFours
@@ -27,6 +28,7 @@ KERNELS: tuple[Kernel, ...] = (
     Halves(),
     Pairs(),
     Wide(),
+    Neighbours(),
     Depthwise(),
     Fours(),
     Plain("int8"),
