@@ -15,9 +15,11 @@ from .neighbours import Neighbours
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
 from .pools import AverageFours, MaxFours
+from .quads16 import Quads16
 from .ring import Ring
 from .straight import Straight
 from .wide import Wide
+from .wide16 import Wide16
 
 # Ops without weights that there is one kernel for; another one where integers have 16 bits.
 BOTH = ("add", "arg_max", "average_pool", "concat", "max_pool", "mul", "reorder", "requantise", "table")
@@ -43,6 +45,8 @@ KERNELS: tuple[Kernel, ...] = (
     Straight(),
     Buckets(),
     *map(Unweighted, (*BOTH, "softmax")),
+    Quads16(),
+    Wide16(),
     *map(Int16Affine, ("int8", "int4", "pot4")),
     *map(Int16, BOTH),
     Curves(),
