@@ -16,6 +16,7 @@ from .plain import Plain, PlainPool, Unweighted
 from .pools import AverageFours, MaxFours
 from .ring import Ring
 from .straight import Straight
+from .triples import Triples
 from .wide import Wide
 
 # Ops without weights that there is one kernel for; another one where integers have 16 bits.
@@ -41,6 +42,7 @@ KERNELS: tuple[Kernel, ...] = (
     Baked(),
     Straight(),
     Buckets(),
+    Triples(),
     *map(Unweighted, (*BOTH, "softmax")),
     *map(Int16Affine, ("int8", "int4", "pot4")),
     *map(Int16, BOTH),
