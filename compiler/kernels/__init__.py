@@ -18,6 +18,7 @@ from .pools import AverageFours, MaxFours
 from .quads16 import Quads16
 from .ring import Ring
 from .straight import Straight
+from .triples import Triples
 from .wide import Wide
 from .wide16 import Wide16
 
@@ -44,6 +45,7 @@ KERNELS: tuple[Kernel, ...] = (
     Baked(),
     Straight(),
     Buckets(),
+    Triples(),
     *map(Unweighted, (*BOTH, "softmax")),
     Quads16(),
     Wide16(),
