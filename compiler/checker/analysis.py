@@ -147,7 +147,7 @@ class Analysis:
                 return self._requantise(xs[0], data)
             case "MaxPool":
                 return self._maximum(xs[0].gather(data, Pad())).reshape(step.shape)
-            case "Table":
+            case "Curve" | "Table":
                 return self._table(xs[0], data)
             case "Concat":
                 return self._concat(xs, data)

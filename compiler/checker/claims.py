@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .analysis import Analysis, Entry
+from .curves import softmax_error
 from .files import floats, integer, integers, mapping, need, sequence
 from .layers import Network, final
 from .pairs import Rounding, Step
@@ -48,7 +49,8 @@ def read_claims(said: Any, whole: Network) -> list[Claim]:
         need((attack <= bound).all(), f"{name}: an attack above the bound")
         largest = float(bound.max())
         if softmax:
-            least = min(0.5 * largest + _softmax_error(whole.shapes[value][-1]), 1.0)  # a probability
+            error = softmax_error(whole.shapes[value][-1], whole.meanings[name].zero)
+            least = min(0.5 * largest + error, 1.0)  # a probability
             (largest,) = floats([entry["probability_bound"]], f"{name}: probability_bound", 1).tolist()
             need(largest >= least, f"{name}: probability_bound below {least}")
         e9 = -int(-Fraction(largest) * 10**9 // 1)
@@ -62,11 +64,6 @@ def read_claims(said: Any, whole: Network) -> list[Claim]:
         }
         claims.append(Claim(name, value, bound, attack, e9, witness, entry["domains"]))
     return claims
-
-
-def _softmax_error(n: int) -> float:
-    """Integer softmax against the real one: table entries within 0.5, a sum of at least 2^15, 256 steps."""
-    return 2.0**-8 + 0.51 * n * 2.0**-15
 
 
 def check_witness(claims: list[Claim], steps: list[Step], whole: Network, entries: dict[str, Entry]) -> None:
