@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read by numpy; there is a worker for each core
+
 from command import InProcess, small, spawn
 
 import tinybound
