@@ -120,7 +120,7 @@ def random_net(seed, wide=False):
     graph = Graph(f"net{seed}", ("x",), tuple(outputs), tuple(net.nodes), net.values)
     known = {n: STORED for n in net.values if not n.endswith(".sum")}
     if wide:
-        known, net.codes = scales(rng, net), {name: "int8" for name in net.codes}
+        known, net.codes = scales(rng, net), dict.fromkeys(net.codes, "int8")
     graph, known = add_activations(graph, known)
     return lower(graph, known, choose_weights(graph, net.codes, {}, power_of_two=False))
 

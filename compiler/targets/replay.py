@@ -58,8 +58,7 @@ def _needed(group: Group, storage: str, step: int) -> bool:
 
 
 def _bytes_read(step: Step, row: int, size: int) -> list[tuple[str, int, Positions]]:
-    """(source, bytes of its integers, its bytes) that a row of `size` bytes is made from, in the order in which
-    it is."""
+    """(source, bytes of one of its integers, its bytes) that a row of `size` bytes is made from, in order."""
     *words, word = step.view["words"]
     here = np.arange(row * size // word, (row + 1) * size // word)
 
