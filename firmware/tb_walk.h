@@ -156,6 +156,15 @@ static TB_WITHIN void tb_move_words(uint32_t *to, const uint32_t *from, int32_t 
                      "stm %0!, {r4, r5, r6, r8}"
                      : "+r"(to), "+r"(from) : : "r4", "r5", "r6", "r8", "memory");
   }
+#elif defined TB_ONE_BY_ONE
+  for (; count >= 6; count -= 6) {
+    __asm__ volatile(".syntax unified\n\t"
+                     "ldm %1!, {r4, r5, r6}\n\t"
+                     "stm %0!, {r4, r5, r6}\n\t"
+                     "ldm %1!, {r4, r5, r6}\n\t"
+                     "stm %0!, {r4, r5, r6}"
+                     : "+l"(to), "+l"(from) : : "r4", "r5", "r6", "memory");
+  }
 #endif
   for (int32_t i = 0; i < count; i++) {
     to[i] = from[i];

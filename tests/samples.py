@@ -34,8 +34,8 @@ from tinybound.targets.verilog import generate_verilog
 Integers = NDArray[np.int64]
 Vectors = dict[str, Integers]  # graph input -> (n, *shape)
 
-# These have no samples of their own: ChannelAffine is folded away, the others follow every sum.
-COVERED_BY_OTHERS = {"ChannelAffine", "Clip", "Requantise", "Table"}
+# These have no samples of their own: ChannelAffine is folded away, the others follow a sum or are a function.
+COVERED_BY_OTHERS = {"ChannelAffine", "Clip", "Curve", "Requantise", "Table"}
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def evaluations(build, x):
     return [*(run(graph, {name: x}, way)[out] for way in ways), *runtime(build.folder / "float.onnx", x)]
 
 
-SEEDS = [1, 2, 5, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 9, 17, 3, 4, 6, 7))]
+SEEDS = [1, 5, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 9, 17, 2, 3, 4, 6, 7))]
 
 
 @pytest.fixture(scope="module", params=SEEDS)

@@ -61,8 +61,8 @@ class Analysis:
         for i, step in enumerate(steps):
             xs = [states[name] for name in step.layer.inputs]
             out = self._apply(step, xs)
-            if step.layer.op in ("Add", "Mul", "Table"):
-                lost = partial(pointwise, step.layer.op, [x.box for x in xs], out.box)
+            if step.layer.op in ("Add", "Mul", "Curve", "Table"):
+                lost = partial(pointwise, [x.box for x in xs], out.box)
                 out = self._in_single(out, lost)
             need(np.isfinite(out.box).all(), f"{step.layer.name}: no finite bound")
             yield step.layer.output, out.box
@@ -82,7 +82,7 @@ class Analysis:
                 return self._requantise(xs[0], data)
             case "MaxPool":
                 return self._maximum(xs[0].gather(data, Pad())).reshape(step.shape)
-            case "Table":
+            case "Curve" | "Table":
                 return self._table(xs[0], data)
             case "Concat":
                 return self._concat(xs, data)

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from .analysis import Analysis
+from .curves import softmax_error
 from .envelopes import Entry
 from .files import floats, integer, integers, mapping, need, sequence
 from .layers import Network, final
 from .pairs import Rounding, Step
 from .rounding import Floats, Ints, down, lattice, rounded, times, up
-from .single import softmax
+from .single import softmax_lost
 from .spans import SUMS, spans
 
 
@@ -50,7 +51,9 @@ def read_claims(said: Any, whole: Network, *, single: bool = False) -> list[Clai
         need((attack <= bound).all(), f"{name}: an attack above the bound")
         largest = float(bound.max())
         if softmax:
-            least = min(0.5 * largest + _softmax_error(whole.shapes[value][-1], single), 1.0)  # a probability
+            count = whole.shapes[value][-1]
+            error = softmax_error(count, whole.meanings[name].zero) + (softmax_lost(count) if single else 0.0)
+            least = min(0.5 * largest + error, 1.0)  # a probability
             (largest,) = floats([entry["probability_bound"]], f"{name}: probability_bound", 1).tolist()
             need(largest >= least, f"{name}: probability_bound below {least}")
         e9 = -int(-Fraction(largest) * 10**9 // 1)
@@ -64,11 +67,6 @@ def read_claims(said: Any, whole: Network, *, single: bool = False) -> list[Clai
         }
         claims.append(Claim(name, value, bound, attack, e9, witness, entry["domains"]))
     return claims
-
-
-def _softmax_error(n: int, single: bool) -> float:
-    """Integer softmax against the real one: table entries within 0.5, a sum of at least 2^15, 256 steps."""
-    return 2.0**-8 + 0.51 * n * 2.0**-15 + (softmax(n) if single else 0.0)
 
 
 def check_witness(

@@ -69,7 +69,7 @@ class Crown(Analysis):
                 return self._requantised(xs[0], t)
             case "MaxPool":
                 return self._largest(xs[0], t)
-            case "Table":
+            case "Curve" | "Table":
                 return self._pointwise(place, box, t)
             case "Concat":
                 return self._concatenated(xs, t)

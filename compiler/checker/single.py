@@ -67,16 +67,16 @@ def inner(w: Floats, sizes: Floats, extra: int, offset: Floats, gain: Floats) ->
     return np.asarray(OVER * (whole * share / (1 - share) + 2 * SMALL * gain * flushed))
 
 
-def pointwise(op: str, boxes: list[Floats], out: Floats) -> Floats:
-    """Add, Mul: one rounding. A function: 16 units of 1 + |x| + |f(x)|."""
+def pointwise(boxes: list[Floats], out: Floats) -> Floats:
+    """Of two tensors, one rounding. A function: 16 units of 1 + |x| + |f(x)|."""
     ends, sizes = reach(out), [reach(box) for box in boxes]
     need((ends < LARGEST).all(), "float32: a number that may overflow")
-    if op == "Table":
+    if len(sizes) == 1:
         return OVER * 16 * UNIT * (1 + sizes[0] + ends)
     return OVER * (UNIT * ends + 2 * SMALL * (2 + sizes[0] + sizes[1]))
 
 
-def softmax(n: int) -> float:
+def softmax_lost(n: int) -> float:
     """Of a probability: exponentials of n differences, their sum, a quotient."""
     return (2 * n + 40) * UNIT
 
