@@ -22,9 +22,10 @@ from tinybound.build import compile as compile_model
 from tinybound.certify.best_first import Effort
 from tinybound.certify.certificate import certify
 from tinybound.checker import analysis, backward, check_certificate
-from tinybound.checker.analysis import Analysis, Entry
+from tinybound.checker.analysis import Analysis
 from tinybound.checker.check import KINDS, _domain
 from tinybound.checker.crown import Crown
+from tinybound.checker.envelopes import Entry
 from tinybound.checker.files import read_folder, read_npz, strict_json, tree_hash
 from tinybound.checker.float_net import read_float
 from tinybound.checker.functions import NAMES, function

@@ -40,16 +40,13 @@ FUNCTIONS = {
     "HardSigmoid flat": (HardSigmoid(0.0, 0.25), (0, 1)),
     "HardSwish": (HardSwish(), (-0.375, 6)),
 }
-FORMS = [
-    (reach, zero, ends)
-    for reach in (0.7, 6.0, 60.0)
-    for zero, ends in (
-        (0, (-32768, 32767)),
-        (-1001, (-128, 127)),
-        (-32768, (-32768, 32767)),
-        (32767, (-9, 900)),
-    )
-]
+FORMS = (  # reach of the input, its zero point, ends of the output
+    (6.0, 0, (-32768, 32767)),
+    (0.7, -1001, (-128, 127)),
+    (60.0, -32768, (-32768, 32767)),
+    (60.0, -77, (-32768, 32767)),
+    (6.0, 32767, (-9, 900)),
+)
 
 
 def scales(fn, out, form):

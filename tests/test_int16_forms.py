@@ -191,7 +191,7 @@ PLANTED = {
         "((v + (((int64_t)1 << r->shift[at]) >> 1)) >> r->shift[at])",
     ),
     "moves of 8 bits": (": (OUT)in[from[i]]", ": (OUT)(int8_t)in[from[i]]"),
-    "a mean around another zero": ("in[tap + c] - zero", "in[tap + c] - (int8_t)zero"),
+    "a mean around another zero": ("(SUM)zero", "(SUM)(int8_t)zero"),
     "a comparison the other way": ("- top - 1 + last) >> 31)", "- top - last) >> 31)"),
     "a join of 8 bits": ("out[k] = (OUT)*in++", "out[k] = (OUT)(int8_t)*in++"),
 }

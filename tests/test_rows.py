@@ -34,9 +34,9 @@ M4 = Emulated(BOARDS["cortex-m4"])
 FIELDS = {"offsets", "scratch", "arena", "live", "blocks"}
 
 
-def grouped(seed, where="caller"):
+def grouped(seed, where="caller", wide=False):
     """A random network, its plan and a layout with random groups."""
-    graph = random_net(seed)
+    graph = random_net(seed, wide)
     plan, groups = random_groups(graph, np.random.default_rng(seed))
     return graph, plan, lay_out(plan, groups, where, final=False), groups
 
@@ -64,6 +64,25 @@ def test_random_networks_by_rows(start, tmp_path):
             compared += check(graph, memory, M4, tmp_path / f"m{seed}", 20)
     print(f"{compared} integers equal; steps by rows: {dict(kinds)}")
     assert sum(kinds.values()) > 4
+
+
+@pytest.mark.parametrize(
+    "start", [pytest.param(i, marks=pytest.mark.slow if i else ()) for i in range(0, 24, 2)]
+)
+def test_random_networks_of_16_bits_by_rows(start, tmp_path):
+    """With maps of 8 bits among them."""
+    kinds, compared = Counter(), 0
+    for seed in range(start, start + 2):
+        for where in ("arena", "caller"):
+            graph, _, memory, groups = grouped(seed, where, wide=True)
+            for group in groups:
+                replay(group, memory.offsets, memory.scratch, memory.arena)
+        kinds.update(max(step.view["words"]) for group in groups for step in group.steps)
+        compared += check(graph, memory, HOST, tmp_path / f"h{seed}", 20)
+        if start:
+            compared += check(graph, memory, M4, tmp_path / f"m{seed}", 20)
+    print(f"{compared} integers equal; steps by rows: {dict(kinds)}")
+    assert kinds[2] > 2
 
 
 def test_plans_of_random_networks():

@@ -51,7 +51,6 @@ class Int16(Kernel):
 
     headers: tuple[str, ...] = ("tb_int16.h",)
     template = "_int16.c.j2"
-    by_rows = False
     words = 2
 
     def __init__(self, kind: str) -> None:
