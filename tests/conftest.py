@@ -15,6 +15,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read by numpy; there is a worker for
 from command import InProcess, small, spawn
 
 import tinybound
+from tinybound.certify import attack, certificate
 
 # A shell that starts the tests in the background makes them ignore Ctrl-C, and what they start inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -84,6 +85,13 @@ def once(tmp_path_factory, worker_id):
 def examples():
     """The folder of the bundled models."""
     return TESTS.parent / "examples"
+
+
+@pytest.fixture
+def quick_attack(monkeypatch):
+    """Certificates whose lower bounds are as found in a moment: for tests of everything else in them."""
+    monkeypatch.setattr(certificate, "_budget", lambda _: 100)
+    monkeypatch.setattr(attack, "PROVEN", 4)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checker_nets import BUNDLED, bundled, random_build
+from checker_nets import BUNDLED, QUICK, bundled, random_build
 from onnx_nets import Net
 from pair_nets import Pair, ranges, violations
 
@@ -39,18 +39,6 @@ from tinybound.domains import pair_crown
 from tinybound.domains.pair_box import Box as Ranges
 from tinybound.options import Options
 from tinybound.passes.run_time_bits import with_bits
-
-# The others have these for siblings: the same model, or the same code and scales in random networks below.
-QUICK = (
-    "controller2",
-    "controller4",
-    "digits_mlp",
-    "digits_cnn_16",
-    "softmax",
-    "qdq_u8",
-    "reference",
-    "bits4",
-)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +109,7 @@ def test_a_build_works_wherever_it_is_moved(examples, tmp_path):
     assert check_certificate(path, other)["accepted"]
 
 
+@pytest.mark.usefixtures("quick_attack")
 @pytest.mark.parametrize(
     "seed", [*range(8), *(pytest.param(s, marks=pytest.mark.slow) for s in range(8, 80))]
 )
@@ -141,6 +130,7 @@ def test_random_networks(seed, tmp_path):
         sound(build, json.loads(path.read_text()), bits, seed)
 
 
+@pytest.mark.usefixtures("quick_attack")
 @pytest.mark.parametrize("requant", ["tflite-single", "tflite-double"])
 @pytest.mark.parametrize("seed", [0, 1, 4, 5, 7])
 def test_random_networks_as_tflite_rounds(seed, requant, tmp_path):
@@ -154,6 +144,7 @@ def test_random_networks_as_tflite_rounds(seed, requant, tmp_path):
 SLOWER = [pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 4, 5, 6, 7)]
 
 
+@pytest.mark.usefixtures("quick_attack")
 @pytest.mark.parametrize("seed", [0, 3, *SLOWER])
 def test_random_networks_of_16_bits(seed, tmp_path):
     build = random_build(seed, tmp_path, activations=16)
@@ -179,6 +170,7 @@ def sound(build, document, bits, seed):
     assert violations(both, boxes, seed, count=30) == set()
 
 
+@pytest.mark.usefixtures("quick_attack")
 @pytest.mark.parametrize("budget", [1 << 32, 1 << 21])
 @pytest.mark.parametrize("seed", [3, 5])
 def test_the_same_passes_as_the_prover(seed, budget, tmp_path, monkeypatch):
@@ -228,6 +220,7 @@ PLANTED = {  # place in the checker -> a wrong rule
 }
 
 
+@pytest.mark.usefixtures("quick_attack")
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_bug_is_noticed(name, tmp_path, monkeypatch):
     """A wrong rule in the checker: some exact value of a small network leaves its ranges."""

@@ -19,6 +19,8 @@ from tinybound.targets.layout import lay_out
 from tinybound.targets.names import identifier
 from tinybound.targets.plan import make_plan
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 WITHIN = 0.10
 TINY = Path(__file__).resolve().parents[2] / "shared" / "data" / "mlperf_tiny"
 
