@@ -48,6 +48,11 @@ QUICK = (
 )
 
 
+def bundled_path(name: str, folder: Path) -> Path:
+    """Where the certificate lies: one at fewer bits is not the build's own, and lies beside it."""
+    return folder / "certificate.json" if BUNDLED[name][4] == 8 else folder.with_suffix(".json")
+
+
 def bundled(name: str, examples: Path, folder: Path) -> tuple[Path, Build]:
     """(certificate, build) of one of BUNDLED."""
     model, calibration, radius, more, bits = BUNDLED[name]
@@ -56,7 +61,7 @@ def bundled(name: str, examples: Path, folder: Path) -> tuple[Path, Build]:
     npz = None if calibration is None else examples / f"{calibration}_calibration.npz"
     box = str(examples / f"{model}_box.json") if radius is None else None
     build = compile_model(examples / f"{model}.onnx", folder, Options(calibration=npz, domain=box, **more))
-    path = folder / "certificate.json"
+    path = bundled_path(name, folder)
     if radius is not None:
         source = build.graph.inputs[0]
         x = np.load(examples / f"{calibration or 'digits_cnn'}_test.npz")["x"][0].astype(float)
@@ -64,7 +69,6 @@ def bundled(name: str, examples: Path, folder: Path) -> tuple[Path, Build]:
         ends = ({source: np.clip(x + move, 0, 1)} for move in (-radius, radius))
         made = build.certify(Box(*ends), bits=bits)
         if bits != 8:
-            path = folder.with_suffix(".json")
             path.write_bytes(made.dump())
     return path, build
 

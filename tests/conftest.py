@@ -12,6 +12,7 @@ import pytest
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read by numpy; there is a worker for each core
 
+import checker_nets
 from command import InProcess, small, spawn
 
 import tinybound
@@ -126,6 +127,21 @@ def small_build(once):
     """A small certified build; never changed."""
     options = tinybound.Options(domain="-1,1")
     return once("small", lambda f: tinybound.compile(small(f / "bad_input.onnx"), f / "B", options)) / "B"
+
+
+@pytest.fixture
+def bundled(once, examples):
+    """bundled(name, folder): certificate and build of one of checker_nets.BUNDLED, copied to `folder`."""
+
+    def copied(name, folder):
+        source = once(f"bundled_{name}", lambda made: checker_nets.bundled(name, examples, made / name))
+        path = checker_nets.bundled_path(name, folder)
+        shutil.copytree(source / name, folder, dirs_exist_ok=True)
+        if not path.exists():  # beside its build
+            shutil.copy(checker_nets.bundled_path(name, source / name), path)
+        return path, tinybound.load(folder)
+
+    return copied
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checker_nets import BUNDLED, QUICK, bundled, random_build
+from checker_nets import BUNDLED, QUICK, random_build
 from onnx_nets import Net
 from pair_nets import Pair, ranges, violations
 
@@ -44,8 +44,8 @@ from tinybound.passes.run_time_bits import with_bits
 @pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in BUNDLED]
 )
-def test_it_confirms_the_prover(name, examples, tmp_path):
-    path, build = bundled(name, examples, tmp_path / name)
+def test_it_confirms_the_prover(name, bundled, tmp_path):
+    path, build = bundled(name, tmp_path / name)
     answer = check_certificate(path, build.folder)
     assert answer["accepted"], answer["reason"]
     document = json.loads(path.read_text())
@@ -62,8 +62,8 @@ def moved(folder: Path, where: Path) -> Path:
     return where
 
 
-def test_a_tree_of_pieces(examples, tmp_path):
-    path, build = bundled("controller2", examples, tmp_path / "a")
+def test_a_tree_of_pieces(bundled, tmp_path):
+    path, build = bundled("controller2", tmp_path / "a")
     box = build.domain
     made = certify(
         build.float_graph, build.graph, box.lower, box.upper, hashes={}, effort=Effort(7), budget=500
@@ -79,9 +79,9 @@ def test_a_tree_of_pieces(examples, tmp_path):
     assert answer["leaves"] == 7
 
 
-def test_intervals_alone(examples, tmp_path):
+def test_intervals_alone(bundled, tmp_path):
     """Of a network that is large for `compile`; the checker looks for nothing else then, and for no less."""
-    path, build = bundled("controller2", examples, tmp_path)
+    path, build = bundled("controller2", tmp_path)
     best = build.certificate["outputs"]["y"]
     made = build.certify(build.domain, effort=Effort(work=1))
     document = json.loads(path.read_text())
@@ -103,8 +103,8 @@ def tree_of(folder: Path) -> str:
     return tree_hash(read_folder(folder))
 
 
-def test_a_build_works_wherever_it_is_moved(examples, tmp_path):
-    path, build = bundled("controller2", examples, tmp_path / "a")
+def test_a_build_works_wherever_it_is_moved(bundled, tmp_path):
+    path, build = bundled("controller2", tmp_path / "a")
     other = moved(build.folder, tmp_path / "else" / "where")
     assert check_certificate(path, other)["accepted"]
 
@@ -282,9 +282,9 @@ def test_slopes_of_functions(name, fields, form):
     assert slope.max() <= fn.slopes[1] + 1e-9
 
 
-def test_it_stands_alone(examples, tmp_path):
+def test_it_stands_alone(bundled, tmp_path):
     """The folder by itself, in a process where nothing of ours can be imported, accepts a certificate."""
-    path, build = bundled("digits_mlp", examples, tmp_path / "build")
+    path, build = bundled("digits_mlp", tmp_path / "build")
     shutil.copytree(Path(tinybound.checker.__file__).parent, tmp_path / "alone" / "checker")
     code = f"""
 import sys
@@ -317,8 +317,8 @@ assert not [n for n in sys.modules if n.split(".")[0] == "tinybound"]
     ],
     ids=range(9),
 )
-def test_malformed_certificates(text, examples, tmp_path):
-    _, build = bundled("controller2", examples, tmp_path / "build")
+def test_malformed_certificates(text, bundled, tmp_path):
+    _, build = bundled("controller2", tmp_path / "build")
     path = tmp_path / "certificate.json"
     path.write_bytes(text)
     answer = check_certificate(path, build.folder)
@@ -326,8 +326,8 @@ def test_malformed_certificates(text, examples, tmp_path):
     assert answer["reason"]
 
 
-def test_missing_things(examples, tmp_path):
-    path, build = bundled("controller2", examples, tmp_path / "build")
+def test_missing_things(bundled, tmp_path):
+    path, build = bundled("controller2", tmp_path / "build")
     assert not check_certificate(tmp_path / "nothing.json", build.folder)["accepted"]
     assert not check_certificate(path, tmp_path / "nothing")["accepted"]
     assert not check_certificate(build.folder, build.folder)["accepted"]
