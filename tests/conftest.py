@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,21 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 
+# Which slow tests come first when time is short: exactness and RTL, then proofs, then kernels. Comparisons with
+# other tools, which are many, come last.
+TELLING = (
+    "test_exactness", "test_ops", "test_hw_exact", "test_forgeries", "test_planted_bugs",
+    "test_user_networks", "test_checker", "test_hw_driver", "test_int16", "test_int16_forms", "test_kernels",
+    "test_kernels16", "test_pool_kernels", "test_int4_kernel", "test_kernels_elements", "test_mixed_kernels",
+    "test_cells", "test_hw_cocotb", "test_data_independence", "test_straight", "test_avr",
+)  # fmt: skip
+LAST = ("test_peer_suite",)
+START, LATE = time.monotonic(), "the time was over"
+
 
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="write tests/golden/ anew")
+    parser.addoption("--seconds", type=float, help="the most telling tests first; none begins later")
 
 
 def pytest_configure(config):
@@ -36,6 +49,26 @@ def pytest_configure(config):
         os.environ["CCACHE_NOHASHDIR"] = "1"  # the same sources in another temporary folder are a hit
     # Most Verilated models run for less than the second that -Os costs on top.
     os.environ.setdefault("MAKEFLAGS", "OPT_FAST=-O1 OPT_GLOBAL=-O1")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--seconds") is not None:
+        rank = {name: i for i, name in enumerate(TELLING)} | {name: len(items) for name in LAST}
+        items.sort(key=lambda item: rank.get(item.path.stem, len(TELLING)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    limit = item.config.getoption("--seconds")
+    if limit is not None and time.monotonic() - START > limit:
+        pytest.skip(LATE)
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = terminalreporter.stats.get("skipped", [])
+    late = sum(LATE in str(report.longrepr) for report in skipped)
+    if late:
+        terminalreporter.write_line(f"{late} tests were left out: {LATE}")
 
 
 @pytest.fixture
