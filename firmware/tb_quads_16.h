@@ -19,7 +19,7 @@
 static inline int32_t tb_direct_16(int32_t acc, const tb_scaling *r, int32_t channel)
 {
   const int32_t bits = r->shift[channel], round = (int32_t)((uint32_t)(2 * r->zero + 1) << bits);
-  const int32_t high = (int32_t)(tb_product(acc, r->multiplier[channel]) >> 32);
+  const int32_t high = tb_upper(acc, r->multiplier[channel]);
   return tb_min(tb_max((high + round) >> bits >> 1, r->lo), r->hi);
 }
 

@@ -17,6 +17,7 @@ from .pools import AverageFours, MaxFours
 from .quads16 import Quads16
 from .ring import Ring
 from .straight import Straight
+from .sum16 import Sum16
 from .wide import Wide
 from .wide16 import Wide16
 
@@ -46,6 +47,7 @@ KERNELS: tuple[Kernel, ...] = (
     *map(Unweighted, (*BOTH, "softmax")),
     Quads16(),
     Wide16(),
+    Sum16(),
     *map(Int16Affine, ("int8", "int4", "pot4")),
     *map(Int16, BOTH),
 )
