@@ -51,7 +51,7 @@ def close(graph, core, folder):
         assert abs(guess - count) <= WITHIN * count, name
 
 
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus", "cortex-m3"])
 @pytest.mark.parametrize("model", ["digits_mlp", "residual_cnn"])
 def test_predictions(model, core, examples, tmp_path):
     close(network(examples / f"{model}.onnx"), core, tmp_path)
@@ -59,7 +59,7 @@ def test_predictions(model, core, examples, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not TINY.exists(), reason="the MLPerf Tiny models are not here")
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus", "cortex-m3"])
 @pytest.mark.parametrize("model", ["kws", "ic", "ad"])
 def test_predictions_for_known_networks(model, core, tmp_path):
     close(network(TINY / f"kj_{model}_qdq.onnx"), core, tmp_path)
