@@ -124,6 +124,9 @@ def parts():
             found.append((f"down_{name}", replace(sample, inputs=long)))
         if isinstance(op, Softmax):
             found.append((f"all_{name}", replace(sample, inputs=long, output=Softmax.wide_out)))
+    cut, half = LeakyRelu(0.75), (replace(WHOLE, scale=Fraction(1, 4096)),)
+    ends = replace(WHOLE, zero=101), Scaled(Fraction(1, 32), 3, -128, 127)
+    found += [(f"saturated{out.hi}", Sample(cut, ((16,),), half, out)) for out in ends]
     fine = (replace(WHOLE, scale=Fraction(1, 3000)),)
     coarse = (replace(WHOLE, scale=Fraction(1)),)
     for count, source in ((1, fine), (64, fine), (65, fine), (64, coarse)):
