@@ -24,8 +24,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 
-# Which slow tests come first when time is short: exactness and RTL, then proofs, then kernels. Comparisons with
-# other tools, which are many, come last.
+# Which slow tests come first when time is short: exactness and RTL, then proofs, then kernels. The many
+# comparisons with other tools come last.
 TELLING = (
     "test_exactness", "test_ops", "test_hw_exact", "test_forgeries", "test_planted_bugs",
     "test_user_networks", "test_checker", "test_hw_driver", "test_int16", "test_int16_forms", "test_kernels",
