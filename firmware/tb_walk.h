@@ -156,6 +156,15 @@ static TB_WITHIN void tb_move_words(uint32_t *to, const uint32_t *from, int32_t 
                      "stm %0!, {r4, r5, r6, r8}"
                      : "+r"(to), "+r"(from) : : "r4", "r5", "r6", "r8", "memory");
   }
+#elif defined TB_ONE_BY_ONE
+  for (; count >= 6; count -= 6) {
+    __asm__ volatile(".syntax unified\n\t"
+                     "ldm %1!, {r4, r5, r6}\n\t"
+                     "stm %0!, {r4, r5, r6}\n\t"
+                     "ldm %1!, {r4, r5, r6}\n\t"
+                     "stm %0!, {r4, r5, r6}"
+                     : "+l"(to), "+l"(from) : : "r4", "r5", "r6", "memory");
+  }
 #endif
   for (int32_t i = 0; i < count; i++) {
     to[i] = from[i];
@@ -256,6 +265,15 @@ static TB_APART void tb_finish_words(uint32_t *sums, int32_t gap, int8_t *out, i
   }
   tb_finish((const int32_t *)sums, out, second, bias + channel, r, channel, count);
 #else
+#if defined TB_THUMB1 && !defined TB_SHIFTS_ONLY
+  if (r->direct && r->step) {
+    tb_direct_row(sums, 4 * gap, bias + channel, r, channel, out, count);
+    if (second) {
+      tb_direct_row(sums + 1, 4 * gap, bias + channel, r, channel, second, count);
+    }
+    return;
+  }
+#endif
   for (int32_t i = 0; i < count; i++) {
     const uint32_t b = (uint32_t)bias[channel + i];
     out[i] = tb_requantise((int32_t)(sums[0] + b), r, channel + i);

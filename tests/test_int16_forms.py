@@ -207,7 +207,7 @@ def test_a_planted_bug_is_seen(name, tmp_path):
     assert right in texts["tb_int16.h"]
     texts["tb_int16.h"] = texts["tb_int16.h"].replace(right, wrong)
     x = samples.vectors(whole, 24, 5)
-    found = samples.OnMachine(Host())(whole, x, tmp_path, texts=texts)[8]
+    found = samples.OnMachine(Host(level="-O0"))(whole, x, tmp_path, texts=texts)[8]
     assert samples.mismatches(whole, x, found)[0] > 0
 
 

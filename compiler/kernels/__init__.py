@@ -10,6 +10,7 @@ from .depthwise import Depthwise
 from .fours import Fours
 from .halves import Halves
 from .int16 import Int16, Int16Affine
+from .int16_curves import Curves, Softmax16
 from .neighbours import Neighbours
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
@@ -18,6 +19,7 @@ from .quads16 import Quads16
 from .ring import Ring
 from .straight import Straight
 from .sum16 import Sum16
+from .triples import Triples
 from .wide import Wide
 from .wide16 import Wide16
 
@@ -44,12 +46,15 @@ KERNELS: tuple[Kernel, ...] = (
     Baked(),
     Straight(),
     Buckets(),
+    Triples(),
     *map(Unweighted, (*BOTH, "softmax")),
     Quads16(),
     Wide16(),
     Sum16(),
     *map(Int16Affine, ("int8", "int4", "pot4")),
     *map(Int16, BOTH),
+    Curves(),
+    Softmax16(),
 )
 
 __all__ = ["KERNELS", "Kernel", "Packed"]

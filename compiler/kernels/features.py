@@ -14,7 +14,7 @@ from ..targets.plan import Step
 from .one_shift import ratios
 
 Counts = dict[str, int]
-OPERATION = re.compile(r"TB[BS]_([A-Z]+)")
+OPERATION = re.compile(r"TB[BST]_([A-Z]+)")
 WRITTEN_OUT = 3  # taps of a side, in tb_average_pool
 ALIKE = {"SUB": "ADD", "START": "ADD", "MINUS": "PLUS"}  # operations of as many instructions
 

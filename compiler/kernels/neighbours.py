@@ -21,7 +21,7 @@ class Neighbours(Wide):
 
     name = "neighbours"
     headers = ("tb_neighbours.h",)
-    slow_on = ("cortex-m0plus", "cortex-m3", "rv32imc", "avr")  # whose C gains nothing from two positions
+    slow_on = ("cortex-m0plus", "cortex-m3", "rv32imc")  # whose C gains nothing from two positions
 
     def takes(self, step: Step) -> bool:
         if not super().takes(step):

@@ -17,7 +17,8 @@ from ..kernels.kernel_plan import KernelPlan
 from .overlap import WINDOWS
 from .plan import Plan, Step
 
-POINTWISE = ("add", "mul", "requantise", "table")  # row r of the output is made from row r of each input
+# Row r of the output is made from row r of each input.
+POINTWISE = ("add", "curve", "mul", "requantise", "table")
 
 
 @dataclass(frozen=True)
