@@ -30,6 +30,7 @@ class Host:
 
     sanitize: bool = False
     timeout: float = 300.0  # seconds per run
+    compiler: str = "gcc"  # or another one that takes GCC's options
 
     @property
     def name(self) -> str:
@@ -43,7 +44,7 @@ class Host:
         macros = ["TB_TRACE", *defines] if trace else defines
         options = [*STRICT, *(_SANITIZE if self.sanitize else ("-O2",))]
         run([
-            "gcc", *options, *network_arguments(c_dir, name, macros),
+            self.compiler, *options, *network_arguments(c_dir, name, macros),
             *sources(c_dir, name, ["host.c"], trace=trace), "-o", program,
         ])  # fmt: skip
         return program
