@@ -24,7 +24,7 @@ from tinybound.kernels.choose import kernel_plan
 from tinybound.kernels.kernel_plan import with_kernels
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.emulated import Emulated
-from tinybound.simulate.executors import Artefact, packed
+from tinybound.simulate.executors import Artefact, flatten, packed
 from tinybound.simulate.footprint import footprint
 from tinybound.targets.c import generate_c
 from tinybound.targets.layout import lay_out
@@ -48,7 +48,7 @@ def counted(graph, kernels, core, bits=8):
     with tempfile.TemporaryDirectory() as place:
         folder, machine = Path(place), Emulated(BOARDS[core])
         write(plan, folder)
-        x = np.zeros((1, sum(graph.values[name].size for name in graph.inputs)), np.int8)
+        x = flatten(graph, {name: np.zeros((1, *graph.values[name].shape), int) for name in graph.inputs})
         macros = packed(Artefact(graph, folder, None), core)
         elf = machine.build(folder, graph.name, folder, trace=True, count=True, defines=macros)
         overhead, *counts = machine.run(elf, x, bits, folder).instructions

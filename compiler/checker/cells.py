@@ -5,30 +5,31 @@ there; the float network is bounded on the part of the cell that lies in the lea
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
-from .analysis import Entry
 from .chain import RHO, Chain
 from .cover import Leaf
+from .envelopes import Entry
 from .files import need
-from .lines import Lines, lines
+from .lines import Lines, drift, lines
 from .rounding import Floats, Ints, U, above, below, down, times, up
 
 MOST, ALL = 1 << 18, 1 << 24  # cells of one leaf, and of all
 GROUP = 1 << 15  # cells at a time
 
 
-def bound(chain: Chain, root: Entry, leaves: list[Leaf]) -> Floats:
-    """Largest |y - x| per output over all these leaves."""
+def bound(chain: Chain, root: Entry, leaves: list[Leaf], *, single: bool = False) -> Floats:
+    """Largest |y - x| per output over all these leaves; `single`: x is computed in float32."""
     counts = [leaf.count for leaf in leaves]
     need(max(counts) <= MOST and sum(counts) <= ALL, "leaves by cells: too many cells")
     width = max(len(p.w) for p in chain.pairs) * sum(len(p.w) for p in chain.pairs)
     off = chain.off(np.array([below(v) for v in root.lower]), np.array([above(v) for v in root.upper]))
     worst = np.zeros(off.shape)
     for group in _groups(leaves, max(1, (1 << 22) // width)):
-        worst = np.maximum(worst, _worst(chain, root, off, group))
+        worst = np.maximum(worst, _worst(chain, root, off, group, single=single))
     return worst
 
 
@@ -42,17 +43,20 @@ def _groups(leaves: list[Leaf], most: int) -> Iterator[list[Leaf]]:
     yield group
 
 
-def _worst(chain: Chain, root: Entry, off: Floats, leaves: list[Leaf]) -> Floats:
+def _worst(chain: Chain, root: Entry, off: Floats, leaves: list[Leaf], *, single: bool) -> Floats:
     (name,) = leaves[0].entries
     ends = [leaf.entries[name] for leaf in leaves]
     low = np.array([[below(v) for v in entry.lower] for entry in ends])
     high = np.array([[above(v) for v in entry.upper] for entry in ends])
     form = lines(chain, low, high)
+    blur = drift(chain, form, low, high) if single else np.zeros_like(form.r)
     owner = np.repeat(np.arange(len(leaves)), [leaf.count for leaf in leaves])
     q = np.concatenate([_integers(leaf) for leaf in leaves])
     first, *borders = _borders(root)
     low = np.maximum(low[owner], borders[0][q - first])
     high = np.minimum(high[owner], borders[1][q - first])
+    off = off + blur[owner]
+    form = replace(form, r=form.r + blur)
     return np.asarray(_gap(chain, form, off, owner, q, (low, high)).max(axis=0))
 
 

@@ -89,6 +89,10 @@ class Kernel(ABC):
         """The step's weights in the order that it reads."""
         return Packed()
 
+    def scaling(self, step: Step) -> Mapping[str, Any]:  # noqa: ARG002 -- most have the usual one
+        """Fields of the step's tb_scaling that it wants otherwise."""
+        return {}
+
     def scratch(self, step: Step) -> int:  # noqa: ARG002 -- most need none
         """Bytes of the arena that it may spoil while it runs, apart from inputs and output."""
         return 0

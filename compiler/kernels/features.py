@@ -103,6 +103,24 @@ def pool(step: Step) -> Counts:
     }
 
 
+def pool_inside(step: Step) -> Counts:
+    """Of a window without weights that passes over padding: every channel has the taps inside."""
+    op: Any = step.node.op
+    channels, rows, columns = step.view["output"]
+    tall, wide = inside(step)
+    return {
+        "layer": 1,
+        "row": rows,
+        "position": rows * columns,
+        "window": rows * columns * sum(op.kernel),
+        **outputs(step),
+        "channel": rows * columns * channels,
+        "channel_row": channels * columns * tall,
+        "channel_tap": channels * tall * wide,
+        "rest": channels * tall * (wide // max(columns, 1) % 4) * columns,
+    }
+
+
 def averages(step: Step) -> Counts:
     """Of averages over the part of each window that lies inside; few taps without padding are written out."""
     op: Any = step.node.op
