@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from .arrays import read_npz
 from .asks import Ask, box_of
 from .build import Build, load
-from .certify.best_first import thorough
 from .certify.certificate import Certificate
 from .certify.chain import INPUTS
+from .certify.effort import thorough
 from .certify.export import merged_files
 from .errors import CompileError
 from .firmware_image import count_on, time_on, with_counts
@@ -31,6 +31,7 @@ from .simulate.executors import ALL, flatten
 from .simulate.verify import Verdict
 
 SEARCH = 60.0  # seconds
+
 
 def read_arrays(path: Path, build: Build) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz with their batch axis; a single input without one gains it."""

@@ -12,8 +12,8 @@ import pytest
 import samples
 from pair_nets import DOMAINS, NONE, RELU, Pair, Sketch, points, ranges, reals, zoo
 
-from tinybound.certify.best_first import Effort
 from tinybound.certify.certificate import bound_e9, certify, claim
+from tinybound.certify.effort import Effort
 from tinybound.certify.lockstep import lockstep
 from tinybound.domains.exact import run
 from tinybound.errors import CompileError

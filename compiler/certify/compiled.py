@@ -24,6 +24,7 @@ from ..tools import run
 from .cells import Kernel, Numpy
 from .chain import MODES, Chain
 from .linear import Linear
+from .states import states
 
 # No contraction: a fused multiplication and addition rounds once, numpy twice.
 FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror")
@@ -90,7 +91,7 @@ class Compiled:
     """A Kernel."""
 
     def __init__(self, chain: Chain, library: ctypes.CDLL) -> None:
-        self.library, layers = library, chain.layers
+        self.library, self.chain, layers = library, chain, chain.layers
         self.kept = [[np.ascontiguousarray(v) for v in _arrays(layer)] for layer in layers]
         self.sizes = [np.abs(arrays[0]) for arrays in self.kept]
         self.layers = (_Layer * len(layers))()
@@ -113,6 +114,9 @@ class Compiled:
         arrays = x, q, real, whole, np.empty(2 * self.widest * ROOM)
         self._call("tb_points", [self.layers], [len(self.layers), count, self.widest], arrays)
         return real, whole
+
+    def states(self, first: Ints, last: Ints) -> tuple[Ints, Ints]:
+        return states(self.chain.layers, first, last)
 
     def linear(self, lower: Floats, upper: Floats) -> Linear:
         boxes = len(lower)

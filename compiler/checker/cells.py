@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from . import large
 from .analysis import Entry
 from .chain import RHO, Chain
 from .cover import Leaf
@@ -16,41 +17,57 @@ from .files import need
 from .lines import Lines, lines
 from .rounding import Floats, Ints, U, above, below, down, times, up
 
-MOST, ALL = 1 << 18, 1 << 24  # cells of one leaf, and of all
+MOST, ALL = 1 << 20, 1 << 28  # cells of one leaf, and of all
 GROUP = 1 << 15  # cells at a time
+FEW = 1 << 12  # cells of a leaf that are all looked at; of more, those that the claim is close to
 
 
-def bound(chain: Chain, root: Entry, leaves: list[Leaf]) -> Floats:
-    """Largest |y - x| per output over all these leaves."""
+def bound(chain: Chain, root: Entry, leaves: list[Leaf], claim: Floats) -> Floats:
+    """Largest |y - x| per output over all these leaves, or something between that and the claim."""
     counts = [leaf.count for leaf in leaves]
     need(max(counts) <= MOST and sum(counts) <= ALL, "leaves by cells: too many cells")
     width = max(len(p.w) for p in chain.pairs) * sum(len(p.w) for p in chain.pairs)
     off = chain.off(np.array([below(v) for v in root.lower]), np.array([above(v) for v in root.upper]))
     worst = np.zeros(off.shape)
     for group in _groups(leaves, max(1, (1 << 22) // width)):
-        worst = np.maximum(worst, _worst(chain, root, off, group))
+        worst = np.maximum(worst, _worst(chain, root, off, group, claim))
     return worst
 
 
 def _groups(leaves: list[Leaf], most: int) -> Iterator[list[Leaf]]:
-    group: list[Leaf] = []
-    for leaf in leaves:
-        if group and (len(group) == most or sum(x.count for x in group) + leaf.count > GROUP):
+    """Small leaves together until their cells are many, and large ones."""
+    for few in (True, False):
+        group, cells = list[Leaf](), 0
+        for leaf in (leaf for leaf in leaves if (leaf.count <= FEW) == few):
+            if group and (len(group) == most or (few and cells + leaf.count > GROUP)):
+                yield group
+                group, cells = [], 0
+            group.append(leaf)
+            cells += leaf.count
+        if group:
             yield group
-            group = []
-        group.append(leaf)
-    yield group
 
 
-def _worst(chain: Chain, root: Entry, off: Floats, leaves: list[Leaf]) -> Floats:
+def _worst(chain: Chain, root: Entry, off: Floats, leaves: list[Leaf], claim: Floats) -> Floats:
     (name,) = leaves[0].entries
     ends = [leaf.entries[name] for leaf in leaves]
     low = np.array([[below(v) for v in entry.lower] for entry in ends])
     high = np.array([[above(v) for v in entry.upper] for entry in ends])
     form = lines(chain, low, high)
+    first, *borders = _borders(root)
+    if leaves[0].count > FEW:
+        found = np.zeros(off.shape)
+        for i, leaf in enumerate(leaves):
+            spans = [slice(a - first, b - first + 1) for a, b in zip(leaf.first, leaf.last, strict=True)]
+            parts = [
+                (np.maximum(low[i, k], borders[0][span]), np.minimum(high[i, k], borders[1][span]))
+                for k, span in enumerate(spans)
+            ]
+            ends_of = np.array(leaf.first), np.array(leaf.last)
+            found = np.maximum(found, large.bound(chain, form, i, *ends_of, parts, off, claim))
+        return found
     owner = np.repeat(np.arange(len(leaves)), [leaf.count for leaf in leaves])
     q = np.concatenate([_integers(leaf) for leaf in leaves])
-    first, *borders = _borders(root)
     low = np.maximum(low[owner], borders[0][q - first])
     high = np.minimum(high[owner], borders[1][q - first])
     return np.asarray(_gap(chain, form, off, owner, q, (low, high)).max(axis=0))
