@@ -4,6 +4,8 @@ must; exact differences lie within, and a wrong rule, in the prover or in the ch
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cell_nets import case, cells, checker, checker_form, points_of, wrong, wrong_at_points
@@ -96,7 +98,7 @@ def test_wide_sums_leave_float32():
     """Sums beyond 2^24 are exact too."""
     each = case(4)
     layer = each.chain.layers[0]
-    grown = type(layer)(**{**vars(layer), "counts": layer.counts * 300001.0, "bias": layer.bias * 300001.0 + 1})
+    grown = replace(layer, counts=layer.counts * 300001.0, bias=layer.bias * 300001.0 + 1)
     layers = (grown, *each.chain.layers[1:])
     first, last = np.array(each.whole.root.first), np.array(each.whole.root.last)
     q = all_cells(each.whole.root)
