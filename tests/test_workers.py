@@ -64,7 +64,7 @@ def test_what_workers_get_can_be_sent(seed):
     pair = zoo(seed)
     both = lockstep(pair.real, pair.whole)
     at = entries(both, pair.whole, pair.lower, pair.upper)
-    grower = Grower(both, at, [pair.whole.outputs[0]], 0, 1.0)
+    grower = Grower(both, at, [pair.whole.outputs[0]], 0)
     assert workers.pickle.loads(workers.pickle.dumps(grower)).whole.root == grower.whole.root
 
 

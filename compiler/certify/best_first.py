@@ -15,7 +15,7 @@ from ..domains.pair import Entry
 from ..domains.pair_float import Floats
 from .branch import Bounds
 from .effort import ALL, Effort
-from .grow import Done, Grower, Item, Job, Node
+from .grow import FLAT, Done, Grower, Item, Job, Node
 from .lockstep import Lockstep
 from .pieces import Cut
 from .workers import Workers
@@ -24,6 +24,7 @@ BATCH = 64  # enumerated pieces cut at a time
 NEAR = 16  # inputs handed over for proof
 NUMBERS = 1 << 24  # elements of all pieces; the checker takes so many
 TICK = 0.2  # seconds between looks at the clock
+STAGES = 1.5, 4.0  # times the attack: goals on the way, the last one first
 LOST = 3  # times a piece may take its worker with it
 
 
@@ -42,7 +43,7 @@ def search(
     both: Lockstep, at: Mapping[int, Entry], root: Mapping[str, Bounds], attack: float, effort: Effort
 ) -> Pieces:
     """`root`: bounds over the whole box, by product and crown; `attack`: the largest difference known."""
-    grower = Grower(both, at, list(root["product"]), effort.cells, effort.ratio)
+    grower = Grower(both, at, list(root["product"]), effort.cells)
     return _Search(grower, attack, effort).run(root)
 
 
@@ -54,6 +55,10 @@ class _Search:
         self.attack, self.near = attack, list[Floats]()
         self.pieces = min(effort.pieces, max(NUMBERS // len(self.whole.owner), 1))
         self.room = ALL  # cells that further leaves may have
+        # Of large boxes each part is first brought near the goal: a search that is ended has something then.
+        large = self.whole.root.count > grower.most > 0
+        self.goals = [effort.ratio, *(goal for goal in STAGES if large and goal > effort.ratio)]
+        self.ratio = self.goals.pop()
         self.nodes = dict[int, Node]()
         self.cuts = dict[int, tuple[tuple[int, Fraction], int]]()
         self.heap, self.fresh = list[tuple[float, int]](), 1
@@ -63,7 +68,7 @@ class _Search:
     def run(self, known: Mapping[str, Bounds]) -> Pieces:
         effort = self.effort
         whole = known[self.grower.method]
-        done = self.grower.start(whole, Job((), self.attack, self.pieces - 1, self.room, self._seconds()))
+        done = self.grower.start(whole, self._job((), 1))
         self._hear(done)
         self._plant(0, done.grown[0] or ())
         with Workers(self.grower, effort) as workers:
@@ -72,8 +77,10 @@ class _Search:
                     workers.submit(popped, self._job(popped, workers.slots))
                 busy = workers.busy()
                 effort.progress(self.attack, max(self.floor, self._top(), *map(self._worst, busy)))
-                if not busy:
+                if not busy and not self.goals:
                     break
+                if not busy:
+                    self.ratio = self.goals.pop()
                 for popped, made in workers.done(min(TICK, self._seconds())):
                     self._settle(popped, made)
         return self._answer()
@@ -90,10 +97,11 @@ class _Search:
     def _pop(self, slots: int) -> tuple[int, ...]:
         """The worst pieces, of those that are worse than the goal; large ones and lost ones alone."""
         popped, room = list[int](), (self.pieces - len(self.nodes)) // slots
-        goal = max(self.effort.ratio * self.attack, self.floor)
+        goal = max(self.ratio * self.attack, self.floor)
         while len(popped) < room and self._top() > goal:
             at = self.heap[0][1]
-            alone = self.nodes[at].method != "cells" or at in self.lost
+            node = self.nodes[at]
+            alone = node.method != "cells" or node.piece.count > FLAT or at in self.lost
             if popped and (alone or len(popped) >= min(BATCH, -(-(len(self.heap) + len(popped)) // slots))):
                 break
             popped.append(heapq.heappop(self.heap)[1])
@@ -103,8 +111,8 @@ class _Search:
 
     def _job(self, popped: tuple[int, ...], slots: int) -> Job:
         nodes = tuple(self.nodes[i] for i in popped)
-        leaves = (self.pieces - len(self.nodes)) // slots
-        return Job(nodes, self.attack, leaves, (self.room + _cells(nodes)) // slots, self._seconds())
+        leaves, room = self.pieces - max(len(self.nodes), 1), self.room + _cells(nodes)
+        return Job(nodes, self.attack, self.ratio, leaves // slots, room // slots, self._seconds())
 
     def _settle(self, popped: tuple[int, ...], done: Done | None) -> None:
         """What became of these leaves; None: their worker was lost."""

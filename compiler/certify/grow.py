@@ -48,11 +48,12 @@ Item = Node | tuple[int, Any]  # a leaf, or a cut (element, where), in prefix or
 
 @dataclass(frozen=True)
 class Job:
-    """Nodes to cut. `attack`: the largest difference known; `leaves`, `cells`: how many more the results may
-    make; `seconds`: what is not done by then is given up."""
+    """Nodes to cut. `attack`: the largest difference known; `ratio`: times that is close enough; `leaves`,
+    `cells`: how many more the results may make; `seconds`: what is not done by then is given up."""
 
     nodes: tuple[Node, ...]
     attack: float
+    ratio: float
     leaves: int
     cells: int
     seconds: float
@@ -70,10 +71,8 @@ class Done:
 class Grower:
     """Bounds pieces and cuts them."""
 
-    def __init__(
-        self, both: Lockstep, at: Mapping[int, Entry], names: Sequence[str], cells: int, ratio: float
-    ) -> None:
-        self.both, self.whole, self.names, self.ratio = both, Whole(both, at), list(names), ratio
+    def __init__(self, both: Lockstep, at: Mapping[int, Entry], names: Sequence[str], cells: int) -> None:
+        self.both, self.whole, self.names = both, Whole(both, at), list(names)
         self.chain: Chain | None = chain_of(both, self.names) if cells else None
         # Where the box itself is too large, large pieces are steep: crown bounds them better, and sooner.
         self.most = cells if self.whole.root.count <= ALL else min(cells, PART)
@@ -87,7 +86,7 @@ class Grower:
             root = self.whole.root
             self.cells = Cells(self.chain, self.whole.entries[0], root, kernel_of(self.chain))
         self.attack, self.found = 0.0, list[tuple[float, Floats]]()
-        self.room, self.leaves, self.until = 0, 1, np.inf
+        self.ratio, self.room, self.leaves, self.until = 0.0, 0, 0, np.inf
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the kernel, which belongs to a process, and what it remembers."""
@@ -120,7 +119,7 @@ class Grower:
         return Done(tuple(grown), tuple(self.found))
 
     def _take(self, job: Job) -> None:
-        self.attack, self.found = job.attack, []
+        self.attack, self.ratio, self.found = job.attack, job.ratio, []
         self.room, self.leaves = job.cells, job.leaves
         self.until = time.perf_counter() + job.seconds
 
