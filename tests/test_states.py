@@ -14,6 +14,8 @@ from tinybound.certify import blocks as blocks_module
 from tinybound.certify import states as states_module
 from tinybound.certify.blocks import blocks, bounded
 from tinybound.certify.cells import Numpy, cells_of, ends_of
+from tinybound.certify.chain import Chain
+from tinybound.certify.compiled import Compiled, kernel_of
 from tinybound.certify.states import states
 from tinybound.checker import cells as checker_cells
 from tinybound.checker import large as checker_large
@@ -67,6 +69,36 @@ def test_integers_are_those_of_every_cell(seed):
         assert (other == slow).all()
 
 
+@pytest.fixture(scope="module")
+def compiled():
+    """The C kernel, or a skip."""
+    if not isinstance(kernel_of(case(0).chain), Compiled):
+        pytest.skip("no gcc")
+    return kernel_of
+
+
+def alike(compiled, layers, units, piece):
+    """Both kernels find the same integers for every cell, and as many different ones."""
+    first, last = np.array(piece.first), np.array(piece.last)
+    mine, which = states(layers, first, last)
+    other, place = compiled(Chain(layers, units)).states(first, last)
+    assert (mine[which] == other[place]).all()
+    assert len(mine) == len(other)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 5])
+def test_both_kernels_find_the_same_integers(seed, compiled):
+    """By all rules of rounding; sums beyond what float64 rounds exactly; one layer alone."""
+    each = case(seed)
+    units = each.chain.units
+    first = each.chain.layers[0]
+    grown = replace(first, counts=first.counts * 300001.0, bias=first.bias * 300001.0 + 1)
+    for piece in (each.whole.root, *each.pieces[:8]):
+        alike(compiled, each.chain.layers, units, piece)
+        alike(compiled, each.chain.layers[:1], units, piece)
+        alike(compiled, (grown, *each.chain.layers[1:]), units, piece)
+
+
 @pytest.mark.parametrize("module", [states_module, checker_states])
 @pytest.mark.parametrize("digits", [1.0, 3.0, 40.0])
 def test_rows_are_told_apart_by_several_numbers(module, digits, monkeypatch):
@@ -103,7 +135,7 @@ def test_wide_sums_leave_float32():
     first, last = np.array(each.whole.root.first), np.array(each.whole.root.last)
     q = all_cells(each.whole.root)
     whole, which = states(layers, first, last)
-    slow = Numpy(type(each.chain)(layers, each.chain.units)).points(q.astype(float), q)[1]
+    slow = Numpy(Chain(layers, each.chain.units)).points(q.astype(float), q)[1]
     assert (whole[which] == slow).all()
     assert states_module._reach(grown, first.astype(float), last.astype(float))[2] > 2**24
 

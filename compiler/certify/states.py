@@ -9,6 +9,7 @@ the third layer, and one or two behind the last.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,29 +22,64 @@ PACKED = 2.0**52  # different vectors that one float64 names
 MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)
 
 
-def states(layers: Sequence[Layer], first: Ints, last: Ints) -> tuple[Ints, Ints]:
-    """Different outputs (k, outputs), and which of them each cell has (the first element varies slowest)."""
-    which, x = np.arange(int(np.prod(last - first + 1))), np.empty(0)
-    low, high = first.astype(np.float64), last.astype(np.float64)
-    for i, layer in enumerate(layers):
+@dataclass(frozen=True)
+class Part:
+    """What can move of a layer: n = weights (q - zero_in) + start of the `rows` that move, from the integers
+    that moved before it; no sum is above `most`, and behind it q lies within low ... high."""
+
+    layer: Layer
+    rows: Ints
+    weights: Floats
+    start: Floats
+    most: float
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All parts, and the first and last integer of every output."""
+
+    parts: tuple[Part, ...]
+    low: Floats
+    high: Floats
+
+    def whole(self, x: Floats) -> Ints:
+        """Outputs (k, outputs) of which those that move are known."""
+        out = np.repeat(self.low[None], len(x), axis=0)
+        out[:, self.low < self.high] = x
+        return out.astype(np.int64)
+
+
+def plan(layers: Sequence[Layer], first: Ints, last: Ints) -> Plan:
+    """What moves on the way of these cells."""
+    low, high, parts = first.astype(np.float64), last.astype(np.float64), list[Part]()
+    for layer in layers:
         under, over, most = _reach(layer, low, high)
         moves, rows = low < high, np.flatnonzero(under < over)
-        kind: Any = np.float32 if most < SINGLE else np.float64
-        bias = layer.bias[rows] + layer.counts[rows][:, ~moves] @ (low[~moves] - layer.zero_in)
-        weights, bias = layer.counts[rows][:, moves].astype(kind), bias.astype(kind)
-        if i == 0:
-            ends = zip(first[moves], last[moves], strict=True)
-            acc = _outer(weights, bias, [np.arange(a, b + 1) - layer.zero_in for a, b in ends])
-        else:
-            acc = (x - layer.zero_in).astype(kind) @ weights.T + bias
-        x = _requantised(layer, rows, acc, most)
+        start = layer.bias[rows] + layer.counts[rows][:, ~moves] @ (low[~moves] - layer.zero_in)
+        weights = layer.counts[rows][:, moves]
+        parts.append(Part(layer, rows, weights, start, most, under[rows], over[rows]))
         low, high = under, over
-        if i or i == len(layers) - 1:
-            kept, each = _merged(x, under[rows], over[rows])
+    return Plan(tuple(parts), low, high)
+
+
+def states(layers: Sequence[Layer], first: Ints, last: Ints) -> tuple[Ints, Ints]:
+    """Different outputs (k, outputs), and which of them each cell has (the first element varies slowest)."""
+    which, x, way = np.arange(int(np.prod(last - first + 1))), np.empty(0), plan(layers, first, last)
+    for i, part in enumerate(way.parts):
+        kind: Any = np.float32 if part.most < SINGLE else np.float64
+        weights, start, zero = part.weights.astype(kind), part.start.astype(kind), part.layer.zero_in
+        if i == 0:
+            ends = zip(first, last, strict=True)
+            acc = _outer(weights, start, [np.arange(a, b + 1) - zero for a, b in ends if a < b])
+        else:
+            acc = (x - zero).astype(kind) @ weights.T + start
+        x = _requantised(part.layer, part.rows, acc, part.most)
+        if i or len(way.parts) == 1:
+            kept, each = _merged(x, part.low, part.high)
             x, which = x[kept], each[which]
-    whole = np.repeat(low[None], len(x), axis=0)
-    whole[:, low < high] = x
-    return whole.astype(np.int64), which
+    return way.whole(x), which
 
 
 def _reach(layer: Layer, low: Floats, high: Floats) -> tuple[Floats, Floats, float]:
@@ -57,10 +93,15 @@ def _reach(layer: Layer, low: Floats, high: Floats) -> tuple[Floats, Floats, flo
     return under, over, float(most)
 
 
+def fine(layer: Layer, most: float) -> bool:
+    """Whether a Requantise of sums up to `most` is exact in float64: half to even of exact products."""
+    return layer.mode == "half-even" and most * float(layer.m.max()) < DOUBLE
+
+
 def _requantised(layer: Layer, rows: Ints, acc: Floats, most: float) -> Floats:
-    """By the law. Half to even in float64, where every product is exact."""
+    """By the law."""
     m, s = layer.m[rows], layer.s[rows]
-    if layer.mode == "half-even" and most * float(layer.m.max()) < DOUBLE:
+    if fine(layer, most):
         t = np.rint(acc * (m * 2.0 ** -s.astype(np.float64)))
     else:
         t = rounded(acc.astype(np.int64), m, s, layer.mode).astype(np.float64)
