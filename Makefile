@@ -22,8 +22,9 @@ demo: setup  ## compile two networks, run them everywhere, print one table
 
 test: setup  ## lint, types, and the tests that are quick
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	$(PYTHON_BIN) -m pytest -q -n $(JOBS) -m "not slow"
+	$(PYTHON_BIN) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow"
 
 test-slow: setup  ## the other tests
 	$(PYTHON_BIN) -m pytest -q -n $(JOBS) -m slow

@@ -113,7 +113,7 @@ def certify_build(
     with stopping() as stop:
         jobs = len(os.sched_getaffinity(0)) if ask.jobs is None else ask.jobs
         effort = thorough(timeout, stop=stop, progress=progress, jobs=jobs, cluster=ask.cluster)
-        return build.certify(box, ask.seed, ask.bits, effort)
+        return build.certify(box, ask.seed, ask.bits, effort, single=ask.single)
 
 
 @contextmanager

@@ -65,6 +65,10 @@ static inline int32_t tb_high(int32_t a, int32_t b)
 #endif
 }
 
+#ifdef TB_THUMB1
+#include "tb_direct_thumb1.h"
+#endif
+
 /* The output for a sum, when r->direct. */
 static inline int8_t tb_direct(int32_t acc, const tb_scaling *r, int32_t at)
 {

@@ -139,9 +139,10 @@ def test_what_does_not_fit_is_refused(examples, tmp_path, loop):
     folder = loop(weights=15800)
     with pytest.raises(CompileError, match=r"\d+ bytes of constants and variables.*at most 15872"):
         MACHINE.build(folder, "loop", folder)
-    options = tinybound.Options(target="c", core="avr", domain="-1,1", weights=("pool64",))
+    held = examples / "digits_mlp_calibration.npz"
+    options = tinybound.Options(target="c", core="avr", calibration=held, weights=("pool64",))
     with pytest.raises(CompileError, match=r"32768 bytes of constants and variables.*atmega1284p"):
-        tinybound.compile(examples / "digits_cnn.onnx", tmp_path / "build", options)
+        tinybound.compile(examples / "digits_mlp.onnx", tmp_path / "build", options)
 
 
 def test_constants_count_for_max_ram(examples, tmp_path):

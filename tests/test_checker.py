@@ -22,9 +22,10 @@ from tinybound.build import compile as compile_model
 from tinybound.certify.certificate import certify
 from tinybound.certify.effort import Effort
 from tinybound.checker import analysis, backward, check_certificate
-from tinybound.checker.analysis import Analysis, Entry
+from tinybound.checker.analysis import Analysis
 from tinybound.checker.check import KINDS, _domain
 from tinybound.checker.crown import Crown
+from tinybound.checker.envelopes import Entry
 from tinybound.checker.files import read_folder, read_npz, strict_json, tree_hash
 from tinybound.checker.float_net import read_float
 from tinybound.checker.functions import NAMES, function
@@ -39,8 +40,22 @@ from tinybound.domains.pair_box import Box as Ranges
 from tinybound.options import Options
 from tinybound.passes.run_time_bits import with_bits
 
+# The others have these for siblings: the same model, or the same code and scales in random networks below.
+QUICK = (
+    "controller2",
+    "controller4",
+    "digits_mlp",
+    "digits_cnn_16",
+    "softmax",
+    "qdq_u8",
+    "reference",
+    "bits4",
+)
 
-@pytest.mark.parametrize("name", BUNDLED)
+
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in BUNDLED]
+)
 def test_it_confirms_the_prover(name, examples, tmp_path):
     path, build = bundled(name, examples, tmp_path / name)
     answer = check_certificate(path, build.folder)

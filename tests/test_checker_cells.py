@@ -15,7 +15,7 @@ from tinybound.certify import best_first
 from tinybound.certify.batch import evaluate
 from tinybound.certify.effort import Effort
 from tinybound.checker import check_certificate, cover
-from tinybound.checker.analysis import Entry
+from tinybound.checker.envelopes import Entry
 from tinybound.checker.files import Rejected
 from tinybound.errors import CompileError
 

@@ -13,7 +13,7 @@ from tinybound.kernels.choose import costs, fastest, kernel_plan, smaller
 from tinybound.pipeline import build_networks
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.emulated import Emulated
-from tinybound.simulate.executors import Artefact, packed
+from tinybound.simulate.executors import Artefact, flatten, packed
 from tinybound.targets.c import generate_c
 from tinybound.targets.layout import lay_out
 from tinybound.targets.names import identifier
@@ -33,7 +33,7 @@ def compared(graph, core, folder):
     plan = kernel_plan(graph, (), core)
     for file, text in generate_c(graph, memory=lay_out(plan, ()), plan=plan).items():
         (folder / file).write_text(text)
-    x = np.zeros((1, sum(graph.values[n].size for n in graph.inputs)), np.int8)
+    x = flatten(graph, {name: np.zeros((1, *graph.values[name].shape), int) for name in graph.inputs})
     macros = packed(Artefact(graph, folder, None), core)
     counts = Emulated(BOARDS[core]).count(folder, identifier(graph.name), folder, x, defines=macros)
     found = []
@@ -51,7 +51,7 @@ def close(graph, core, folder):
         assert abs(guess - count) <= WITHIN * count, name
 
 
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus", "cortex-m3"])
 @pytest.mark.parametrize("model", ["digits_mlp", "residual_cnn"])
 def test_predictions(model, core, examples, tmp_path):
     close(network(examples / f"{model}.onnx"), core, tmp_path)
@@ -59,7 +59,7 @@ def test_predictions(model, core, examples, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not TINY.exists(), reason="the MLPerf Tiny models are not here")
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus", "cortex-m3"])
 @pytest.mark.parametrize("model", ["kws", "ic", "ad"])
 def test_predictions_for_known_networks(model, core, tmp_path):
     close(network(TINY / f"kj_{model}_qdq.onnx"), core, tmp_path)

@@ -79,8 +79,12 @@ def test_the_checker_expands_in_its_own_way(form, tmp_path, monkeypatch):
         (lambda n: n.put("Max", "x", n.put("Relu", "x")), "a Max of 2 tensors"),
         (lambda n: n.put("Min", "x", n.normal(4, 1, 1)), "one number for all elements"),
         (lambda n: n.put("Min", "x", n.constant(np.ones((2, 1, 1, 1)))), "one number for all elements"),
-        (lambda n: n.put("Max", n.put("ReduceSum", "x", n.constant([3], np.int64)), n.constant(np.ones(8))),
-         "one number for all elements"),
+        (
+            lambda n: n.put(
+                "Max", n.put("ReduceSum", "x", n.constant([3], np.int64)), n.constant(np.ones(8))
+            ),
+            "one number for all elements",
+        ),
         (lambda n: n.put("Max", "x", n.constant(np.inf)), "a Max with inf"),
         (lambda n: n.put("Min", "x", n.constant(np.nan)), "one number"),
         (lambda n: n.put("ReduceSum", "x"), "a sum over all axes"),

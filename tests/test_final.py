@@ -5,7 +5,6 @@ import json
 
 import numpy as np
 import pytest
-from command import InProcess
 from onnx import TensorProto
 from onnx_nets import Net, session
 from pipeline import refused, same_network
@@ -144,13 +143,13 @@ def test_an_argmax_says_which_of_equal_elements_wins(tmp_path):
         assert (row["refuted"] is None) == bool(last_one)
 
 
-def test_what_the_bound_of_an_argmax_means_is_said(monkeypatch, capsys, tmp_path):
-    command = InProcess(monkeypatch, capsys)
+def test_what_the_bound_of_an_argmax_means_is_said(command, monkeypatch, tmp_path):
+    monkeypatch.setattr(certificate, "_budget", lambda _: 100)
     net = Net(1, 4)
     path = net.save(tmp_path, net.put("ArgMax", net.put("Relu", "x"), axis=1))
 
     said = command("compile", path, "-o", tmp_path / "B", "--domain=-1,1", "--target", "c").out
-    (entry,) = command("certify", tmp_path / "B", "--json").json["outputs"].values()
+    (entry,) = command("certify", tmp_path / "B", "--timeout", "1", "--json").json["outputs"].values()
 
     top = max(entry["bound"])
     assert f"what it chooses is at most {2 * top:.6g} below" in said

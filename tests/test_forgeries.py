@@ -58,6 +58,9 @@ STILL_TRUE = {
     "bias changed",
     "bias changed by 1",
     "entries changed",
+    "knots changed",
+    "bends changed",
+    "knees changed",
     "Requantise.lo changed",  # a limit that no neuron reaches
     "Requantise.hi changed",
     "float parameter moved",
@@ -88,6 +91,8 @@ def made(name: str, examples: Path, folder: Path) -> Path:
         return pieces(examples, folder, Effort(9, cells=1 << 13))
     if name == "table":
         return random_build(1, folder).folder / "certificate.json"
+    if name == "curve":
+        return random_build(1, folder, activations=16).folder / "certificate.json"
     if name == "int16":
         return random_build(3, folder, activations=16).folder / "certificate.json"
     if name == "moving":
@@ -164,7 +169,9 @@ def forge(name, examples, tmp_path, first, step):
             assert answer["reason"]
             continue
         accepted[kind] += 1
-        harmless = kind in WEAKER or (kind in STILL_TRUE and still_true(forged))
+        # A claim about 16-bit integers lies further above what is computed than the least forgery lowers it.
+        maybe = STILL_TRUE | ({"bound lowered"} if name == "curve" else set())
+        harmless = kind in WEAKER or (kind in maybe and still_true(forged))
         if not harmless:
             wrong.append((kind, what))
     rejected = count.total() - accepted.total()
@@ -188,6 +195,7 @@ def test_forgeries(name, step, examples, tmp_path):
         ("pieces", 1),
         ("cells", 1),
         ("table", 1),
+        ("curve", 1),
         ("softmax", 3),
         ("pool64", 9),
         ("residual_qdq", 9),

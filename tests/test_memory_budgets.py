@@ -5,7 +5,6 @@ import json
 import shutil
 
 import pytest
-from command import InProcess
 from elftools.elf.elffile import ELFFile
 
 import tinybound
@@ -15,11 +14,6 @@ from tinybound.report.budgets import budget
 from tinybound.report.summary import with_stack
 from tinybound.simulate import footprint
 from tinybound.simulate.boards import BOARDS
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    return InProcess(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(

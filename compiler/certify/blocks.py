@@ -20,11 +20,13 @@ BLOCK = 1 << 15  # cells
 
 @dataclass(frozen=True)
 class Bounded:
-    """The bound per output, an input where it is nearly attained, and the difference there."""
+    """The bound per output, an input where it is nearly attained, and the difference there; how much of the
+    bound is the float network's own rounding, at most."""
 
     bound: Floats
     near: Floats
     gap: float
+    blur: float
 
 
 class _Form:
@@ -37,7 +39,8 @@ class _Form:
         rad = up(np.maximum(self.upper - middle, middle - self.lower))
         self.slope = np.where(rad > 0, g / np.where(rad > 0, rad, 1.0), 0.0)
         size = np.abs(self.c) + np.abs(g).sum(axis=1) + rest
-        self.rest = rest + WIDE * (len(rad) + 16) * U * size
+        (self.blur,) = cells.blur(self.lower[None], self.upper[None])
+        self.rest = rest + WIDE * (len(rad) + 16) * U * size + self.blur
         self.first = np.array(piece.first)
         ends, middles = [], []
         for i, (a, b) in enumerate(zip(piece.first, piece.last, strict=True)):
@@ -73,9 +76,10 @@ class _Form:
 
 
 def bounded(cells: Cells, piece: Piece, form: Linear, at: int, limit: float, most: int) -> Bounded | None:
-    """`form`: of several pieces, this one's is number `at`. Bounds above `limit` are narrowed cell by cell;
-    None if more than `most` cells need it."""
+    """`form`: of several pieces, this one's is number `at`. Bounds above `limit` (the float network's own
+    rounding aside) are narrowed cell by cell; None if more than `most` cells need it."""
     lines, zero = _Form(cells, piece, form, at), cells.chain.units.zero
+    limit += float(lines.blur.max())
     bound, worst, place = np.zeros(len(lines.c)), -np.inf, np.array(piece.first)
     for first, last in blocks(np.array(piece.first), np.array(piece.last)):
         whole, which = cells.kernel.states(first, last)
@@ -98,7 +102,7 @@ def bounded(cells: Cells, piece: Piece, form: Linear, at: int, limit: float, mos
             worst = gaps.max()
             place = _integers(first, last, gaps.max(axis=1).argmax()[None])[0]
     near, found = _attained(cells, lines, place)
-    return Bounded(bound, near, found)
+    return Bounded(bound, near, found, float(lines.blur.max()))
 
 
 def blocks(first: Ints, last: Ints) -> Iterator[tuple[Ints, Ints]]:
@@ -139,7 +143,7 @@ def _around(cells: Cells, lines: _Form, q: Ints) -> Floats:
     p, r = _parts(lines, q, lines.middles)
     real, whole = cells.kernel.points(p, q)
     low, high = scaled(whole - cells.chain.units.zero, cells.chain.units.scale)
-    near = cells.off + WIDE * 4 * U * np.abs(real)
+    near = cells.off + lines.blur + WIDE * 4 * U * np.abs(real)
     for i in range(p.shape[1]):
         near = near + lines.lip[:, i] * r[:, i, None]
     near = near * (1 + RHO)

@@ -18,6 +18,7 @@ from ..domains.pair import Entry
 from ..domains.pair_crown import PairCrown
 from ..domains.pair_interval import PairInterval
 from ..domains.pair_product import PairProduct
+from ..domains.pair_single import U32
 from ..domains.pair_zonotope import PairZonotope
 from ..graph import Graph
 from ..ops import Requantise, Softmax
@@ -36,6 +37,7 @@ MARGIN = Fraction(1, 10**9)  # so that a checker which adds in another order con
 FINE = 256 * MARGIN  # the same beside 16-bit integers, whose bounds are so much smaller than what is added
 Floats = NDArray[np.float64]
 ONCE = Effort()
+ARITHMETIC = ("real", "float32")  # of the float network: `semantics.reference`
 DOMAINS: tuple[tuple[str, Make], ...] = (
     ("interval", PairInterval),
     ("zonotope", PairZonotope),
@@ -56,6 +58,11 @@ class Certificate:
     hashes: Mapping[str, str]
     fields: Mapping[str, Any]
     seconds: float
+
+    @property
+    def arithmetic(self) -> str:
+        """Of the float network: `real` or `float32`."""
+        return str(self.fields["semantics"]["reference"])
 
     @property
     def largest(self) -> float:
@@ -117,6 +124,7 @@ def certify(
     effort: Effort = ONCE,
     grid: bool = False,
     budget: int | None = None,
+    single: bool = False,
 ) -> Certificate:
     """Bound |integer - float| over the box, attack the bound, and describe the layers.
 
@@ -124,13 +132,13 @@ def certify(
     the run-time activation bits that integer_graph has been cut to, for the record. `effort`: how far the box
     is searched (a time limit makes the result depend on the machine); `grid`: inputs are integers already,
     and only the reals in the box that they stand for count; `budget`: evaluations of the attack (default:
-    what takes a few seconds).
+    what takes a few seconds); `single`: the float network is computed in float32, in whatever order.
     """
     start = time.perf_counter()
-    both = lockstep(float_graph, integer_graph)
+    both = lockstep(float_graph, integer_graph, single=single)
     ends = [side if isinstance(side, Mapping) else {both.inputs[0]: side} for side in (lower, upper)]
     at = entries(both, integer_graph, ends[0], ends[1], grid=grid)
-    values, probability = bounded(integer_graph)
+    values, probability = bounded(integer_graph, single=single)
     names = sorted(set(values.values()))
     size = sum(len(entry.lower) for entry in at.values())
     kinds = DOMAINS if _work(both) * size <= effort.work else DOMAINS[:1]
@@ -149,7 +157,7 @@ def certify(
     cut = len(split.tree) > 1 or split.methods == ("cells",)
     contradicted(bound, evidence)
     fields = {
-        "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": "real"},
+        "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": ARITHMETIC[single]},
         "mode": "grid" if grid else "box",
         "method": ", ".join(alone) + ": the least" * (len(alone) > 1) + ", worst piece" * cut,
         "domain": {name: _domain(at[both.values[name]]) for name in both.inputs},
@@ -191,14 +199,16 @@ def twin_of(real: Graph, whole: Graph, name: str) -> str:
     return name if node is None else real.node(node.origin).output
 
 
-def bounded(whole: Graph) -> tuple[dict[str, str], dict[str, float]]:
-    """Output -> value that is bounded; output of a Softmax -> error of its table."""
+def bounded(whole: Graph, *, single: bool = False) -> tuple[dict[str, str], dict[str, float]]:
+    """Output -> value that is bounded; output of a Softmax -> error of its table, and of a float32 Softmax:
+    exponentials off by 16 u and u |x|, p |x| < 1/2, a sum of n of them, a quotient."""
     values, errors = {}, {}
     for name in whole.outputs:
         node = final(whole, name)
         values[name] = name if node is None else node.inputs[0]
         if node is not None and isinstance(node.op, Softmax):
-            errors[name] = node.op.error(whole.values[node.inputs[0]].shape[-1])
+            n = whole.values[node.inputs[0]].shape[-1]
+            errors[name] = node.op.error(n) + (2 * n + 40) * U32 * single
     return values, errors
 
 

@@ -39,7 +39,7 @@ class Node:
     piece: Piece
     bound: Bounds
     method: str
-    worst: float
+    worst: float  # what cutting the piece may lower: not the float network's own rounding
     score: Floats | None
 
 
@@ -153,14 +153,14 @@ class Grower:
         for k in np.argsort(found.gap, kind="stable"):
             self._note(float(found.gap[k]), found.near[k])
         return [
-            self._leaf(piece, bound, score)
-            for piece, bound, score in zip(pieces, found.bound, found.score, strict=True)
+            self._leaf(piece, bound, float(blur), score)
+            for piece, bound, blur, score in zip(pieces, found.bound, found.blur, found.score, strict=True)
         ]
 
-    def _leaf(self, piece: Piece, bound: Floats, score: Floats) -> Node:
+    def _leaf(self, piece: Piece, bound: Floats, blur: float, score: Floats) -> Node:
         (name,) = self.names
         shaped = bound.reshape(self.both.steps[-1].shape)
-        return Node(piece, {name: shaped}, "cells", float(bound.max()), score)
+        return Node(piece, {name: shaped}, "cells", float(bound.max()) - blur, score)
 
     def _note(self, gap: float, near: Floats) -> None:
         if gap > self.attack:
@@ -214,11 +214,11 @@ class Grower:
             return None
         limit = self._limit()
         found = bounded(self.cells, piece, form, at, limit, piece.count if full else LOOSE)
-        if found is None or (found.bound.max() > limit and not full):
+        if found is None or (found.bound.max() - found.blur > limit and not full):
             return None
         self.room -= piece.count
         self._note(found.gap, found.near)
-        return self._leaf(piece, found.bound, score)
+        return self._leaf(piece, found.bound, found.blur, score)
 
     def _sampled(self, pieces: Sequence[Piece], rng: np.random.Generator) -> Floats:
         """The largest of some differences in each piece."""

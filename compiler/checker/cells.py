@@ -5,16 +5,17 @@ there; the float network is bounded on the part of the cell that lies in the lea
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
 from . import large
-from .analysis import Entry
 from .chain import RHO, Chain
 from .cover import Leaf
+from .envelopes import Entry
 from .files import need
-from .lines import Lines, lines
+from .lines import Lines, drift, lines
 from .rounding import Floats, Ints, U, above, below, down, times, up
 
 MOST, ALL = 1 << 20, 1 << 28  # cells of one leaf, and of all
@@ -22,15 +23,16 @@ GROUP = 1 << 15  # cells at a time
 FEW = 1 << 12  # cells of a leaf that are all looked at; of more, those that the claim is close to
 
 
-def bound(chain: Chain, root: Entry, leaves: list[Leaf], claim: Floats) -> Floats:
-    """Largest |y - x| per output over all these leaves, or something between that and the claim."""
+def bound(chain: Chain, root: Entry, leaves: list[Leaf], claim: Floats, *, single: bool = False) -> Floats:
+    """Largest |y - x| per output over all these leaves, or something between that and the claim; `single`: x
+    is computed in float32."""
     counts = [leaf.count for leaf in leaves]
     need(max(counts) <= MOST and sum(counts) <= ALL, "leaves by cells: too many cells")
     width = max(len(p.w) for p in chain.pairs) * sum(len(p.w) for p in chain.pairs)
     off = chain.off(np.array([below(v) for v in root.lower]), np.array([above(v) for v in root.upper]))
     worst = np.zeros(off.shape)
     for group in _groups(leaves, max(1, (1 << 22) // width)):
-        worst = np.maximum(worst, _worst(chain, root, off, group, claim))
+        worst = np.maximum(worst, _worst(chain, root, off, group, claim, single=single))
     return worst
 
 
@@ -48,12 +50,16 @@ def _groups(leaves: list[Leaf], most: int) -> Iterator[list[Leaf]]:
             yield group
 
 
-def _worst(chain: Chain, root: Entry, off: Floats, leaves: list[Leaf], claim: Floats) -> Floats:
+def _worst(
+    chain: Chain, root: Entry, off: Floats, leaves: list[Leaf], claim: Floats, *, single: bool
+) -> Floats:
     (name,) = leaves[0].entries
     ends = [leaf.entries[name] for leaf in leaves]
     low = np.array([[below(v) for v in entry.lower] for entry in ends])
     high = np.array([[above(v) for v in entry.upper] for entry in ends])
     form = lines(chain, low, high)
+    blur = drift(chain, form, low, high) if single else np.zeros_like(form.r)
+    form = replace(form, r=form.r + blur)
     first, *borders = _borders(root)
     if leaves[0].count > FEW:
         found = np.zeros(off.shape)
@@ -64,12 +70,13 @@ def _worst(chain: Chain, root: Entry, off: Floats, leaves: list[Leaf], claim: Fl
                 for k, span in enumerate(spans)
             ]
             ends_of = np.array(leaf.first), np.array(leaf.last)
-            found = np.maximum(found, large.bound(chain, form, i, *ends_of, parts, off, claim))
+            found = np.maximum(found, large.bound(chain, form, i, *ends_of, parts, off + blur[i], claim))
         return found
     owner = np.repeat(np.arange(len(leaves)), [leaf.count for leaf in leaves])
     q = np.concatenate([_integers(leaf) for leaf in leaves])
     low = np.maximum(low[owner], borders[0][q - first])
     high = np.minimum(high[owner], borders[1][q - first])
+    off = off + blur[owner]
     return np.asarray(_gap(chain, form, off, owner, q, (low, high)).max(axis=0))
 
 

@@ -26,6 +26,7 @@ class Pair:
     bias: Floats
     zero: int
     then: Rounding
+    folded: tuple[int, Floats, Floats]  # see single.py
 
 
 @dataclass(frozen=True)
@@ -88,4 +89,5 @@ def _pair(dense: Step, then: Step) -> Pair:
     need(t.lost == 0 and rounding.gain is None, "leaves by cells: fewer bits, or values rounded twice")
     need(rounding.mode != "tflite-average", "leaves by cells: a mean")
     counts, bias = (np.asarray(f[key], np.float64) for key in ("weights", "bias"))
-    return Pair(t.w[0], t.b[0, :, 0], counts, bias, f["zero"], rounding)
+    extra, offset, gain = t.folded
+    return Pair(t.w[0], t.b[0, :, 0], counts, bias, f["zero"], rounding, (extra, offset[0], gain[0]))

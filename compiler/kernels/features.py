@@ -14,7 +14,7 @@ from ..targets.plan import Step
 from .one_shift import ratios
 
 Counts = dict[str, int]
-OPERATION = re.compile(r"TB[BS]_([A-Z]+)")
+OPERATION = re.compile(r"TB[BST]_([A-Z]+)")
 WRITTEN_OUT = 3  # taps of a side, in tb_average_pool
 ALIKE = {"SUB": "ADD", "START": "ADD", "MINUS": "PLUS"}  # operations of as many instructions
 
@@ -100,6 +100,24 @@ def pool(step: Step) -> Counts:
         "padded": found["outside"] * channels,
         "narrow": taps * narrow,
         "narrow_channel": found["position"] * channels * narrow,
+    }
+
+
+def pool_inside(step: Step) -> Counts:
+    """Of a window without weights that passes over padding: every channel has the taps inside."""
+    op: Any = step.node.op
+    channels, rows, columns = step.view["output"]
+    tall, wide = inside(step)
+    return {
+        "layer": 1,
+        "row": rows,
+        "position": rows * columns,
+        "window": rows * columns * sum(op.kernel),
+        **outputs(step),
+        "channel": rows * columns * channels,
+        "channel_row": channels * columns * tall,
+        "channel_tap": channels * tall * wide,
+        "rest": channels * tall * (wide // max(columns, 1) % 4) * columns,
     }
 
 
