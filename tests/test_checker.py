@@ -19,8 +19,8 @@ from pair_nets import Pair, ranges, violations
 import tinybound.checker
 from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
-from tinybound.certify.best_first import Effort
 from tinybound.certify.certificate import certify
+from tinybound.certify.effort import Effort
 from tinybound.checker import analysis, backward, check_certificate
 from tinybound.checker.analysis import Analysis
 from tinybound.checker.check import KINDS, _domain
