@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx_forms_expanded import FORMS, MAP, NEW
 from onnx_nets import Net
+from pipeline import same_network
 from test_frontends import compare
 
 from tinybound.boxes import Box
@@ -36,9 +37,13 @@ def test_the_float_meaning_is_onnx_runtimes(form, tmp_path):
     _, worst = compare(path, shape)
 
     assert worst <= 1e-5
+    assert same_network(path)  # as the checker reads it
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form",
+    [form if i % 4 == 0 else pytest.param(form, marks=pytest.mark.slow) for i, form in enumerate(FORMS)],
+)
 def test_the_checker_expands_in_its_own_way(form, tmp_path):
     path, shape = saved(form, tmp_path)
     rng = np.random.default_rng(1)

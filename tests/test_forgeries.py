@@ -184,7 +184,7 @@ def forge(name, bundled, tmp_path, first, step):
 
 
 @pytest.mark.parametrize(
-    "name, step", [("pieces", 8), ("cells", 16), ("residual_qdq", 60), ("moving", 24), ("int16", 40)]
+    "name, step", [("pieces", 8), ("cells", 16), ("residual_qdq", 100), ("moving", 24), ("int16", 40)]
 )
 def test_forgeries(name, step, bundled, tmp_path):
     assert forge(name, bundled, tmp_path, 3, step).total() > 20
