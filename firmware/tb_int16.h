@@ -6,6 +6,18 @@
 #ifndef TB_INT16_H
 #define TB_INT16_H
 
+/* The upper 32 bits of a product. */
+static inline int32_t tb_upper(int32_t a, int32_t b)
+{
+#ifdef TB_THUMB1
+  const int32_t a0 = a & 0xffff, a1 = a >> 16, b0 = b & 0xffff, b1 = b >> 16;
+  const int32_t mid = a1 * b0 + (int32_t)(((uint32_t)a0 * (uint32_t)b0) >> 16);
+  return a1 * b1 + (mid >> 16) + ((a0 * b1 + (mid & 0xffff)) >> 16);
+#else
+  return (int32_t)(((int64_t)a * b) >> 32);
+#endif
+}
+
 /* As tb_round, with outputs of any word. */
 static inline int32_t tb_limit(int64_t v, const tb_scaling *r, int32_t at)
 {

@@ -27,6 +27,8 @@ from tinybound.ops.function import Function
 from tinybound.options import Options
 from tinybound.quantise.curves import curve
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 Q = np.arange(-32768, 32768)
 FUNCTIONS = {
     "Sigmoid": (Sigmoid(), (0, 1)),
