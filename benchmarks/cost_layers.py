@@ -190,6 +190,9 @@ def networks():
         average = AveragePool(size, kernel, strides, pads, zero=4, total=True)
         turn, reach = (3, 0, 3, 2, 4)[i % 5], 255 * kernel[0] * kernel[1]
         maker.add(average, [size], then=requantise(rng, turn, 1, reach))
+    for shape in MAPS[1:]:  # after which a Relu follows
+        relu = Requantise(np.ones(1, np.int64), np.full(1, 28), 0, -128, -128, 127)
+        maker.add(Add(646_825_729, 119_309_381, 3, 4), [shape, shape], then=relu)
     for shape in MAPS:
         maker.add(Add(900_000_001, 700_000_001, 3, 4), [shape, shape], then=requantise(rng, 0, 1, 1 << 39))
         maker.add(Add(646_825_729, 119_309_381, 3, 4), [shape, shape], then=requantise(rng, 0, 1, 1 << 34))

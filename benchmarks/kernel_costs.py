@@ -33,7 +33,6 @@ from tinybound.targets.plan import make_plan
 TABLE = Path(__file__).parents[1] / "compiler" / "kernels" / "costs.json"
 ENOUGH = 40  # layers to fit; moves are in every network
 CORES = [core for core in BOARDS if core not in ALIKE]
-DSP = [k.name for k in KERNELS if {*k.headers} - {"tb_int16.h"}]  # whose costs on a Cortex-M3 are its own
 
 
 def write(plan, folder):
@@ -106,8 +105,7 @@ def main():
     parser.add_argument("--core", nargs="*", choices=BOARDS)
     options = parser.parse_args()
     for kernel in (kernel for kernel in KERNELS if kernel.name in options.kernel):
-        every = [*CORES, *(["cortex-m3"] if kernel.name in DSP else [])]
-        for core in options.core or [core for core in every if core not in kernel.slow_on]:
+        for core in options.core or [core for core in CORES if core not in kernel.slow_on]:
             with tempfile.TemporaryDirectory() as place:
                 each, errors = instructions(kernel, core)
                 costs = {"instructions": each, **sizes(kernel, core, Path(place))}

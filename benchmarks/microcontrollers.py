@@ -110,10 +110,32 @@ def reference(macs):
     return next((each for each in REFERENCE["networks"].values() if each["macs"] == macs), {})
 
 
-def beside(macs, cores):
+def nearest(step):
+    """The layer that CMSIS-NN was counted on whose instructions per MAC stand for those of a step."""
+    op, channels = step.node.op, step.view["input"][0]
+    kernel = getattr(op, "kernel", None)
+    if kernel is None:
+        return "fc640x128" if channels > 384 else "fc128x128"
+    if getattr(op, "groups", 1) > 1:
+        return "dw3x3_64_25x5"
+    if kernel == (1, 1):
+        return "conv1x1_64_25x5" if channels < 96 else "conv1x1_128_6x6"
+    return f"conv3x3_{'16_32x32' if channels < 24 else '32_16x16' if channels < 48 else '64_8x8'}"
+
+
+def computed(plan, core):
+    """Instructions of CMSIS-NN's kernels for a network, from those per MAC of the nearest counted layers."""
+    each = REFERENCE["layers"]
+    weighted = [step for step in plan.steps if multiplies(step)]
+    return round(sum(multiplies(step) * each[nearest(step)][core] for step in weighted))
+
+
+def beside(plan, macs, cores):
     """Print what others need for a network of the same shape, on the cores that were measured."""
     theirs = reference(macs)
-    for core in cores:
+    for core in cores if theirs else ():
+        if core in REFERENCE["layers"]["fc128x128"] and core not in theirs.get("cmsis_nn", {}):
+            row("CMSIS-NN, computed from single layers", core, macs, computed(plan, core))
         if core in theirs.get("cmsis_nn", {}):
             found = theirs["cmsis_nn"][core]
             row(
@@ -160,7 +182,7 @@ def main():
             for step, number in zip(plan.steps, each, strict=False):
                 work = multiplies(step) or int(np.prod(step.view["output"]))
                 row(f"{step.index}: {step.kind} {step.view['output']}", core, work, number)
-        beside(macs, options.core)
+        beside(plan, macs, options.core)
         counted = reference(macs).get("cmsis_nn", {}).get("cortex-m4")
         groups.append((name, bars_of, counted["instructions"] / macs if counted else None))
     if options.svg:

@@ -19,6 +19,8 @@ from tinybound.targets.layout import lay_out
 from tinybound.targets.names import identifier
 from tinybound.targets.plan import make_plan
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 WITHIN = 0.10
 TINY = Path(__file__).resolve().parents[2] / "shared" / "data" / "mlperf_tiny"
 
@@ -52,7 +54,7 @@ def close(graph, core, folder):
         assert abs(guess - count) <= WITHIN * count, name
 
 
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus", "cortex-m3"])
 @pytest.mark.parametrize("model", ["digits_mlp", "residual_cnn"])
 def test_predictions(model, core, examples, tmp_path):
     close(network(examples / f"{model}.onnx"), core, tmp_path)
@@ -60,7 +62,7 @@ def test_predictions(model, core, examples, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not TINY.exists(), reason="the MLPerf Tiny models are not here")
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus", "cortex-m3"])
 @pytest.mark.parametrize("model", ["kws", "ic", "ad"])
 def test_predictions_for_known_networks(model, core, tmp_path):
     close(network(TINY / f"kj_{model}_qdq.onnx"), core, tmp_path)
