@@ -34,7 +34,7 @@ def inside(step: Step) -> list[int]:
 
 
 def lines(step: Step) -> Counts:
-    """Rows of taps of all windows: `cut` by a side of the map, `above` or below it, `odd` in length (mod 4)."""
+    """Rows of taps of all windows: `cut` by a side of the map, `above` or below it, of an `odd` length."""
     op: Any = step.node.op
     channels, _, width = step.view["input"]
     _, rows, columns = step.view["output"]
