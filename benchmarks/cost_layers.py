@@ -217,8 +217,8 @@ def networks16():
     rng, found = np.random.default_rng(2), []
     for code in ("int8", "int4", "pot4"):
         maker = Maker(f"cost_16_{code}", INT16)
-        layers = [*CONVOLUTIONS, *DENSE, *DEPTHWISE]
-        for i, layer in enumerate((*layers, *DEPTHWISE)):
+        layers = [*CONVOLUTIONS, *DENSE, (1200, 16), (2000, 32), *DEPTHWISE]  # two of sums of 64 bits
+        for i, layer in enumerate((*layers, *CONVOLUTIONS[:6], *DEPTHWISE)):
             kind = (1, 0, 1, 3)[i % 4] if i < len(layers) else 1
             op, shape, then = weighted(rng, code, layer, kind, ends=INT16)
             maker.add(op, [shape], code, then)
