@@ -22,7 +22,7 @@ from tinybound.ops import (
     Take,
 )
 from tinybound.ops.argmax import MOST
-from tinybound.ops.softmax import exponentials
+from tinybound.ops.softmax import exponentials, wide_exponentials
 from tinybound.ranges import INT8, INT16, Range
 from tinybound.targets.plan import make_plan
 
@@ -243,6 +243,8 @@ def networks16():
             then = Requantise(np.ones(1, np.int64), np.full(1, 30), 0, zero, 0, (1 << 15) - 1)
             maker.add(Add(900_000_001, 700_000_001, 3, 4), [shape, shape], then=then)
         maker.add(Mul(3, 4), [shape, shape], then=requantise16(rng, 3, 1, 1 << 31))
+        if len(shape) == 1:
+            maker.add(Softmax(wide_exponentials(1 / 4096)), [shape])
         for shift in (31, 33):
             maker.add(Requantise(np.array([1 << 30]), np.array([shift]), 3, 4, *INT16), [shape])
         maker.add(Concat(0), [shape, shape])

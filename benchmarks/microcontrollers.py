@@ -24,7 +24,7 @@ from tinybound.report.summary import planned
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.cycles import BRANCHES, Flash
 from tinybound.simulate.emulated import Emulated
-from tinybound.simulate.executors import Artefact, packed
+from tinybound.simulate.executors import Artefact, flatten, packed
 from tinybound.simulate.footprint import footprint
 from tinybound.targets.c import generate_c
 from tinybound.targets.grouping import plan_memory
@@ -48,23 +48,24 @@ def multiplies(step):
     return height * width * step.view["rows"].shape[1] * outputs
 
 
-def integer_graph(model, domain):
+def integer_graph(model, domain, activations):
     """The network of a file, or of the name `mobilenet`, as it is compiled."""
+    options = Options(target="c", domain="-1,1" if model == "mobilenet" else domain, activations=activations)
     if model != "mobilenet":
-        return build_networks(Path(model), Options(domain=domain), 1).integer_graph
+        return build_networks(Path(model), options, 1).integer_graph
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from row_nets import mobilenet
 
     with tempfile.TemporaryDirectory() as place:
         path = mobilenet(Path(place) / "mobilenet.onnx")
-        return build_networks(path, Options(domain="-1,1"), 1).integer_graph
+        return build_networks(path, options, 1).integer_graph
 
 
 def measured(graph, plan, core, flash, layers):
     """Instructions, those of each layer (with whole maps), modelled cycles by branch, bytes by their use."""
     name = identifier(graph.name)
-    x = np.random.default_rng(0).integers(-128, 128, (1, sum(graph.values[n].size for n in graph.inputs)))
-    inputs, board = x.astype(np.int8), BOARDS[core]
+    rng, board = np.random.default_rng(0), BOARDS[core]
+    inputs = flatten(graph, {n: rng.integers(-128, 128, (1, *graph.values[n].shape)) for n in graph.inputs})
     machine = Emulated(board)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -157,6 +158,7 @@ def main():
     parser.add_argument("--core", nargs="*", default=CORES, choices=BOARDS)
     parser.add_argument("--layers", action="store_true", help="each layer too, with whole maps in memory")
     parser.add_argument("--domain", help="as of `tinybound build`, for models that are not quantised")
+    parser.add_argument("--activations", type=int, default=8, choices=(8, 16), help="bits of a float model's")
     parser.add_argument("--wait-states", type=int, default=0, help="of flash, in the modelled cycles")
     parser.add_argument("--line-bytes", type=int, default=16, help="of flash")
     parser.add_argument("--cache-lines", type=int, default=1, help="that are kept")
@@ -168,7 +170,7 @@ def main():
     print("\n| " + " | ".join(HEADS) + " |\n" + "|---" * len(HEADS) + "|")
     groups = []
     for model in options.models:
-        graph, bars_of = integer_graph(model, options.domain), []
+        graph, bars_of = integer_graph(model, options.domain, options.activations), []
         name = Path(model).stem
         for core in options.core:
             plan = kernel_plan(graph, (), core)

@@ -17,6 +17,8 @@ from tinybound.simulate.counting import SIMAVR
 from tinybound.targets.c import generate_c
 from tinybound.terminal import show_report
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 MACHINE = Avr(AVR, timeout=60)
 
 HEADER = """
