@@ -18,7 +18,8 @@ from .lines import Lines, drift, lines
 from .rounding import Floats, Ints, U, above, below, down, times, up
 
 MOST, ALL = 1 << 18, 1 << 24  # cells of one leaf, and of all
-GROUP = 1 << 15  # cells at a time
+GROUP = 1 << 15  # cells whose leaves are bounded together
+SHARE = 1 << 13  # of them evaluated together
 
 
 def bound(chain: Chain, root: Entry, leaves: list[Leaf], *, single: bool = False) -> Floats:
@@ -27,7 +28,7 @@ def bound(chain: Chain, root: Entry, leaves: list[Leaf], *, single: bool = False
     need(max(counts) <= MOST and sum(counts) <= ALL, "leaves by cells: too many cells")
     width = max(len(p.w) for p in chain.pairs) * sum(len(p.w) for p in chain.pairs)
     off = chain.off(np.array([below(v) for v in root.lower]), np.array([above(v) for v in root.upper]))
-    worst, borders = np.zeros(off.shape), _borders(root)
+    worst, (first, *borders) = np.zeros(off.shape), _borders(root)
     for group in _groups(counts, max(1, (1 << 22) // width)):
         ends = [next(iter(leaf.entries.values())) for leaf in leaves[group]]
         low = np.array([[below(v) for v in entry.lower] for entry in ends])
@@ -37,9 +38,11 @@ def bound(chain: Chain, root: Entry, leaves: list[Leaf], *, single: bool = False
         form = replace(form, r=form.r + blur)
         owner = np.repeat(np.arange(len(ends)), counts[group])
         q = np.concatenate([_integers(leaf) for leaf in leaves[group]])
-        n = q - borders[0]
-        part = np.maximum(low[owner], borders[1][n]), np.minimum(high[owner], borders[2][n])
-        worst = np.maximum(worst, _gap(chain, form, off + blur[owner], owner, q, part).max(axis=0))
+        for i in range(0, len(q), SHARE):
+            at, n = owner[i : i + SHARE], q[i : i + SHARE]
+            near = [border[n - first] for border in borders]
+            part = np.maximum(low[at], near[0]), np.minimum(high[at], near[1])
+            worst = np.maximum(worst, _gap(chain, form, off + blur[at], at, n, part).max(axis=0))
     return worst
 
 
