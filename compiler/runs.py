@@ -109,7 +109,7 @@ def certify_build(
     box = replace(box_of(build, ask) or build.domain, grid=grid)
     with stopping() as stop:
         effort = thorough(timeout, stop=stop, progress=progress)
-        return build.certify(box, ask.seed, ask.bits, effort)
+        return build.certify(box, ask.seed, ask.bits, effort, single=ask.single)
 
 
 @contextmanager

@@ -6,6 +6,18 @@
 #ifndef TB_INT16_H
 #define TB_INT16_H
 
+/* The upper 32 bits of a product. */
+static inline int32_t tb_upper(int32_t a, int32_t b)
+{
+#ifdef TB_THUMB1
+  const int32_t a0 = a & 0xffff, a1 = a >> 16, b0 = b & 0xffff, b1 = b >> 16;
+  const int32_t mid = a1 * b0 + (int32_t)(((uint32_t)a0 * (uint32_t)b0) >> 16);
+  return a1 * b1 + (mid >> 16) + ((a0 * b1 + (mid & 0xffff)) >> 16);
+#else
+  return (int32_t)(((int64_t)a * b) >> 32);
+#endif
+}
+
 /* As tb_round, with outputs of any word. */
 static inline int32_t tb_limit(int64_t v, const tb_scaling *r, int32_t at)
 {
@@ -93,26 +105,27 @@ static inline int32_t tb_scale_int64_t(int64_t acc, const tb_scaling *r, int32_t
     }                                                                                                \
   }
 
-/* A window of one channel: `start` before its taps, `take` for each that lies inside, `finish` behind. */
+/* A window of one channel: `start` before its taps, `take` for each that lies inside, rows times columns of them,
+ * `finish` behind. */
 #define TB_WINDOW_16(start, take, finish)                                                            \
   int32_t y0 = w->top, line = w->first;                                                              \
   for (int32_t oy = 0; oy < w->out_height; oy++) {                                                   \
     int32_t x0 = w->left, corner = line;                                                             \
     for (int32_t ox = 0; ox < w->out_width; ox++) {                                                  \
+      int32_t y = y0, x = x0, at = corner;                                                           \
+      const int32_t rows = tb_inside(&y, w->kernel_height, w->dilation_height, w->height, w->dilation_row, &at); \
+      const int32_t columns = tb_inside(&x, w->kernel_width, w->dilation_width, w->width, w->dilation_column, &at); \
       for (int32_t c = 0; c < w->depth; c++) {                                                       \
-        int32_t y = y0, tap_row = corner;                                                            \
+        int32_t row = at + c;                                                                        \
         start;                                                                                       \
-        for (int32_t ky = 0; ky < w->kernel_height; ky++) {                                          \
-          int32_t x = x0, tap = tap_row;                                                             \
-          for (int32_t kx = 0; kx < w->kernel_width; kx++) {                                         \
-            if ((y >= 0) && (y < w->height) && (x >= 0) && (x < w->width)) {                         \
-              take;                                                                                  \
-            }                                                                                        \
-            x += w->dilation_width;                                                                  \
+        for (int32_t ky = 0; ky < rows; ky++) {                                                      \
+          int32_t tap = row;                                                                         \
+          TB_UNROLL(4)                                                                               \
+          for (int32_t kx = 0; kx < columns; kx++) {                                                 \
+            take;                                                                                    \
             tap += w->dilation_column;                                                               \
           }                                                                                          \
-          y += w->dilation_height;                                                                   \
-          tap_row += w->dilation_row;                                                                \
+          row += w->dilation_row;                                                                    \
         }                                                                                            \
         finish;                                                                                      \
       }                                                                                              \
@@ -126,13 +139,14 @@ static inline int32_t tb_scale_int64_t(int64_t acc, const tb_scaling *r, int32_t
 #define TB_AVERAGE_POOL_16(name, IN, OUT, SUM)                                                       \
   TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w, int32_t zero, const tb_scaling *r) \
   {                                                                                                  \
-    TB_WINDOW_16(SUM acc = 0, acc += in[tap + c] - zero, *out++ = (OUT)tb_scale_##SUM(acc, r, c))    \
+    TB_WINDOW_16(SUM acc = -((SUM)zero * (rows * columns)), acc += in[tap],                          \
+                 *out++ = (OUT)tb_scale_##SUM(acc, r, c))                                            \
   }
 
 #define TB_MAX_POOL_16(name, IN, OUT)                                                                \
   TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w)                                    \
   {                                                                                                  \
-    TB_WINDOW_16(int32_t best = INT16_MIN, best = tb_max(in[tap + c], best), *out++ = (OUT)best)     \
+    TB_WINDOW_16(int32_t best = INT16_MIN, best = tb_max(in[tap], best), *out++ = (OUT)best)         \
   }
 
 #define TB_REQUANTISE_16(name, IN, OUT)                                                              \

@@ -128,17 +128,23 @@ static inline void tb_slide(int8_t *rows, int32_t bytes, int32_t row)
 
 #include "tb_requantise.h"
 
-/* One weight times one activation, by weight code. */
+/* One weight times one activation, by weight code: products of 16 bits where the others branch on signs. */
+#ifdef __AVR__
+#define TB_TIMES(a, b) ((int16_t)(a) * (int16_t)(b))
+#else
+#define TB_TIMES(a, b) ((a) * (b))
+#endif
+
 static inline int32_t tb_term_int8(const uint8_t *row, int32_t k, int32_t x)
 {
   const int32_t byte = row[k];
-  return ((byte ^ 128) - 128) * x;
+  return TB_TIMES((byte ^ 128) - 128, x);
 }
 
 static inline int32_t tb_term_int4(const uint8_t *row, int32_t k, int32_t x)
 {
   const int32_t nibble = (row[k >> 1] >> ((k & 1) << 2)) & 15;
-  return ((nibble ^ 8) - 8) * x;
+  return TB_TIMES((nibble ^ 8) - 8, x);
 }
 
 static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)

@@ -19,7 +19,7 @@
 static inline int32_t tb_direct_16(int32_t acc, const tb_scaling *r, int32_t channel)
 {
   const int32_t bits = r->shift[channel], round = (int32_t)((uint32_t)(2 * r->zero + 1) << bits);
-  const int32_t high = (int32_t)(tb_product(acc, r->multiplier[channel]) >> 32);
+  const int32_t high = tb_upper(acc, r->multiplier[channel]);
   return tb_min(tb_max((high + round) >> bits >> 1, r->lo), r->hi);
 }
 
@@ -132,6 +132,70 @@ TB_COLUMN_16(int16_t)
 #ifdef TB_DSP
 #include "tb_dsp_quads_16.h"
 #else
+#ifdef TB_THUMB1
+/* Four taps of a filter, whose sum is in a high register; the activations are in r2, r3, r6 and r7. */
+#define TB_QUADS_THUMB1(at, sum)                                                                     \
+  "ldr r4, [r0, #" at "]\n\t"                                                                        \
+  "sxtb r5, r4\n\t"                                                                                  \
+  "muls r5, r2, r5\n\t"                                                                              \
+  "add " sum ", r5\n\t"                                                                              \
+  "lsls r5, r4, #8\n\t"                                                                              \
+  "asrs r5, r5, #24\n\t"                                                                             \
+  "muls r5, r3, r5\n\t"                                                                              \
+  "add " sum ", r5\n\t"                                                                              \
+  "lsls r5, r4, #16\n\t"                                                                             \
+  "asrs r5, r5, #24\n\t"                                                                             \
+  "muls r5, r6, r5\n\t"                                                                              \
+  "add " sum ", r5\n\t"                                                                              \
+  "asrs r4, r4, #24\n\t"                                                                             \
+  "muls r4, r7, r4\n\t"                                                                              \
+  "add " sum ", r4\n\t"
+
+/* Sums of four filters over `fours` times four taps. */
+static TB_ASSEMBLY void tb_quad_sums(TB_UNUSED const uint8_t *weights, TB_UNUSED const int16_t *x,
+                                     TB_UNUSED int32_t fours, TB_UNUSED int32_t *sums)
+{
+  __asm__(".syntax unified\n\t"
+          "push {r4-r7, lr}\n\t"
+          "mov r4, r8\n\t"
+          "mov r5, r9\n\t"
+          "mov r6, r10\n\t"
+          "mov r7, r11\n\t"
+          "push {r3-r7}\n\t"
+          "lsls r2, r2, #3\n\t"
+          "adds r2, r1, r2\n\t"
+          "mov r12, r2\n\t"
+          "movs r2, #0\n\t"
+          "mov r8, r2\n\t"
+          "mov r9, r2\n\t"
+          "mov r10, r2\n\t"
+          "mov r11, r2\n"
+          "1:\n\t"
+          "ldr r3, [r1]\n\t"
+          "ldr r7, [r1, #4]\n\t"
+          "sxth r2, r3\n\t"
+          "asrs r3, r3, #16\n\t"
+          "sxth r6, r7\n\t"
+          "asrs r7, r7, #16\n\t" TB_QUADS_THUMB1("0", "r8") TB_QUADS_THUMB1("4", "r9")
+          TB_QUADS_THUMB1("8", "r10") TB_QUADS_THUMB1("12", "r11")
+          "adds r0, #16\n\t"
+          "adds r1, #8\n\t"
+          "cmp r1, r12\n\t"
+          "bne 1b\n\t"
+          "pop {r3}\n\t"
+          "mov r4, r8\n\t"
+          "mov r5, r9\n\t"
+          "mov r6, r10\n\t"
+          "mov r7, r11\n\t"
+          "stm r3!, {r4-r7}\n\t"
+          "pop {r4-r7}\n\t"
+          "mov r8, r4\n\t"
+          "mov r9, r5\n\t"
+          "mov r10, r6\n\t"
+          "mov r11, r7\n\t"
+          "pop {r4-r7, pc}");
+}
+#else
 /* Sums of four filters over `fours` times four taps. */
 TB_KERNEL void tb_quad_sums(const uint8_t *weights, const int16_t *x, int32_t fours, int32_t *sums)
 {
@@ -150,6 +214,7 @@ TB_KERNEL void tb_quad_sums(const uint8_t *weights, const int16_t *x, int32_t fo
   sums[2] = c;
   sums[3] = d;
 }
+#endif
 #endif
 
 /* All filters of one position, from its column. */

@@ -98,7 +98,7 @@ TB_UNROLL(8)
         if (count & 1) {
           sum += tb_signed_byte(record + 4 + 2 * pairs, (i >> 1) | ((i & 1) << 1)) * taps[count - 1][c];
         }
-        const int32_t high = (int32_t)(tb_product(sum, scale[i]) >> 32);
+        const int32_t high = tb_upper(sum, scale[i]);
         const int32_t round = (int32_t)((uint32_t)line->round << bits);
         *out++ = (int16_t)tb_min(tb_max((high + round) >> bits >> 1, lo), hi);
       }

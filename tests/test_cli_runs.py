@@ -115,7 +115,7 @@ def test_certify(command, build):
 
 def test_certify_at_few_bits_is_not_kept(command, pooled):
     before = listing(pooled)
-    done = command("certify", pooled, "--bits", "4", "--json")
+    done = command("certify", pooled, "--timeout", "0", "--bits", "4", "--json")
     assert done.code == 0, done.err
     assert done.json["semantics"]["bits"] == 4
     assert listing(pooled) == before
@@ -154,7 +154,7 @@ def test_a_build_works_after_it_was_moved(built, tmp_path):
         done = spawn("verify", name, "--on", "host,cortex-m4", "--json", cwd=where)
         assert (done.code, done.err) == (0, "")
         assert done.json["ok"]
-    assert spawn("certify", "moved", cwd=moved.parent).code == 0
+    assert spawn("certify", "moved", "--timeout", "0", cwd=moved.parent).code == 0
     assert spawn("report", "moved", cwd=moved.parent).code == 0
     assert listing(moved)["c/controller2.c"] == listing(built)["c/controller2.c"]
 

@@ -48,10 +48,10 @@ def two_inputs(seed):
 
 @cache
 def solved(seed):
-    return largest(net_of(two_inputs(seed)), 0, most=1500)
+    return largest(net_of(two_inputs(seed)), 0, most=500)
 
 
-@pytest.mark.parametrize("seed", [0, *slow(*range(1, 12))])
+@pytest.mark.parametrize("seed", [0, *slow(*range(1, 8))])
 def test_it_finds_the_supremum(seed):
     """Of one input, every cell and every kink is tried, in rationals."""
     network = one_input(seed)
@@ -61,7 +61,7 @@ def test_it_finds_the_supremum(seed):
     print(f"seed {seed}: supremum {float(true):.9f} in {found.nodes} nodes")
 
 
-@pytest.mark.parametrize("seed", [0, *slow(*range(1, 16))])
+@pytest.mark.parametrize("seed", [0, *slow(*range(1, 10))])
 def test_bounds_and_attacks_enclose_it(seed):
     network = two_inputs(seed)
     found = solved(seed)

@@ -27,10 +27,12 @@ from tinybound.simulate.host import Host
 from tinybound.targets.c import generate_c
 from tinybound.targets.plan import make_plan
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 KINDS = (Add, ArgMax, AveragePool, Concat, Conv, Dense, MaxPool, Mul, Take, Transpose)
 WHOLE = Scaled(Fraction(1, 8192), 0, -32768, 32767)
 CORES = ("cortex-m4", "cortex-m0plus", "rv32imc")
-MACHINES = [Host(sanitize=True), *(Emulated(BOARDS[core]) for core in CORES)]
+MACHINES = [Host(sanitize=True, level="-O0"), *(Emulated(BOARDS[core]) for core in CORES)]
 
 
 def wide(scale, zero=None):

@@ -9,11 +9,12 @@ from test_kernels import MACHINES, SHAPES, integers
 
 from tinybound.graph import Graph, Node, Quant, Value
 from tinybound.kernels.choose import kernel_plan
-from tinybound.ops import Conv, Dense, Requantise
+from tinybound.ops import Add, Conv, Dense, Requantise
 from tinybound.ranges import INT8, INT16, Range
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.emulated import Emulated
 from tinybound.targets.c import generate_c
+from tinybound.targets.plan import make_plan
 
 M4 = Emulated(BOARDS["cortex-m4"])
 FAST = ("quads_16", "wide_16")
@@ -94,10 +95,11 @@ def differing(machine, graph, folder, change=None):
 
 QUICK = ("random",)
 ALL = [pytest.param(weights, marks=() if weights in QUICK else pytest.mark.slow) for weights in WEIGHTS]
+HOST, *REST = MACHINES  # the host is quick enough, but test_int16.py has these kernels there
 
 
 @pytest.mark.parametrize("weights", ALL)
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize("machine", [*REST, pytest.param(*HOST.values, marks=pytest.mark.slow, id="host")])
 def test_every_shape(machine, weights, tmp_path):
     wrong, compared, first = differing(machine, network(WEIGHTS.index(weights), weights), tmp_path)
     print(f"{compared} integers equal")
@@ -111,6 +113,49 @@ def test_every_shape(machine, weights, tmp_path):
 def test_between_8_and_16_bits(machine, reads, writes, tmp_path):
     wrong, compared, first = differing(machine, network(7, "random", reads, writes), tmp_path)
     assert compared > 10_000
+    assert wrong == 0, first
+
+
+def sums(seed):
+    """Sums of maps with every kind of bounds and many ties, of even and odd sizes."""
+    rng, values, nodes = np.random.default_rng(seed), {}, []
+    for i in range(16):
+        shift, low = int(rng.choice([17, 18, 26, 31, 32, 33, 46])), int(rng.integers(0, 3))
+        top = min(shift + 1, 30)
+        ma, mb = (int(rng.integers(1, 1 << min(top, 6))) << max(top - 6, 0) for _ in "ab")
+        za, zb = map(int, rng.integers(-3000, 3000, 2) * low)
+        low, high, zero = BOUNDS[i % 5]
+        then = Requantise(np.ones(1, np.int64), np.full(1, shift), 0, zero & ~1, low, high)
+        shape = (int(rng.choice([1, 2, 7, 64, 101])),)
+        values |= {f"{n}{i}": Value(f"{n}{i}", shape, Quant.of(1), Range(*INT16)) for n in "aby"}
+        values[f"s{i}"] = Value(f"s{i}", shape, Quant.of(1), Range(-(1 << 47), 1 << 47))
+        nodes.append(Node(f"n{i}", Add(ma, mb, za, zb), (f"a{i}", f"b{i}"), f"s{i}"))
+        nodes.append(Node(f"r{i}", then, (f"s{i}",), f"y{i}"))
+    ends = [tuple(f"{n}{i}" for i in range(16) for n in names) for names in ("ab", "y")]
+    return Graph("sums", *ends, tuple(nodes), values)
+
+
+SUMS = [
+    pytest.param(M4, id="cortex-m4"),
+    pytest.param(*HOST.values, marks=pytest.mark.slow, id="host"),
+    *REST[1:],
+]
+
+
+@pytest.mark.parametrize("machine", SUMS)
+def test_sums_of_two_maps(machine, tmp_path):
+    graph = sums(1)
+    taken = {kernel_plan(graph, ("sum_16",)).kernel(step).name for step in make_plan(graph).steps}
+    x = samples.vectors(graph, 24, 3)
+    gold = samples.golden(graph, x)
+    ties = 0
+    for add, then in zip(graph.nodes[::2], graph.nodes[1::2], strict=True):
+        unit = 1 << int(then.op.shift[0])
+        ties += sum(int((2 * each[add.output] % (2 * unit) == unit).sum()) for each in gold)
+    wrong, compared, first = samples.mismatches(graph, x, samples.OnMachine(machine)(graph, x, tmp_path)[8])
+    print(f"{compared} integers equal, {ties} ties; {taken}")
+    assert ties > 100
+    assert "sum_16" in taken
     assert wrong == 0, first
 
 

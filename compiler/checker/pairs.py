@@ -15,6 +15,7 @@ from .forms import Pad
 from .functions import NAMES, Function, function
 from .layers import Layer, Meaning, Network, final
 from .rounding import Floats, Ints
+from .single import folded
 from .stored import whole
 
 GEOMETRY = ("size", "kernel", "strides", "dilations", "pads", "groups", "target", "perm", "axis")
@@ -41,6 +42,7 @@ class Affine:
     scale: Fraction
     zero: int
     span: Span
+    folded: tuple[int, Floats, Floats]  # see single.py
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,7 @@ def _affine(q: Layer, f: Layer, unit: Meaning, out: Meaning, net: Network) -> Af
         unit.scales[0],
         unit.zero,
         _span(net, q),
+        folded(f, w, w.shape[2]),
     )
 
 

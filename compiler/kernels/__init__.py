@@ -18,6 +18,7 @@ from .pools import AverageFours, MaxFours
 from .quads16 import Quads16
 from .ring import Ring
 from .straight import Straight
+from .sum16 import Sum16
 from .triples import Triples
 from .wide import Wide
 from .wide16 import Wide16
@@ -49,6 +50,7 @@ KERNELS: tuple[Kernel, ...] = (
     *map(Unweighted, (*BOTH, "softmax")),
     Quads16(),
     Wide16(),
+    Sum16(),
     *map(Int16Affine, ("int8", "int4", "pot4")),
     *map(Int16, BOTH),
     Curves(),

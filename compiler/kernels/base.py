@@ -18,8 +18,8 @@ from ..ops import Conv
 from ..targets.plan import Step
 from . import features
 
-# Cores of the same instructions. On a Cortex-M3 only kernels that use the DSP extension are measured apart.
-ALIKE = {"cortex-m3": "cortex-m4", "cortex-m7": "cortex-m4", "cortex-m33": "cortex-m4"}
+# Cores of the same instructions.
+ALIKE = {"cortex-m7": "cortex-m4", "cortex-m33": "cortex-m4"}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..targets.plan import Step
+from . import features
 from .base import Kernel, Packed, is_depthwise
 
 INT32 = (1 << 31) - 1
@@ -51,7 +53,6 @@ class Int16(Kernel):
 
     headers: tuple[str, ...] = ("tb_int16.h",)
     template = "_int16.c.j2"
-    by_rows = False
     words = 2
 
     def __init__(self, kind: str) -> None:
@@ -59,6 +60,11 @@ class Int16(Kernel):
 
     def takes(self, step: Step) -> bool:
         return step.kind == self.kind
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        if self.kind in ("average_pool", "max_pool"):
+            return features.pool_inside(step)
+        return features.moves(step) if self.kind in ("concat", "reorder") else features.elements(step)
 
     def functions(self, step: Step) -> tuple[Function, ...]:
         """What it calls: of a concatenation for each input."""
@@ -91,6 +97,11 @@ class Int16Affine(Int16):
     def pack(self, step: Step) -> Packed:
         view = step.view
         return Packed(view["stored"], view["bias"], view["stored"].shape[1])
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        """Of a depthwise layer, whose loops are others, by other names."""
+        kind = "depthwise_" if is_depthwise(step.node.op) else ""
+        return {f"{kind}{name}": count for name, count in features.plain(step).items()}
 
     def functions(self, step: Step) -> tuple[Function, ...]:
         macro = "TB_DEPTHWISE_16" if is_depthwise(step.node.op) else "TB_AFFINE_16"

@@ -40,10 +40,12 @@ def upper(step: Step) -> Upper | None:
     m, s, _ = np.broadcast_arrays(r.multiplier, r.shift, reach)
     more = np.maximum(LEAST - s, 0)
     m, s = m << np.minimum(more, 31), s + more
-    odd = m & -m  # a tie is an odd multiple of 2^(s - 1) / odd
+    twos = m & -m  # a tie is an odd multiple of 2^(s - 1) / twos
+    far = (max(abs(r.lo - r.zero), abs(r.hi - r.zero)) + 0.5) * 2.0**s / m  # from here on all is clipped
+    near = np.minimum(reach, np.ceil(far)).astype(np.int64)
     half = abs(2 * r.zero + 1) << (s - LEAST)
     fits = (m <= INT32) & (reach <= INT32) & (s < LEAST + 31) & ((reach * m >> 32) + 1 + half <= INT32)
-    return Upper(m, s) if bool((fits & (reach * odd < 1 << (s - 1))).all()) else None
+    return Upper(m, s) if bool((fits & (near * twos < 1 << (s - 1))).all()) else None
 
 
 def bounds(step: Step) -> int:

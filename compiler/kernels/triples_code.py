@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .buckets_code import MIDDLE, MOST, ONE_FUNCTION, Layer, gathered, joined
 
 AT_ONCE = 3  # taps that one instruction loads
+TWICE = 3  # exponents below have two buckets: of weights above 0 and below
 FARTHEST = 63  # words that one instruction goes on by
 PER_LINE = 12
 
@@ -33,36 +34,50 @@ def _filter(row: NDArray[np.int64], q: int) -> tuple[list[str], int]:
     code: list[str] = []
     start, at = 0, 0
     while True:
-        terms, held, end = _chunk(row, at)
+        held, end = _chunk(row, at)
         groups = joined(held)
         ends = {group[-1] for group in groups}
-        code += ["TBT_START", *(f"TBT_{'MIDDLE' if e in ends else 'ZERO'}({e})" for g in groups for e in g)]
-        code += [*_steps(at), *terms, *gathered(groups, "TBT_"), f"TBT_{'MORE' if at else 'STORE'}({q})"]
-        start += sum(MIDDLE << group[-1] for group in groups)
+        code += ["TBT_START", *_added(row, at, end, held, ends), *gathered(groups, "TBT_")]
+        code.append(f"TBT_{'MORE' if at else 'STORE'}({q})")
+        start += sum(MIDDLE << e for e in ends)
         at = end
         if not row[at:].any():
             return code, start
 
 
-def _steps(words: int) -> list[str]:
-    return [f"TBT_STEP({min(FARTHEST, words - done)})" for done in range(0, words, FARTHEST)]
-
-
-def _chunk(row: NDArray[np.int64], first: int) -> tuple[list[str], Counter[int], int]:
-    """Operations on taps from `first` on until a bucket is full, what each bucket took, and the tap after."""
-    code: list[str] = []
+def _chunk(row: NDArray[np.int64], first: int) -> tuple[Counter[int], int]:
+    """What each bucket takes from tap `first` on until one is full, and the tap after that."""
     held: Counter[int] = Counter()
-    done = first  # taps before it are loaded or passed over
     for at in range(first, len(row), AT_ONCE):
+        more = held + Counter(abs(int(w)).bit_length() - 1 for w in row[at : at + AT_ONCE] if w)
+        if max(more.values(), default=0) > MOST:
+            return held, at
+        held = more
+    return held, len(row)
+
+
+def _added(row: NDArray[np.int64], first: int, end: int, held: Counter[int], ends: set[int]) -> list[str]:
+    """Operations on the taps of a chunk. Buckets of `ends` begin in their middle, the others with a tap."""
+    code: list[str] = []
+    begun = {(e, 0) for e in ends}
+    done = 0  # taps before it are loaded or passed over
+    for at in range(first, end, AT_ONCE):
         taps = [int(w) for w in row[at : at + AT_ONCE]]
-        more = Counter(abs(w).bit_length() - 1 for w in taps if w)
-        if any(held[e] + count > MOST for e, count in more.items()):
-            return code, held, at
-        if more:
+        if any(taps):
             code += [*_steps(at - done), f"TBT_TAKE{len(taps)}"]
             done = at + len(taps)
-            held.update(more)
-        for j, w in enumerate(taps):
+        for j, w in enumerate(taps, 1):
             if w:
-                code.append(f"TBT_{'PLUS' if w > 0 else 'MINUS'}({j + 1}, {abs(w).bit_length() - 1})")
-    return code, held, len(row)
+                e = abs(w).bit_length() - 1
+                place = e, int(w < 0 and e < TWICE)
+                first_one, later = ("BEGIN", "PLUS") if w > 0 else ("LESS", "MINUS")
+                code.append(f"TBT_{later if place in begun else first_one}({j}, {e})")
+                begun.add(place)
+    begin = [f"TBT_MIDDLE({e})" for e in sorted(ends)]
+    needed = {(e, side) for e in {*held, *ends} for side in range(1 + (e < TWICE))}
+    begin += [f"TBT_{'NONE' if side else 'ZERO'}({e})" for e, side in sorted(needed - begun)]
+    return begin + code
+
+
+def _steps(words: int) -> list[str]:
+    return [f"TBT_STEP({min(FARTHEST, words - done)})" for done in range(0, words, FARTHEST)]

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What mutated rules are tried on: small networks, each with its exact values and ways to compute ranges."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import numpy as np
+from cell_nets import Case, case, difference, integers, samples
+from pair_nets import DOMAINS, Pair, Rational, fractions, ranges
+from rule_mutants import truth
+
+from tinybound.checker import backward
+from tinybound.checker.check import KINDS, _domain
+from tinybound.checker.files import read_npz, strict_json
+from tinybound.checker.float_net import read_float
+from tinybound.checker.forms import Pad
+from tinybound.checker.integer_net import read_network
+from tinybound.checker.pairs import Affine
+from tinybound.checker.pairs import pair as paired
+from tinybound.domains import pair_back
+from tinybound.domains.exact import run
+from tinybound.domains.pair_box import Box
+from tinybound.domains.pair_float import above
+from tinybound.domains.pair_itself import Linear
+from tinybound.passes.run_time_bits import with_bits
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`runs` compute ranges, the quickest first; `left` says whether those lose an exact value."""
+
+    runs: tuple[Callable[[], Any], ...]
+    left: Callable[[Any], bool]
+
+    def shows(self) -> bool:
+        """Whether some run loses an exact value, or ends in numbers that are none."""
+        for ranges_of in self.runs:
+            try:
+                if self.left(ranges_of()):
+                    return True
+            except (RuntimeWarning, OverflowError):
+                return True
+        return False
+
+
+def together(parts: Sequence[Subject]) -> Subject:
+    """Several subjects as one."""
+    runs = tuple((lambda part=part: part.shows()) for part in parts)
+    return Subject(runs, bool)
+
+
+def at_point(network: Pair) -> Pair:
+    """A box of one point: nothing is left that could hide an error."""
+    network.upper["x"][...] = network.lower["x"]
+    return network
+
+
+def of_domains(network: Pair) -> Subject:
+    """The four domains on one network."""
+    exact = truth(network, 1)
+    runs = tuple((lambda make=make: ranges(network, make())) for make in DOMAINS.values())
+    return Subject(runs, exact.left)
+
+
+def of_checker(build: Any, bits: int | None = None, box: tuple[float, float] | None = None) -> Subject:
+    """The checker's four analyses on a build, read from its files; `box`: another one for every element."""
+    files = {n: (build.folder / n).read_bytes() for n in ("float.onnx", "network.json", "network.npz")}
+    arrays = read_npz(files["network.npz"], "")
+    whole = read_network(strict_json(files["network.json"], ""), arrays, bits)
+    real = read_float(files["float.onnx"])
+    document = json.loads((build.folder / "certificate.json").read_text())
+    entries, ends = _domain(document["domain"], whole), [build.domain.lower, build.domain.upper]
+    if box is not None:
+        ends = [{name: np.full(whole.shapes[name], end) for name in entries} for end in box]
+        for name, entry in entries.items():
+            lower, upper = ((Fraction(end),) * len(entry.lower) for end in box)
+            entries[name] = replace(entry, lower=lower, upper=upper)
+    graph = build.graph if bits is None else with_bits(build.graph, bits)
+    exact = truth(Pair(build.float_graph, graph, *ends), 1)
+    steps = partial(paired, real, whole)
+    runs = tuple((lambda make=make: dict(make().run(steps(), entries))) for make in KINDS.values())
+    return Subject(runs, exact.left)
+
+
+def of_cells(seed: int, side: Callable[[Case], np.ndarray], points: bool = False) -> Subject:
+    """Enumerated pieces of a dense network, by the prover or by the checker."""
+    each = case(seed)
+    least = np.zeros((len(each.pieces), each.pair.whole.values[each.pair.whole.outputs[0]].size))
+    for x in samples(each, np.random.default_rng(1), 150):
+        q = integers(each, x)
+        gaps = [above(Fraction(v)) for v in difference(each, x, q)]
+        for i, piece in enumerate(each.pieces):
+            inside = all(a <= v <= b for a, v, b in zip(piece.lower, x, piece.upper, strict=True))
+            if inside and all(a <= n <= b for a, n, b in zip(piece.first, q, piece.last, strict=True)):
+                least[i] = np.maximum(least[i], gaps)
+    return Subject((lambda: side(each),), lambda bounds: bool((bounds < least).any()))
+
+
+def of_sums(module: Any) -> Subject:
+    """Inner products of a few terms, against what slack() of a module allows for them."""
+    rng, sums = np.random.default_rng(0), []
+    for n in rng.integers(1, 9, 300):
+        a, b = rng.normal(size=(2, n)) * 10.0 ** rng.integers(-9, 9, n)
+        exact = sum(Fraction(x) * Fraction(y) for x, y in zip(a.tolist(), b.tolist(), strict=True))
+        off = above(abs(Fraction(float(np.dot(a, b))) - exact))
+        sums.append((int(n), float(np.abs(a * b).sum()), off))
+    return Subject(
+        (lambda: [module.slack(n, np.array(size)) for n, size, _ in sums],),
+        lambda got: any(allowed < off for allowed, (_, _, off) in zip(got, sums, strict=True)),
+    )
+
+
+def of_rows(upper: Callable[[np.ndarray, np.ndarray, float], float]) -> Subject:
+    """Two matrices whose product nearly cancels, on a wide box: rounded coefficients must be paid for."""
+    rng, cases = np.random.default_rng(0), []
+    for _ in range(60):
+        a, b, k = rng.uniform(1, 2, 3)
+        first, second = np.array([[a], [b]]), np.array([[k, -(k * a / b)]])
+        exact = sum(
+            Fraction(float(s)) * Fraction(float(f)) for s, f in zip(second[0], first[:, 0], strict=True)
+        )
+        cases.append((first, second, 1000 * abs(exact)))
+    return Subject(
+        (lambda: [upper(first, second, 1000.0) for first, second, _ in cases],),
+        lambda got: any(bound < top for bound, (_, _, top) in zip(got, cases, strict=True)),
+    )
+
+
+def prover_rows(first: np.ndarray, second: np.ndarray, reach: float) -> float:
+    """The largest of second first x, |x| <= reach, by the prover's backward pass."""
+    boxes = []
+    for wide in ([reach], [2 * reach] * 2):
+        end, zero = np.array(wide).reshape(1, -1, 1), np.zeros((1, len(wide), 1))
+        boxes.append(Box(-end, end, -end, end, zero, zero))
+    tape = [
+        pair_back.Root(boxes[0]),
+        *(
+            pair_back.Linear(i, Linear(w[None], np.zeros((1, len(w)))), boxes[i])
+            for i, w in enumerate((first, second))
+        ),
+    ]
+    return float(pair_back.upper_bounds(tape, 2, pair_back.Rows(np.ones((1, 1)), None))[0])
+
+
+def checker_rows(first: np.ndarray, second: np.ndarray, reach: float) -> float:
+    """The same by the checker's."""
+    tape, place = backward.Tape(), 0
+    for i, (w, wide) in enumerate(((first, [reach]), (second, [2 * reach] * 2))):
+        end, none = np.array(wide).reshape(1, -1, 1), np.zeros((1, len(w), 1))
+        box = np.stack([-end, end, -end, end, 0 * end, 0 * end])
+        place = tape.root(box) if i == 0 else place
+        at = np.arange(len(wide)).reshape(1, -1, 1)
+        terms = Affine(w[None], w[None], 0 * w[None], none, none, none, at, Pad(), 0, Fraction(1), 0, (0, 0))
+        place = tape.affine(place, terms, box)
+    return float(tape.upper(place, np.ones((1, 1, 1)))[0])
+
+
+def of_floats(errors: Callable[[Any, np.ndarray, np.ndarray], np.ndarray], real: Any, chain: Any) -> Subject:
+    """A chain's float network in float64, against how far it may be off anywhere in the box."""
+    each, rng = case(1), np.random.default_rng(0)
+    name, root = each.pair.real.outputs[0], each.whole.root
+    low, high = (np.array([float(v) for v in end]) for end in (root.lower, root.upper))
+    x = low + rng.random((60, len(low))) * (high - low)
+    exact = [run(each.pair.real, fractions({"x": row}), Rational())[name] for row in x]
+    got = real(each, x)
+    off = np.array([[above(abs(Fraction(float(a)) - b)) for a, b in zip(r, e, strict=True)]
+                    for r, e in zip(got, exact, strict=True)]).max(axis=0)  # fmt: skip
+    form = chain(each)
+    return Subject((lambda: errors(form, low, high),), lambda allowed: bool((allowed < off).any()))

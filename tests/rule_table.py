@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every rule of the prover and of the checker, and what shows that it is needed: on that network (of
+test_rules.py) some exact value leaves its ranges once the rule returns less than it proves.
+
+A rule that is missing here fails the tests: so does one that is made wrong and not noticed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import rule_hand as hand
+
+SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
+    "border0": """
+        domains.pair_float: down up total above
+        domains.pair_box: Box.reshape Box.meet Box.tighten centre
+        domains.pair_vertex: Vertices.spread Vertices._evaluate _points activation
+        domains.pair: Units.steps Rounding.envelope Entry.box Entry.envelope
+        domains.pair_interval: PairInterval.enter PairInterval.affine PairInterval.requantise
+            PairInterval.ranges stepped scaled_up _around PairInterval.reshape
+        domains.pair_forms: Forms.reshape Forms.rows Forms.sizes Forms.concretise Forms.known changed
+            reduced
+        domains.pair_score: Best.change
+        domains.pair_zonotope: PairZonotope.enter PairZonotope.reshape PairZonotope.affine
+            PairZonotope.requantise PairZonotope.ranges PairZonotope.gained PairZonotope.step
+            PairZonotope._change PairZonotope._finish
+        domains.pair_product: PairProduct.enter PairProduct.reshape PairProduct.affine
+            PairProduct.requantise PairProduct.ranges met
+        domains.pair_back: Total.add Total.bound Linear._times upper_bounds
+        domains.pair_lines: Bent._across _clips
+        domains.pair_crown: PairCrown.enter PairCrown.reshape PairCrown.affine PairCrown.requantise
+            PairCrown.ranges PairCrown._refined PairCrown._narrowed
+    """,
+    "border1": """
+        domains.pair_float: below
+    """,
+    "zoo2": """
+        domains.pair_table: Pointwise.noise
+    """,
+    "zoo3": """
+        domains.pair_float: lattice
+        domains.pair_box: Box.gather Box.concat
+        domains.pair: Units.integers Rounding.ends Entry.integers
+        domains.pair_interval: PairInterval.max PairInterval.gather
+        domains.pair_forms: Forms.gather
+        domains.pair_pool: maximum
+        domains.pair_zonotope: PairZonotope.gather PairZonotope.max
+        domains.pair_product: PairProduct.gather PairProduct.max
+        domains.pair_back: Moved._sums
+        domains.pair_crown: PairCrown.gather PairCrown.max PairCrown._larger difference
+    """,
+    "zoo5": """
+        domains.pair_interval: PairInterval.add _weighted
+        domains.pair_zonotope: PairZonotope.add
+        domains.pair_product: PairProduct.add
+        domains.pair_crown: PairCrown.add
+    """,
+    "zoo6": """
+        domains.pair: cut
+        domains.pair_interval: PairInterval.truncate
+        domains.pair_zonotope: PairZonotope.truncate
+        domains.pair_product: PairProduct.truncate
+        domains.pair_crown: PairCrown.truncate
+    """,
+    "zoo10": """
+        domains.pair_interval: PairInterval.table
+        domains.pair_table: Pointwise.reach Pointwise.box Pointwise.rest Pointwise.against between
+        domains.pair_zonotope: PairZonotope.table
+        domains.pair_product: PairProduct.table
+        domains.pair_crown: PairCrown.table
+    """,
+    "leaky": """
+        domains.pair_table: Pointwise.value
+    """,
+    "products0": """
+        domains.pair_interval: PairInterval.concat
+        domains.pair_forms: joined
+        domains.pair_multiply: linear multiplied
+        domains.pair_zonotope: PairZonotope.multiply PairZonotope.concat
+        domains.pair_product: PairProduct.concat
+        domains.pair_crown: PairCrown.concat
+    """,
+    "point9": """
+        domains.pair_interval: PairInterval.multiply
+        domains.pair_multiply: product _times
+        domains.pair_product: PairProduct.multiply
+        domains.pair_crown: PairCrown.multiply
+    """,
+    "cells": """
+        certify.linear: _Form.radius linear product _absolute _affine _clip
+        certify.points: points _real
+        certify.cells: Numpy.linear Numpy.points Cells._part _Known.points _floats
+    """,
+    "build0": """
+        checker.rounding: up down total below above lattice moved
+        checker.forms: tighten meet Form.gather Form.reshape Form.rows Form.sums Form.radius Form.box
+            Form.reduced Change.of
+        checker.relax: Corners.spread chord Choice.change choose_step
+        checker.analysis: State.gather State.reshape quantised rounding stepped centre around
+            Analysis._apply Analysis._enter Analysis._step Analysis._met Analysis._changed Analysis._affine
+            Analysis._products Analysis._requantise
+        checker.backward: Sum.add Tape.narrowed Tape.upper _Bend.back _Bend._over_x
+        checker.crown: Crown._enter Crown._apply Crown._sum Crown._narrowed
+    """,
+    "build1": """
+        checker.tables: Pointwise._over Pointwise.rest Pointwise.against
+        checker.analysis: Analysis._table
+    """,
+    "build2": """
+        checker.analysis: Analysis._maximum
+        checker.crown: Crown._larger
+    """,
+    "build3": """
+        checker.pools: Maximum.choose
+    """,
+    "build5": """
+        checker.analysis: Analysis._add
+    """,
+    "build7": """
+        checker.analysis: scaled
+    """,
+    "build6": """
+        checker.analysis: cleared Analysis._truncate
+    """,
+    "moving": """
+        checker.products: product _range Middles.rest linear
+        checker.analysis: Analysis._multiply Analysis._concat
+    """,
+    "point1": """
+        checker.tables: Pointwise.value Pointwise.forms
+    """,
+    "checked cells": """
+        checker.lines: _State.wide lines _summed _activated _symbols
+        checker.cells: bound _worst _gap _borders
+        checker.chain: Chain.real
+    """,
+}
+
+ZERO = hand.times(0.0)
+BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made wrong
+    "domains.pair_float.slack": ("sums", hand.nothing),
+    "domains.pair_float.rounded": ("border0", hand.floor),
+    "domains.pair_float.scaled": ("point9", hand.inexact),
+    "domains.pair.farthest": ("border0", hand.quarter),
+    "domains.pair_pool._differences": ("zoo3", hand.no_gaps),
+    "domains.pair_multiply.Around.rest": ("products4", hand.narrower),
+    "domains.pair_score.Best.offer": ("border0", hand.no_offer),
+    "domains.pair_back.reach": ("rows", ZERO),
+    "domains.pair_back.Total.pay": ("rows", hand.silent),
+    "domains.pair_back.Rows.at": ("products0", hand.narrower),
+    "domains.pair_back.Rows.plus": ("zoo5", hand.one_reader),
+    "domains.pair_back.Root.back": ("border0", hand.middle),
+    "domains.pair_back.Moved.back": ("zoo3", hand.narrower),
+    "domains.pair_back.Moved.__init__": ("zoo3", hand.after(_order=lambda v: np.roll(v, 1))),
+    "domains.pair_back.Joined.back": ("products0", hand.narrower),
+    "domains.pair_back.Joined.__init__": ("products0", hand.after(_places=hand.first_of_each)),
+    "domains.pair_back.Linear.back": ("point9", hand.narrower),
+    "domains.pair_back.Scaled.back": ("zoo3", hand.narrower),
+    "domains.pair_back.Scaled.__init__": (
+        "zoo5", hand.after(_factors=lambda v: [(r, 0.9 * d, e) for r, d, e in v])
+    ),
+    "domains.pair_lines.Bent.back": ("border0", hand.narrower),
+    "domains.pair_lines.bent_step": ("border0", hand.planes_at_middles),
+    "domains.pair_lines.bent_table": ("zoo10", hand.planes_at_middles),
+    "certify.linear._with_symbols": ("cells", hand.same_symbols),
+    "certify.points._whole": ("cells", hand.next_integer),
+    "certify.points.errors": ("floats", ZERO),
+    "certify.cells.Cells.__init__": ("cells", hand.after(low=lambda v: v + 1e-3, high=lambda v: v - 1e-3)),
+    "certify.cells.Cells.bounds": ("cells", hand.less_bound),
+    "certify.cells.cells_of": ("cells", hand.last_is_first),
+    "checker.rounding.slack": ("checked sums", hand.nothing),
+    "checker.rounding.times": ("build0", hand.inexact),
+    "checker.rounding.quotient": ("build0", hand.next_integer),
+    "checker.rounding.rounded": ("build0", hand.floor),
+    "checker.forms.Pad.of": ("padded", hand.no_padding),
+    "checker.relax.Choice.offer": ("build0", hand.no_offer),
+    "checker.relax.Corners.__init__": ("build0", hand.after(sides=lambda v: [_few(side) for side in v])),
+    "checker.tables.Pointwise.__init__": ("build1", hand.after(rho=hand.less, box=hand.less)),
+    "checker.pools.Maximum.__init__": ("build2", hand.after(box=hand.less)),
+    "checker.pools.Maximum._gaps": ("taps", hand.no_gaps),
+    "checker.products.Middles.__init__": ("moving", hand.after(r=lambda v: 0 * v)),
+    "checker.pairs._affine": ("build0", hand.result(e=lambda v: 0 * v)),
+    "checker.pairs._rounding": ("build0", hand.result(limits=lambda v: (-np.inf, np.inf))),
+    "checker.pairs._span": ("build0", lambda true: lambda *args: tuple(end // 3 for end in true(*args))),
+    "checker.analysis.Entry.quantised": ("build0", hand.next_integer),
+    "checker.backward._at_ranges": ("build0", hand.at_middles),
+    "checker.backward.magnitude": ("checked rows", ZERO),
+    "checker.backward.Sum.pay": ("checked rows", hand.silent),
+    "checker.backward.Tape.moved": ("build3", hand.lighter),
+    "checker.backward.Tape.joined": ("moving", hand.lighter),
+    "checker.backward.Tape.affine": ("build0", hand.lighter),
+    "checker.backward.Tape.blended": ("build3", hand.lighter),
+    "checker.backward.Tape.bent": ("build0", hand.lighter),
+    "checker.backward._Bend.__init__": ("build0", hand.after(above=lambda v: (v[0], v[1] - 0.1))),
+    "checker.crown.Crown._place": ("build0", hand.lighter),
+    "checker.crown.Crown._bent": ("build0", hand.lighter),
+    "checker.crown.Crown._requantised": ("build0", hand.lighter),
+    "checker.crown.Crown._largest": ("build3", hand.lighter),
+    "checker.crown.Crown._product": ("moving", hand.lighter),
+    "checker.crown.Crown._concatenated": ("moving", hand.lighter),
+    "checker.crown.Crown._pointwise": ("build1", hand.lighter),
+    "checker.cells._integers": ("checked cells", hand.without_last),
+    "checker.chain.Chain.whole": ("checked cells", hand.next_integer),
+    "checker.chain.Chain.off": ("checked floats", ZERO),
+}  # fmt: skip
+
+ELSEWHERE = {  # rule -> the mutant of another test that it answers to
+    "domains.pair.Affine.__init__": "test_pair_mutants.no_weight_error",
+    "domains.pair.Sum.__init__": "test_pair_mutants.equal_summands",
+    "domains.pair.Rounding.__init__": "test_planted_bugs.plant_bold",
+    "domains.pair_table.Pointwise.__init__": "test_pair_mutants.exact_table",
+    "domains.pair_vertex.Vertices.__init__": "test_pair_vertex.test_every_kind_of_vertex_is_needed",
+    "domains.pair_back.Root.__init__": "test_pair_crown.one_sided_root",
+    "domains.pair_back.Linear.__init__": "test_pair_crown.float_weights_on_both_sides",
+    "domains.pair_lines.Bent.__init__": "test_pair_crown.upper_for_lower",
+}
+
+CHOICE = "which of several sound lines, symbols or pieces: any choice is sound"
+START = "starts a counter or an empty tape"
+NOT_RULES = {  # no bound rests on these alone
+    "domains.pair.Product.__init__": "its gain is 1 in every network that the compiler makes",
+    "domains.pair_forms.Forms.width": CHOICE,
+    "domains.pair_lines._slopes": CHOICE,
+    "domains.pair_lines._first_best": CHOICE,
+    "domains.pair_zonotope._candidates": CHOICE,
+    "domains.pair_score.Best.__init__": CHOICE,
+    "certify.cells.Cells.scores": CHOICE,
+    "certify.cells._first_of": CHOICE,
+    "checker.relax.Choice.__init__": CHOICE,
+    "checker.tables.Pointwise.chord": CHOICE,
+    "checker.backward._Bend._score": CHOICE,
+    "checker.backward._least": CHOICE,
+    "domains.pair_forms.unknown": "infinite ranges",
+    "checker.analysis._nothing": "infinite ranges",
+    "domains.pair_lines._like": "a shape",
+    "domains.pair_table.function_error": "far more than float64's functions are off: no network shows it",
+    "checker.tables._error": "the same",
+    "domains.pair_back.Total.__post_init__": START,
+    "domains.pair_zonotope.PairZonotope.__init__": START,
+    "domains.pair_product.PairProduct.__init__": START,
+    "domains.pair_crown.PairCrown.__init__": START,
+    "checker.backward.Sum.__init__": START,
+    "checker.backward.Tape.__init__": START,
+    "checker.analysis.Analysis.__init__": START,
+    "checker.crown.Crown.__init__": START,
+    "domains.pair_crown.PairCrown._put": "a place on the tape",
+    "domains.pair_crown.PairCrown._behind": "what passes cost",
+    "checker.backward.Tape.put": "a place on the tape",
+    "checker.backward.Tape.root": "a place on the tape; its rule is _at_ranges",
+    "certify.cells._Known.__init__": "an empty memory",
+    "checker.cells._groups": "which leaves go together",
+    "checker.analysis.Analysis.run": "the order of steps",
+    "checker.pairs.pair": "rejects what does not fit",
+    "checker.pairs._data": "hands over to the rules of each op",
+    "checker.chain.chain": "rejects what is no chain",
+    "checker.chain._pair": "hands parameters over",
+    "checker.rounding.taps": "whole numbers of a mean: test_tflite_average.py",
+    "checker.rounding.is_mean": "rejects: test_tflite_average.py",
+}
+
+
+def _few(side: Any) -> Any:
+    """The first four vertices of a polygon."""
+    return tuple(part[:4] for part in side)
