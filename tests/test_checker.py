@@ -235,7 +235,7 @@ def test_a_planted_bug_is_noticed(name, tmp_path, monkeypatch):
     sound(build, document, None, 0)
     place, wrong = PLANTED[name]
     module, attribute = place.split(".")
-    for each in (module, "analysis", "forms", "relax"):  # wherever the name is imported
+    for each in (module, "analysis", "envelopes", "forms", "relax"):  # wherever the name is imported
         target = f"tinybound.checker.{each}.{attribute}"
         monkeypatch.setattr(target, wrong, raising=False)
     try:
