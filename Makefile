@@ -22,11 +22,12 @@ demo: setup  ## compile two networks, run them everywhere, print one table
 
 test: setup  ## lint, types, and the tests that are quick
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	$(PYTHON_BIN) -m pytest -q -n $(JOBS) -m "not slow"
+	$(PYTHON_BIN) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow"
 
 test-slow: setup  ## the other tests
-	$(PYTHON_BIN) -m pytest -q -n $(JOBS) -m slow
+	$(PYTHON_BIN) -m pytest -q -n $(JOBS) --maxschedchunk 4 -m slow
 
 models: setup  ## train the bundled models again (about a minute)
 	$(PYTHON_BIN) examples/make_models.py

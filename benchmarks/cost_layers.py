@@ -22,7 +22,8 @@ from tinybound.ops import (
     Take,
 )
 from tinybound.ops.argmax import MOST
-from tinybound.ops.softmax import exponentials
+from tinybound.ops.softmax import exponentials, wide_exponentials
+from tinybound.ranges import INT8, INT16, Range
 from tinybound.targets.plan import make_plan
 
 # channels, outputs, height, width, kernel, strides, pads
@@ -111,19 +112,34 @@ def requantise(rng, kind, channels, reach, clip=True):
     return Requantise(odd[:1] & -4096, np.full(1, 14), 0, 3, low, 127)  # so small a shift that ties remain
 
 
-class Maker:
-    """Collects layers into one graph, each with inputs and an output of its own."""
+def requantise16(rng, kind, channels, reach, _clip=True):
+    """The same for outputs of 16 bits, with bounds of every kind; the last one leaves ties as well."""
+    low, high = [(-(1 << 15), (1 << 15) - 1), (0, (1 << 15) - 1), (-9000, 9000)][int(rng.integers(3))]
+    bits = max(int(np.log2(reach)) - 14, 1)
+    if kind == 0:
+        return Requantise(np.ones(1, np.int64), np.full(1, bits), 0, 4, low, high)
+    odd = rng.integers(1 << 29, 1 << 30, channels) * 2 + 1
+    if kind in (1, 3):
+        odd = odd[: channels if kind == 1 else 1]
+        return Requantise(odd, np.full(len(odd), 30 + bits), 0, 4, low, high)
+    return Requantise(odd[:1] & -4096, np.full(1, 14), 0, 4, low, high)
 
-    def __init__(self, name):
+
+class Maker:
+    """Collects layers into one graph, each with inputs and an output of its own; of integers of a range."""
+
+    def __init__(self, name, ends=INT8):
         self.name, self.values, self.nodes, self.inputs, self.outputs = name, {}, [], [], []
+        self.range = Range(*ends)
 
     def add(self, op, shapes, code="", then=None):
         """One layer; `then` follows a sum."""
         i = len(self.outputs)
         names = [f"x{i}_{k}" for k in range(len(shapes))]
         out, ends = op.shape(*shapes), f"y{i}"
-        self.values |= {n: Value(n, s, Quant.of(1)) for n, s in zip(names, shapes, strict=True)}
-        self.values |= {n: Value(n, out, Quant.of(1)) for n in ([f"s{i}"] if then else []) + [ends]}
+        self.values |= {n: Value(n, s, Quant.of(1), self.range) for n, s in zip(names, shapes, strict=True)}
+        self.values |= {f"s{i}": Value(f"s{i}", out, Quant.of(1))} if then else {}
+        self.values[ends] = Value(ends, out, Quant.of(1), self.range)
         self.nodes.append(Node(f"n{i}", op, tuple(names), f"s{i}" if then else ends, code=code))
         if then is not None:
             self.nodes.append(Node(f"r{i}", then, (f"s{i}",), ends))
@@ -135,7 +151,7 @@ class Maker:
         return Graph(self.name, tuple(self.inputs), tuple(self.outputs), tuple(self.nodes), self.values)
 
 
-def weighted(rng, code, layer, kind, clip=True):
+def weighted(rng, code, layer, kind, clip=True, ends=INT8):
     """(op, input shape, requantisation) of an entry of the lists above; one without a map is dense."""
     if len(layer) == 2:
         size, outputs = layer
@@ -148,8 +164,9 @@ def weighted(rng, code, layer, kind, clip=True):
         weights = integers(rng, code, (outputs, shape[0] // groups, *kernel))
         make = lambda w, b: Conv(w, b, shape, strides, (1, 1), pads, groups, 5)  # noqa: E731 -- beside the other
     bias = rng.integers(-1000, 1000, len(weights))
-    reach = 1000 + 128 * int(np.abs(weights).reshape(len(weights), -1).sum(axis=1).max())
-    return make(weights, bias), shape, requantise(rng, kind, len(weights), reach, clip)
+    reach = 1000 - ends[0] * int(np.abs(weights).reshape(len(weights), -1).sum(axis=1).max())
+    then = (requantise16 if ends == INT16 else requantise)(rng, kind, len(weights), reach, clip)
+    return make(weights, bias), shape, then
 
 
 @cache
@@ -173,6 +190,9 @@ def networks():
         average = AveragePool(size, kernel, strides, pads, zero=4, total=True)
         turn, reach = (3, 0, 3, 2, 4)[i % 5], 255 * kernel[0] * kernel[1]
         maker.add(average, [size], then=requantise(rng, turn, 1, reach))
+    for shape in MAPS[1:]:  # after which a Relu follows
+        relu = Requantise(np.ones(1, np.int64), np.full(1, 28), 0, -128, -128, 127)
+        maker.add(Add(646_825_729, 119_309_381, 3, 4), [shape, shape], then=relu)
     for shape in MAPS:
         maker.add(Add(900_000_001, 700_000_001, 3, 4), [shape, shape], then=requantise(rng, 0, 1, 1 << 39))
         maker.add(Add(646_825_729, 119_309_381, 3, 4), [shape, shape], then=requantise(rng, 0, 1, 1 << 34))
@@ -189,7 +209,38 @@ def networks():
         maker.add(Concat(0), [shape, shape])
         maker.add(Take(rng.permutation(int(np.prod(shape))).reshape(shape), shape), [shape])
     found.append(maker.graph())
-    return found
+    return [*found, *networks16()]
+
+
+def networks16():
+    """The same for activations of 16 bits."""
+    rng, found = np.random.default_rng(2), []
+    for code in ("int8", "int4", "pot4"):
+        maker = Maker(f"cost_16_{code}", INT16)
+        layers = [*CONVOLUTIONS, *DENSE, *DEPTHWISE]
+        for i, layer in enumerate((*layers, *DEPTHWISE)):
+            kind = (1, 0, 1, 3)[i % 4] if i < len(layers) else 1
+            op, shape, then = weighted(rng, code, layer, kind, ends=INT16)
+            maker.add(op, [shape], code, then)
+        found.append(maker.graph())
+    maker = Maker("cost_16_others", INT16)
+    for i, (channels, height, width, kernel, strides, pads) in enumerate(POOLS):
+        size = (channels, height, width)
+        maker.add(MaxPool(size, kernel, strides, (1, 1), pads), [size])
+        average = AveragePool(size, kernel, strides, pads, zero=4, total=True)
+        maker.add(average, [size], then=requantise16(rng, (3, 0, 2)[i % 3], 1, kernel[0] * kernel[1] << 16))
+    for shape in MAPS:
+        for zero in (4, 5):  # even and odd
+            then = Requantise(np.ones(1, np.int64), np.full(1, 30), 0, zero, 0, (1 << 15) - 1)
+            maker.add(Add(900_000_001, 700_000_001, 3, 4), [shape, shape], then=then)
+        maker.add(Mul(3, 4), [shape, shape], then=requantise16(rng, 3, 1, 1 << 31))
+        if len(shape) == 1:
+            maker.add(Softmax(wide_exponentials(1 / 4096)), [shape])
+        for shift in (31, 33):
+            maker.add(Requantise(np.array([1 << 30]), np.array([shift]), 3, 4, *INT16), [shape])
+        maker.add(Concat(0), [shape, shape])
+        maker.add(Take(rng.permutation(int(np.prod(shape))).reshape(shape), shape), [shape])
+    return [*found, maker.graph()]
 
 
 def single(kernel):
@@ -202,7 +253,7 @@ def single(kernel):
     ]
     chosen = [steps[i] for i in np.linspace(0, len(steps) - 1, 3).astype(int)]
     for (step, graph), copies in ((chosen[0], 1), (chosen[0], 2), *((each, 1) for each in chosen[1:])):
-        maker = Maker("cost_single")
+        maker = Maker("cost_single", graph.values[step.node.inputs[0]].ends)
         shapes = [graph.values[name].shape for name in step.node.inputs]
         then = step.requantise if step.node.op.accumulates else None
         for _ in range(copies):

@@ -24,7 +24,7 @@ from tinybound.kernels.choose import kernel_plan
 from tinybound.kernels.kernel_plan import with_kernels
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.emulated import Emulated
-from tinybound.simulate.executors import Artefact, packed
+from tinybound.simulate.executors import Artefact, flatten, packed
 from tinybound.simulate.footprint import footprint
 from tinybound.targets.c import generate_c
 from tinybound.targets.layout import lay_out
@@ -33,7 +33,6 @@ from tinybound.targets.plan import make_plan
 TABLE = Path(__file__).parents[1] / "compiler" / "kernels" / "costs.json"
 ENOUGH = 40  # layers to fit; moves are in every network
 CORES = [core for core in BOARDS if core not in ALIKE]
-DSP = [kernel.name for kernel in KERNELS if kernel.headers]  # whose costs on a Cortex-M3 are its own
 
 
 def write(plan, folder):
@@ -49,7 +48,7 @@ def counted(graph, kernels, core, bits=8):
     with tempfile.TemporaryDirectory() as place:
         folder, machine = Path(place), Emulated(BOARDS[core])
         write(plan, folder)
-        x = np.zeros((1, sum(graph.values[name].size for name in graph.inputs)), np.int8)
+        x = flatten(graph, {name: np.zeros((1, *graph.values[name].shape), int) for name in graph.inputs})
         macros = packed(Artefact(graph, folder, None), core)
         elf = machine.build(folder, graph.name, folder, trace=True, count=True, defines=macros)
         overhead, *counts = machine.run(elf, x, bits, folder).instructions
@@ -106,8 +105,7 @@ def main():
     parser.add_argument("--core", nargs="*", choices=BOARDS)
     options = parser.parse_args()
     for kernel in (kernel for kernel in KERNELS if kernel.name in options.kernel):
-        every = [*CORES, *(["cortex-m3"] if kernel.name in DSP else [])]
-        for core in options.core or [core for core in every if core not in kernel.slow_on]:
+        for core in options.core or [core for core in CORES if core not in kernel.slow_on]:
             with tempfile.TemporaryDirectory() as place:
                 each, errors = instructions(kernel, core)
                 costs = {"instructions": each, **sizes(kernel, core, Path(place))}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .boxes import Box, ball, parse_box, scaled
 from .build import Build, load
-from .certify.certificate import bounded, twin_of
+from .certify.certificate import ARITHMETIC, bounded, twin_of
 from .certify.classes import Ball, classes_of, logits
 from .certify.objective import parse_objective
 from .certify.question import bound_objective, largest_box
@@ -51,6 +51,7 @@ class Ask:
     seed: int = 0
     jobs: int = 1
     cluster: str | None = None
+    arithmetic: str = "real"
 
     def __post_init__(self) -> None:
         asked = {
@@ -61,6 +62,11 @@ class Ask:
             "--shares": self.shares,
             "--reference": self.reference is not None,
         }
+        if self.arithmetic not in ARITHMETIC:
+            raise CompileError("--arithmetic", repr(self.arithmetic), f"one of {', '.join(ARITHMETIC)}")
+        if self.single and (self.shares or self.reference is not None):
+            what = "--shares" if self.shares else "--reference"
+            raise CompileError(what, "--arithmetic float32", "--arithmetic real")
         several = [name for name, given in asked.items() if given]
         if len(several) > 1:
             raise CompileError(several[1], f"{several[0]} as well", "one question at a time")
@@ -77,6 +83,11 @@ class Ask:
             raise CompileError("--find-max-box", f"{self.max_box}", "a positive number")
 
     @property
+    def single(self) -> bool:
+        """Whether the float network is computed in float32."""
+        return self.arithmetic == "float32"
+
+    @property
     def question(self) -> bool:
         """Whether more than a certificate is asked for."""
         return (
@@ -91,7 +102,10 @@ def no_idle_options(ask: Ask, timeout: float | None, export: Path | None, grid: 
     idle = {
         "--grid": (grid and ask.question, "a certificate"),
         "--max-error": (limit is not None and ask.question, "a certificate"),
-        "--export-merged": (export is not None and (grid or ask.question), "a certificate of real inputs"),
+        "--export-merged": (
+            export is not None and (grid or ask.question or ask.single),
+            "a certificate of real inputs and arithmetic",
+        ),
         "--timeout": (timeout is not None and ask.question and ask.max_box is None, "--find-max-box"),
         "--jobs": (ask.jobs != 1 and ask.inputs is None, "--inputs"),
         "--cluster": (ask.cluster is not None and ask.inputs is None, "--inputs"),
@@ -123,6 +137,8 @@ def answer(folder: Path, ask: Ask, timeout: float | None = None) -> dict[str, An
         raise CompileError("--timeout", f"{timeout:g}", "seconds, 0 or more")
     build = load(folder)
     build.check_bits(ask.bits)
+    if ask.single:
+        build.check_single()
     if ask.objective is not None:
         return _objective(build, ask, ask.objective)
     if ask.max_box is not None:
@@ -144,7 +160,8 @@ def _objective(build: Build, ask: Ask, text: str) -> dict[str, Any]:
     whole, box = with_bits(build.graph, ask.bits), box_of(build, ask) or build.domain
     shapes = {name: whole.values[value].shape for name, value in bounded(whole)[0].items()}
     weights = parse_objective(text, shapes)
-    found = bound_objective(build.float_graph, whole, (box.lower, box.upper), weights, ask.seed)
+    nets, ends = (build.float_graph, whole), (box.lower, box.upper)
+    found = bound_objective(*nets, ends, weights, ask.seed, single=ask.single)
     return {"objective": text, **found}
 
 
@@ -181,7 +198,8 @@ def _largest(build: Build, ask: Ask, limit: float, seconds: float) -> dict[str, 
         box = make(size)
         return box.lower, box.upper
 
-    found = largest_box(build.float_graph, whole, ends, most, limit, ask.seed, seconds)
+    nets = build.float_graph, whole
+    found = largest_box(*nets, ends, most, limit, ask.seed, seconds, single=ask.single)
     result: dict[str, Any] = {"error": limit, kind: found.size, "bound": found.bound}
     if found.next_size is not None:
         result |= {f"next_{kind}": found.next_size, "attack_there": found.next_attack}
@@ -203,7 +221,8 @@ def _classes(build: Build, ask: Ask) -> dict[str, Any]:
     whole, real, start = with_bits(build.graph, ask.bits), build.float_graph, time.perf_counter()
     value = logits(bounded(whole)[0], whole)
     balls = _balls(build, ask)
-    task = partial(classes_of, real, whole, value, twin_of(real, whole, value), seed=ask.seed)
+    how: dict[str, Any] = {"seed": ask.seed, "single": ask.single}
+    task = partial(classes_of, real, whole, value, twin_of(real, whole, value), **how)
     with executor(ask.jobs, ask.cluster) as pool:
         found = spread(task, balls, pool, ask.jobs)
     count = len(found)

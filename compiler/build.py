@@ -8,7 +8,6 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,9 @@ from .build_files import (
 from .build_folder import check_target, read_files, read_manifest, write_build
 from .certify.best_first import QUICK, Effort
 from .certify.certificate import ONCE, Certificate
-from .errors import CompileError, PromiseError
+from .errors import CompileError
 from .frontends import load_onnx
+from .frontends.single import refuse_other
 from .graph import Graph
 from .kernels.choose import named
 from .kernels.kernel_plan import KernelPlan
@@ -41,7 +41,7 @@ from .passes.match import match_reference
 from .passes.run_time_bits import has_bits
 from .pipeline import build_networks
 from .quantise.calibrate import samples_of_box
-from .report.budgets import budget, budget_ahead, first_within_budget
+from .report.budgets import budget, budget_ahead, first_within_budget, within_error
 from .report.html import render_report
 from .report.summary import keep_counts, summarise
 from .simulate.boards import EVERY
@@ -69,7 +69,7 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
     if options.domain is not None or options.max_error is not None:
         nets = networks.float_graph, networks.integer_graph
         certificates = certificates_of(*nets, networks.domain, options.seed, QUICK)
-        _within_budget(certificates[8], options)
+        within_error(certificates[8], options)
     files = network_files(networks, options.seed)
 
     def made(plan: KernelPlan) -> tuple[dict[str, bytes], dict[str, Any]]:
@@ -195,6 +195,11 @@ class Build:
         if bits != 8 and not (has_bits(self.graph) and 2 <= bits <= 8):
             raise CompileError("--bits", f"{bits}", "2 ... 8, for a network with weight-pool layers")
 
+    def check_single(self) -> None:
+        """CompileError unless the errors of the float network in float32 are known."""
+        self.file("float.onnx")
+        refuse_other(self.folder / "float.onnx")
+
     def predict(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
         """Real outputs of the golden model for real inputs N x shape."""
         return {k: v for k, v in self.simulate(inputs).items() if "__q" not in k}
@@ -271,21 +276,30 @@ class Build:
         return compare(shown, {f"output {name}": now[name] for name in self.graph.outputs})
 
     def certify(
-        self, domain: Box | None = None, seed: int = 0, bits: int = 8, effort: Effort = ONCE
+        self,
+        domain: Box | None = None,
+        seed: int = 0,
+        bits: int = 8,
+        effort: Effort = ONCE,
+        *,
+        single: bool = False,
     ) -> Certificate:
         """Certify over the build's domain or another; certificate, C header and manifest change together.
 
         The certificates of some fewer run-time bits come along. That of other `bits` than 8 is returned and
-        not kept. `effort`: how far the domain is searched for a better bound; default: not at all.
+        not kept. `effort`: how far the domain is searched for a better bound; default: not at all. `single`:
+        against the float network as float32 computes it, in whatever order, instead of its real values.
         """
         self.check_bits(bits)
-        box = domain or self.domain
+        if single:
+            self.check_single()
+        box, nets = domain or self.domain, (self.float_graph, self.graph)
         if bits == 8:
-            certificates = certificates_of(self.float_graph, self.graph, box, seed, effort)
+            certificates = certificates_of(*nets, box, seed, effort, single=single)
             certificate = certificates[8]
             self._rewrite(certificates, box)
         else:
-            certificate = certified(self.float_graph, self.graph, box, seed, bits, effort)
+            certificate = certified(*nets, box, seed, bits, effort, single=single)
         return certificate.with_hashes(hashes_of(self.files))
 
     def _rewrite(self, certificates: Mapping[int, Certificate], box: Box) -> None:
@@ -331,19 +345,6 @@ class Build:
         from .simulate.interactive import open_interactive
 
         return open_interactive(self.artefact)
-
-
-def _within_budget(certificate: Certificate, options: Options) -> None:
-    if options.max_error is None:
-        return
-    limit, worst = options.max_error, certificate.largest
-    if not np.isfinite(worst) or Fraction(worst) > limit:
-        raise PromiseError(
-            "--max-error",
-            f"certified error {worst:.9g}",
-            f"at most {float(limit):.9g}",
-            "a smaller --domain, or another code (--weights int8)",
-        )
 
 
 __all__ = ["Build", "Options", "compile", "load"]

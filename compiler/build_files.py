@@ -86,23 +86,32 @@ def with_certificate(
 
 
 def certified(
-    float_graph: Graph, graph: Graph, box: Box, seed: int, bits: int = 8, effort: Effort = ONCE
+    float_graph: Graph,
+    graph: Graph,
+    box: Box,
+    seed: int,
+    bits: int = 8,
+    effort: Effort = ONCE,
+    *,
+    single: bool = False,
 ) -> Certificate:
-    """The certificate at some run-time activation bits."""
+    """The certificate at some run-time activation bits; `single`: against the network in float32."""
     cut = with_bits(graph, bits)
     own = bits if has_bits(graph) else None
     try:
         ends = box.lower, box.upper
-        return certify(float_graph, cut, *ends, hashes={}, bits=own, seed=seed, effort=effort, grid=box.grid)
+        how: dict[str, Any] = {"bits": own, "seed": seed, "effort": effort, "grid": box.grid}
+        return certify(float_graph, cut, *ends, hashes={}, single=single, **how)
     except OverflowError as error:  # a bound beyond every double
         raise CompileError("--domain", "no finite bound over this box", "one", "a smaller box") from error
 
 
 def certificates_of(
-    float_graph: Graph, graph: Graph, box: Box, seed: int, effort: Effort = ONCE
+    float_graph: Graph, graph: Graph, box: Box, seed: int, effort: Effort = ONCE, *, single: bool = False
 ) -> dict[int, Certificate]:
     """By run-time bits, those that a header states."""
-    return {bits: certified(float_graph, graph, box, seed, bits, effort) for bits in reported(graph)}
+    nets = float_graph, graph
+    return {bits: certified(*nets, box, seed, bits, effort, single=single) for bits in reported(graph)}
 
 
 def hashes_of(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -123,7 +132,8 @@ def certified_error(certificates: Mapping[int, Certificate], box: Box) -> Certif
         return {name: [Fraction(float(x)) for x in np.ravel(array)] for name, array in ends.items()}
 
     errors = {bits: certificate.error_e9 for bits, certificate in certificates.items()}
-    return CertifiedError(errors.pop(8), errors, exact(box.lower), exact(box.upper), box.grid)
+    single = certificates[8].arithmetic == "float32"
+    return CertifiedError(errors.pop(8), errors, exact(box.lower), exact(box.upper), box.grid, single)
 
 
 def manifest_of(options: Options, model: Path) -> dict[str, Any]:

@@ -194,6 +194,7 @@ def certify(
     cluster: options.Cluster = None,
     bits: Annotated[int, typer.Option(help="Run-time activation bits; fewer than 8: shown, not kept.")] = 8,
     grid: options.Grid = False,
+    arithmetic: options.Arithmetic = "real",
     timeout: options.Timeout = None,
     max_error: MaxError = None,
     seed: int = 0,
@@ -210,7 +211,7 @@ def certify(
     limit = _number(max_error)
     ask = Ask(
         *(domain, around, index, radius, inputs, margin, objective, max_box, shares, reference),
-        *(bits, seed, jobs, cluster),
+        *(bits, seed, jobs, cluster, arithmetic),
     )
     no_idle_options(ask, timeout, export, grid, limit)
     if ask.question:

@@ -33,6 +33,10 @@ Export = Annotated[
     Path | None,
     typer.Option("--export-merged", metavar="M.onnx", help="Write float - integer, with its VNN-LIB query."),
 ]
+Arithmetic = Annotated[
+    str,
+    typer.Option(metavar="real|float32", help="Of the float network: exact, or float32 in any order."),
+]
 Timeout = Annotated[
     float | None, typer.Option(metavar="S", help="Seconds of search; 60 for up to 8 input elements, else 0.")
 ]

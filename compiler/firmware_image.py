@@ -98,9 +98,7 @@ def make_firmware(
     return report
 
 
-def time_on(
-    build: Build, board: Board, inputs: NDArray[np.int8], bits: int, flash: Flash
-) -> dict[str, Any]:
+def time_on(build: Build, board: Board, inputs: NDArray[np.int8], bits: int, flash: Flash) -> dict[str, Any]:
     """Modelled cycles of one inference."""
     with tempfile.TemporaryDirectory() as work:
         sources = folder_of(build.artefact, board.name)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .errors import CompileError
 from .ops.base import Op
 from .ranges import Range
@@ -59,8 +62,23 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Rounded:
+    """What a float layer's weights and bias no longer show of the file's nodes that were folded into them.
+
+    `count`: roundings of a float32 evaluation beside those of one sum of products. Per output: `size`, the
+    magnitudes of all that is added, summed (a bias of 0 may be 1 - 1), and `gain`, the largest factor by
+    which an intermediate result is larger or smaller than what it contributes.
+    """
+
+    count: int
+    size: NDArray[np.float64]
+    gain: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Node:
-    """One op applied to values. `origin` names the float node this integer node stands for."""
+    """One op applied to values. `origin` names the float node this integer node stands for; `rounded`, of a
+    float node: what was folded into it."""
 
     name: str
     op: Op
@@ -68,6 +86,7 @@ class Node:
     output: str
     origin: str = ""
     code: str = ""
+    rounded: Rounded | None = None
 
 
 class Graph:

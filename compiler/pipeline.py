@@ -21,7 +21,7 @@ from .options import Options
 from .passes.match import match_reference
 from .quantise.calibrate import Ranges, calibrate, reachable, samples_of_box, widen, with_pads
 from .quantise.inner import exact_scales, summed
-from .quantise.lower import chosen, lower, stored_scales, tabled
+from .quantise.lower import chosen, lower, stored_scales
 from .quantise.scales import activation
 from .quantise.weights import choose_weights
 
@@ -121,11 +121,7 @@ def _quantise(
     if missing:
         ranges = _ranges(imported, options, samples, box, missing)
         wide = options.activations == 16 or any(scale.wide for scale in known.values())
-        narrow = tabled(graph)
-        wanted |= {
-            name: activation(*ranges[name], power_of_two=power_of_two, wide=wide and name not in narrow)
-            for name in missing
-        }
+        wanted |= {name: activation(*ranges[name], power_of_two=power_of_two, wide=wide) for name in missing}
     long = {name for name, scale in stored_scales(graph, wanted).items() if scale.wide}
     if long and options.requant != "onnx":
         raise CompileError(

@@ -32,6 +32,7 @@ from .simulate.verify import Verdict
 
 SEARCH = 60.0  # seconds
 
+
 def read_arrays(path: Path, build: Build) -> dict[str, NDArray[Any]]:
     """The arrays of an .npz with their batch axis; a single input without one gains it."""
     try:
@@ -108,7 +109,7 @@ def certify_build(
     box = replace(box_of(build, ask) or build.domain, grid=grid)
     with stopping() as stop:
         effort = thorough(timeout, stop=stop, progress=progress)
-        return build.certify(box, ask.seed, ask.bits, effort)
+        return build.certify(box, ask.seed, ask.bits, effort, single=ask.single)
 
 
 @contextmanager

@@ -4,15 +4,15 @@
  * A filter has a bucket per exponent 0 to 6; a weight adds its activation to a bucket, and shifts come at
  * the end. Two positions share a word, x0 + (x1 << 16). Buckets are joined while no input can carry their
  * sum out of a half word (which began in its middle, MIDDLE), and only then parted into both positions'
- * sums. The generator writes filters as a list of these operations: assembly in fixed registers on Thumb-1
- * and RISC-V, else plain C. Their names begin with TBB_, so that they never are those of tb_straight.h.
+ * sums. The generator writes filters as a list of these operations: assembly in fixed registers on
+ * RISC-V, else plain C. Their names begin with TBB_, so that they never are those of tb_straight.h.
  *
  *   REWIND, STEP(n)       back to the first word; on by n words
  *   ZERO(e), MIDDLE(e)    begin a bucket
  *   PLUS(k, e), MINUS     word k to bucket e
  *   JOIN(e, to, d)        bucket to += bucket e << d
  *   PART(e)               sums = halves of bucket e
- *   NEXT(e, d), FREE(e, d, t)  sums = (sums << d) + halves of bucket e; the second may spoil bucket t
+ *   NEXT(e, d)            sums = (sums << d) + halves of bucket e
  *   UP(d)                 sums <<= d
  *   STORE(q), MORE(q)     sums of filter q, or added to them
  *
@@ -24,124 +24,7 @@
 
 #include "tb_walk.h"
 
-#ifdef TB_ONE_BY_ONE
-#pragma GCC diagnostic ignored "-Woverlength-strings"
-#define TB_B0 "r2"
-#define TB_B1 "r3"
-#define TB_B2 "r4"
-#define TB_B3 "r5"
-#define TB_B4 "r6"
-#define TB_B5 "r7"
-#define TB_LOW(op, b) op " " b ", " b ", r1\n\t"
-#define TB_PLUS0 TB_LOW("adds", TB_B0)
-#define TB_PLUS1 TB_LOW("adds", TB_B1)
-#define TB_PLUS2 TB_LOW("adds", TB_B2)
-#define TB_PLUS3 TB_LOW("adds", TB_B3)
-#define TB_PLUS4 TB_LOW("adds", TB_B4)
-#define TB_PLUS5 TB_LOW("adds", TB_B5)
-#define TB_PLUS6 "add r8, r8, r1\n\t"    /* high registers only add: bucket 6 is r8 - r9 */
-#define TB_MINUS0 TB_LOW("subs", TB_B0)
-#define TB_MINUS1 TB_LOW("subs", TB_B1)
-#define TB_MINUS2 TB_LOW("subs", TB_B2)
-#define TB_MINUS3 TB_LOW("subs", TB_B3)
-#define TB_MINUS4 TB_LOW("subs", TB_B4)
-#define TB_MINUS5 TB_LOW("subs", TB_B5)
-#define TB_MINUS6 "add r9, r9, r1\n\t"
-#define TB_NOTHING(b) "movs " b ", #0\n\t"
-#define TB_HALFWAY(b) "mov " b ", r10\n\t"
-#define TBB_ZERO(e) TB_ZERO##e
-#define TB_ZERO0 TB_NOTHING(TB_B0)
-#define TB_ZERO1 TB_NOTHING(TB_B1)
-#define TB_ZERO2 TB_NOTHING(TB_B2)
-#define TB_ZERO3 TB_NOTHING(TB_B3)
-#define TB_ZERO4 TB_NOTHING(TB_B4)
-#define TB_ZERO5 TB_NOTHING(TB_B5)
-#define TB_ZERO6 "movs r1, #0\n\tmov r8, r1\n\tmov r9, r1\n\t"
-#define TBB_MIDDLE(e) TB_MIDDLE##e
-#define TB_MIDDLE0 TB_HALFWAY(TB_B0)
-#define TB_MIDDLE1 TB_HALFWAY(TB_B1)
-#define TB_MIDDLE2 TB_HALFWAY(TB_B2)
-#define TB_MIDDLE3 TB_HALFWAY(TB_B3)
-#define TB_MIDDLE4 TB_HALFWAY(TB_B4)
-#define TB_MIDDLE5 TB_HALFWAY(TB_B5)
-#define TB_MIDDLE6 "movs r1, #0\n\tmov r8, r10\n\tmov r9, r1\n\t"
-#define TBB_REWIND "mov r0, r12\n\t"
-#define TBB_STEP(n) "adds r0, r0, #4 * " #n "\n\t"
-#define TBB_PLUS(k, e) "ldr r1, [r0, #4 * " #k "]\n\t" TB_PLUS##e
-#define TBB_MINUS(k, e) "ldr r1, [r0, #4 * " #k "]\n\t" TB_MINUS##e
-#define TB_SIX "mov r1, r8\n\tmov r0, r9\n\tsubs r1, r1, r0\n\t"
-#define TB_JOINED(from, to, d) "lsls " from ", " from ", #" #d "\n\tadds " to ", " to ", " from "\n\t"
-#define TBB_JOIN(e, to, d) TB_JOIN##e(TB_B##to, d)
-#define TB_JOIN1(to, d) TB_JOINED(TB_B1, to, d)
-#define TB_JOIN2(to, d) TB_JOINED(TB_B2, to, d)
-#define TB_JOIN3(to, d) TB_JOINED(TB_B3, to, d)
-#define TB_JOIN4(to, d) TB_JOINED(TB_B4, to, d)
-#define TB_JOIN5(to, d) TB_JOINED(TB_B5, to, d)
-#define TB_JOIN6(to, d) TB_SIX TB_JOINED("r1", to, d)
-#define TBB_PART(e) TB_PART##e
-#define TB_PARTED(b) "uxth r0, " b "\n\tlsrs r1, " b ", #16\n\t"
-#define TB_PART0 TB_PARTED(TB_B0)
-#define TB_PART1 TB_PARTED(TB_B1)
-#define TB_PART2 TB_PARTED(TB_B2)
-#define TB_PART3 TB_PARTED(TB_B3)
-#define TB_PART4 TB_PARTED(TB_B4)
-#define TB_PART5 TB_PARTED(TB_B5)
-#define TB_PART6 TB_SIX TB_PARTED("r1")
-#define TBB_FREE(e, d, t)                                                                                \
-  "lsls r0, r0, #" #d "\n\t"                                                                         \
-  "lsls r1, r1, #" #d "\n\t"                                                                         \
-  "lsrs " TB_B##t ", " TB_B##e ", #16\n\t"                                                           \
-  "adds r1, r1, " TB_B##t "\n\t"                                                                     \
-  "uxth " TB_B##e ", " TB_B##e "\n\t"                                                                \
-  "adds r0, r0, " TB_B##e "\n\t"
-#define TBB_NEXT(e, d)                                                                                   \
-  "lsls r0, r0, #" #d "\n\t"                                                                         \
-  "lsls r1, r1, #" #d "\n\t"                                                                         \
-  "mov r8, r0\n\t"                                                                                   \
-  "lsrs r0, " TB_B##e ", #16\n\t"                                                                    \
-  "adds r1, r1, r0\n\t"                                                                              \
-  "uxth r0, " TB_B##e "\n\t"                                                                         \
-  "add r0, r0, r8\n\t"
-#define TBB_UP(d) "lsls r0, r0, #" #d "\n\tlsls r1, r1, #" #d "\n\t"
-#define TBB_STORE(q) "mov r2, r11\n\tstr r0, [r2, #8 * " #q "]\n\tstr r1, [r2, #8 * " #q " + 4]\n\t"
-#define TBB_MORE(q)                                                                                      \
-  "mov r2, r11\n\t"                                                                                  \
-  "ldr r3, [r2, #8 * " #q "]\n\t"                                                                    \
-  "adds r0, r0, r3\n\t"                                                                              \
-  "ldr r3, [r2, #8 * " #q " + 4]\n\t"                                                                \
-  "adds r1, r1, r3\n\t" TBB_STORE(q)
-#define TBB_PAIR(i, j) "ldr r2, [r0, #4 * " #i "]\n\tldr r3, [r0, #4 * " #j "]\n\tstm r1!, {r2, r3}\n\t"
-#define TBB_TWINS(i, j)                                                                                  \
-  "ldr r2, [r0, #4 * " #i "]\n\t"                                                                    \
-  "ldr r3, [r0, #4 * " #j "]\n\t"                                                                    \
-  "adds r4, r2, r3\n\t"                                                                              \
-  "subs r5, r2, r3\n\t"                                                                              \
-  "stm r1!, {r2, r3, r4, r5}\n\t"
-#define TB_FILTERS(name, code)                                                                       \
-  TB_FRAMELESS static TB_APART void name(const uint32_t *x, uint32_t *sums)                          \
-  {                                                                                                  \
-    register const uint32_t *from __asm__("r0") = x;                                                 \
-    register uint32_t *to __asm__("r1") = sums;                                                      \
-    __asm__ volatile(".syntax unified\n\t"                                                           \
-                     "mov r12, r0\n\t"                                                               \
-                     "mov r11, r1\n\t"                                                               \
-                     "movs r2, #128\n\t"                                                             \
-                     "lsls r2, r2, #8\n\t"                                                           \
-                     "lsls r3, r2, #16\n\t"                                                          \
-                     "adds r2, r2, r3\n\t"                                                           \
-                     "mov r10, r2\n\t" code                                                          \
-                     : "+r"(from), "+r"(to) : : "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9",      \
-                       "r10", "r11", "r12", "cc", "memory");                                         \
-  }
-#define TB_PAIRED(name, code)                                                                        \
-  static TB_APART void name(const uint32_t *x, uint32_t *words)                                      \
-  {                                                                                                  \
-    register const uint32_t *from __asm__("r0") = x;                                                 \
-    register uint32_t *to __asm__("r1") = words;                                                     \
-    __asm__ volatile(".syntax unified\n\t" code                                                      \
-                     : "+r"(from), "+r"(to) : : "r2", "r3", "r4", "r5", "cc", "memory");             \
-  }
-#elif defined __GNUC__ && defined __riscv && (__riscv_xlen == 32) && !defined __riscv_32e
+#if defined __GNUC__ && defined __riscv && (__riscv_xlen == 32) && !defined __riscv_32e
 #pragma GCC diagnostic ignored "-Woverlength-strings"
 #define TB_B0 "a2"
 #define TB_B1 "a3"
@@ -166,7 +49,6 @@
   "add t1, t1, t3\n\t"                                                                               \
   "srli t3, " TB_B##e ", 16\n\t"                                                                     \
   "add t2, t2, t3\n\t"
-#define TBB_FREE(e, d, t) TBB_NEXT(e, d)
 #define TBB_UP(d) "slli t1, t1, " #d "\n\tslli t2, t2, " #d "\n\t"
 #define TBB_STORE(q) "sw t1, 8 * " #q "(a1)\n\tsw t2, 8 * " #q " + 4(a1)\n\t"
 #define TBB_MORE(q)                                                                                      \
@@ -209,7 +91,6 @@
 #define TBB_NEXT(e, d)                                                                                   \
   s0 = (s0 << d) + (b##e & 0xffffu);                                                                 \
   s1 = (s1 << d) + (b##e >> 16);
-#define TBB_FREE(e, d, t) TBB_NEXT(e, d)
 #define TBB_UP(d)                                                                                        \
   s0 <<= d;                                                                                          \
   s1 <<= d;

@@ -6,6 +6,18 @@
 #ifndef TB_INT16_H
 #define TB_INT16_H
 
+/* The upper 32 bits of a product. */
+static inline int32_t tb_upper(int32_t a, int32_t b)
+{
+#ifdef TB_THUMB1
+  const int32_t a0 = a & 0xffff, a1 = a >> 16, b0 = b & 0xffff, b1 = b >> 16;
+  const int32_t mid = a1 * b0 + (int32_t)(((uint32_t)a0 * (uint32_t)b0) >> 16);
+  return a1 * b1 + (mid >> 16) + ((a0 * b1 + (mid & 0xffff)) >> 16);
+#else
+  return (int32_t)(((int64_t)a * b) >> 32);
+#endif
+}
+
 /* As tb_round, with outputs of any word. */
 static inline int32_t tb_limit(int64_t v, const tb_scaling *r, int32_t at)
 {
@@ -37,132 +49,11 @@ static inline int32_t tb_scale_int64_t(int64_t acc, const tb_scaling *r, int32_t
 #endif
 }
 
-/* acc and the products of `count` weights, from the k-th on, with numbers side by side; with one number. */
-#define TB_DOT_16(code, IN, SUM)                                                                     \
-  TB_INLINE SUM tb_dot_##code##_##IN##_##SUM(SUM acc, const uint8_t *row, int32_t k, const IN *from, \
-                                             int32_t count)                                          \
-  {                                                                                                  \
-    for (int32_t i = 0; i < count; i++) {                                                            \
-      acc += tb_term_##code(row, k + i, from[i]);                                                    \
-    }                                                                                                \
-    return acc;                                                                                      \
-  }
-#define TB_DOTS_16(code, SUM)                                                                        \
-  TB_DOT_16(code, int8_t, SUM)                                                                       \
-  TB_INLINE SUM tb_flat_##code##_##SUM(SUM acc, const uint8_t *row, int32_t k, int32_t x, int32_t count) \
-  {                                                                                                  \
-    for (int32_t i = 0; i < count; i++) {                                                            \
-      acc += tb_term_##code(row, k + i, x);                                                          \
-    }                                                                                                \
-    return acc;                                                                                      \
-  }
-
-TB_DOTS_16(int8, int32_t)
-TB_DOTS_16(int8, int64_t)
-TB_DOTS_16(int4, int32_t)
-TB_DOTS_16(int4, int64_t)
-TB_DOTS_16(pot4, int32_t)
-TB_DOTS_16(pot4, int64_t)
-TB_DOT_16(int4, int16_t, int32_t)
-TB_DOT_16(int4, int16_t, int64_t)
-TB_DOT_16(pot4, int16_t, int32_t)
-TB_DOT_16(pot4, int16_t, int64_t)
-
-#ifdef TB_DSP
-typedef uint32_t __attribute__((aligned(1), may_alias)) tb_word; /* at any address */
-
-/* Four int8 weights as halves of two words, the numbers likewise, two products per instruction. */
-#define TB_DOT_DSP(SUM, instruction)                                                                 \
-  TB_INLINE SUM tb_dot_int8_int16_t_##SUM(SUM acc, const uint8_t *row, int32_t k, const int16_t *from, \
-                                          int32_t count)                                             \
-  {                                                                                                  \
-    const uint8_t *weight = row + k;                                                                 \
-    for (; count >= 4; count -= 4, weight += 4, from += 4) {                                         \
-      const uint32_t four = *(const tb_word *)(const void *)weight;                                  \
-      const uint32_t a = *(const tb_word *)(const void *)from;                                       \
-      const uint32_t b = *(const tb_word *)(const void *)(from + 2);                                 \
-      uint32_t even, odd, x, y;                                                                      \
-      __asm__("sxtb16 %[even], %[four]\n\t"                                                          \
-              "sxtb16 %[odd], %[four], ror #8\n\t"                                                   \
-              "pkhbt %[x], %[a], %[b], lsl #16\n\t"                                                  \
-              "pkhtb %[y], %[b], %[a], asr #16\n\t"                                                  \
-              instruction("even", "x") instruction("odd", "y")                                       \
-              : [acc] "+r"(acc), [even] "=&r"(even), [odd] "=&r"(odd), [x] "=&r"(x), [y] "=&r"(y)    \
-              : [four] "r"(four), [a] "r"(a), [b] "r"(b));                                           \
-    }                                                                                                \
-    for (; count > 0; count--) {                                                                     \
-      acc += tb_term_int8(weight++, 0, *from++);                                                     \
-    }                                                                                                \
-    return acc;                                                                                      \
-  }
-#define TB_SMLAD(w, x) "smlad %[acc], %[" w "], %[" x "], %[acc]\n\t"
-#define TB_SMLALD(w, x) "smlald %Q[acc], %R[acc], %[" w "], %[" x "]\n\t"
-TB_DOT_DSP(int32_t, TB_SMLAD)
-TB_DOT_DSP(int64_t, TB_SMLALD)
-#else
-TB_DOT_16(int8, int16_t, int32_t)
-TB_DOT_16(int8, int16_t, int64_t)
-#endif
-
-/* Convolution and dense layer. `pad`: what padding reads, which may be longer than a tb_window's. Taps of a line that
- * lie side by side are taken at once: `before` of them to the left of the map, `inside` in it. */
+/* Convolution and dense layer. `pad`: what padding reads, which may be longer than a tb_window's. */
 #define TB_AFFINE_16(name, code, IN, OUT, SUM)                                                       \
   TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w, const uint8_t *weights,            \
                       const SUM *bias, int32_t pad, const tb_scaling *r)                             \
-  {                                                                                                  \
-    const int close = (w->groups == 1) && (w->dilation_width == 1);                                  \
-    const int32_t width = w->kernel_width * w->depth;                                                \
-    int32_t y0 = w->top, line = w->first;                                                            \
-    for (int32_t oy = 0; oy < w->out_height; oy++) {                                                 \
-      int32_t x0 = w->left, corner = line;                                                           \
-      for (int32_t ox = 0; ox < w->out_width; ox++) {                                                \
-        const int32_t before = (x0 < 0) ? tb_min(-x0, w->kernel_width) : 0;                          \
-        const int32_t inside = tb_max(tb_min(w->width - x0, w->kernel_width) - before, 0);           \
-        const int32_t from = before * w->depth, count = inside * w->depth;                           \
-        const uint8_t *row = weights;                                                                \
-        int32_t channel = 0, start = corner;                                                         \
-        for (int32_t g = 0; g < w->groups; g++) {                                                    \
-          for (int32_t o = 0; o < w->outputs; o++) {                                                 \
-            SUM acc = bias[channel];                                                                 \
-            int32_t k = 0, y = y0, tap_row = start;                                                  \
-            for (int32_t ky = 0; ky < w->kernel_height; ky++) {                                      \
-              const int there = (y >= 0) && (y < w->height);                                         \
-              if (close && there) {                                                                  \
-                acc = tb_flat_##code##_##SUM(acc, row, k, pad, from);                                \
-                acc = tb_dot_##code##_##IN##_##SUM(acc, row, k + from,                               \
-                                                   in + (count ? tap_row + from : 0), count);        \
-                acc = tb_flat_##code##_##SUM(acc, row, k + from + count, pad, width - from - count); \
-                k += width;                                                                          \
-              } else if (there) {                                                                    \
-                int32_t x = x0, tap = tap_row;                                                       \
-                for (int32_t kx = 0; kx < w->kernel_width; kx++) {                                   \
-                  const int hit = (x >= 0) && (x < w->width);                                        \
-                  for (int32_t c = 0; c < w->depth; c++, k++) {                                      \
-                    acc += tb_term_##code(row, k, hit ? in[tap + c] : pad);                          \
-                  }                                                                                  \
-                  x += w->dilation_width;                                                            \
-                  tap += w->dilation_column;                                                         \
-                }                                                                                    \
-              } else {                                                                               \
-                acc = tb_flat_##code##_##SUM(acc, row, k, pad, width);                               \
-                k += width;                                                                          \
-              }                                                                                      \
-              y += w->dilation_height;                                                               \
-              tap_row += w->dilation_row;                                                            \
-            }                                                                                        \
-            *out++ = (OUT)tb_scale_##SUM(acc, r, channel);                                           \
-            row += w->row_bytes;                                                                     \
-            channel++;                                                                               \
-          }                                                                                          \
-          start += w->depth;                                                                         \
-        }                                                                                            \
-        x0 += w->stride_width;                                                                       \
-        corner += w->stride_column;                                                                  \
-      }                                                                                              \
-      y0 += w->stride_height;                                                                        \
-      line += w->stride_row;                                                                         \
-    }                                                                                                \
-  }
+  TB_AFFINE(code, OUT, SUM, pad, tb_scale_##SUM)
 
 /* One filter per channel, dilated or not: of each line, `before` taps lie to the left of the map, `inside` in it. */
 #define TB_DEPTHWISE_16(name, code, IN, OUT, SUM)                                                    \
@@ -214,26 +105,27 @@ TB_DOT_16(int8, int16_t, int64_t)
     }                                                                                                \
   }
 
-/* A window of one channel: `start` before its taps, `take` for each that lies inside, `finish` behind. */
+/* A window of one channel: `start` before its taps, `take` for each that lies inside, rows times columns of them,
+ * `finish` behind. */
 #define TB_WINDOW_16(start, take, finish)                                                            \
   int32_t y0 = w->top, line = w->first;                                                              \
   for (int32_t oy = 0; oy < w->out_height; oy++) {                                                   \
     int32_t x0 = w->left, corner = line;                                                             \
     for (int32_t ox = 0; ox < w->out_width; ox++) {                                                  \
+      int32_t y = y0, x = x0, at = corner;                                                           \
+      const int32_t rows = tb_inside(&y, w->kernel_height, w->dilation_height, w->height, w->dilation_row, &at); \
+      const int32_t columns = tb_inside(&x, w->kernel_width, w->dilation_width, w->width, w->dilation_column, &at); \
       for (int32_t c = 0; c < w->depth; c++) {                                                       \
-        int32_t y = y0, tap_row = corner;                                                            \
+        int32_t row = at + c;                                                                        \
         start;                                                                                       \
-        for (int32_t ky = 0; ky < w->kernel_height; ky++) {                                          \
-          int32_t x = x0, tap = tap_row;                                                             \
-          for (int32_t kx = 0; kx < w->kernel_width; kx++) {                                         \
-            if ((y >= 0) && (y < w->height) && (x >= 0) && (x < w->width)) {                         \
-              take;                                                                                  \
-            }                                                                                        \
-            x += w->dilation_width;                                                                  \
+        for (int32_t ky = 0; ky < rows; ky++) {                                                      \
+          int32_t tap = row;                                                                         \
+          TB_UNROLL(4)                                                                               \
+          for (int32_t kx = 0; kx < columns; kx++) {                                                 \
+            take;                                                                                    \
             tap += w->dilation_column;                                                               \
           }                                                                                          \
-          y += w->dilation_height;                                                                   \
-          tap_row += w->dilation_row;                                                                \
+          row += w->dilation_row;                                                                    \
         }                                                                                            \
         finish;                                                                                      \
       }                                                                                              \
@@ -247,13 +139,14 @@ TB_DOT_16(int8, int16_t, int64_t)
 #define TB_AVERAGE_POOL_16(name, IN, OUT, SUM)                                                       \
   TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w, int32_t zero, const tb_scaling *r) \
   {                                                                                                  \
-    TB_WINDOW_16(SUM acc = 0, acc += in[tap + c] - zero, *out++ = (OUT)tb_scale_##SUM(acc, r, c))    \
+    TB_WINDOW_16(SUM acc = -((SUM)zero * (rows * columns)), acc += in[tap],                          \
+                 *out++ = (OUT)tb_scale_##SUM(acc, r, c))                                            \
   }
 
 #define TB_MAX_POOL_16(name, IN, OUT)                                                                \
   TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w)                                    \
   {                                                                                                  \
-    TB_WINDOW_16(int32_t best = INT16_MIN, best = tb_max(in[tap + c], best), *out++ = (OUT)best)     \
+    TB_WINDOW_16(int32_t best = INT16_MIN, best = tb_max(in[tap], best), *out++ = (OUT)best)         \
   }
 
 #define TB_REQUANTISE_16(name, IN, OUT)                                                              \

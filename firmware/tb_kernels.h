@@ -128,17 +128,23 @@ static inline void tb_slide(int8_t *rows, int32_t bytes, int32_t row)
 
 #include "tb_requantise.h"
 
-/* One weight times one activation, by weight code. */
+/* One weight times one activation, by weight code: products of 16 bits where the others branch on signs. */
+#ifdef __AVR__
+#define TB_TIMES(a, b) ((int16_t)(a) * (int16_t)(b))
+#else
+#define TB_TIMES(a, b) ((a) * (b))
+#endif
+
 static inline int32_t tb_term_int8(const uint8_t *row, int32_t k, int32_t x)
 {
   const int32_t byte = row[k];
-  return ((byte ^ 128) - 128) * x;
+  return TB_TIMES((byte ^ 128) - 128, x);
 }
 
 static inline int32_t tb_term_int4(const uint8_t *row, int32_t k, int32_t x)
 {
   const int32_t nibble = (row[k >> 1] >> ((k & 1) << 2)) & 15;
-  return ((nibble ^ 8) - 8) * x;
+  return TB_TIMES((nibble ^ 8) - 8, x);
 }
 
 static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
@@ -149,11 +155,9 @@ static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
   return (code & 8u) ? -size : size;
 }
 
-/* Convolution and dense layer for a code that is read weight by weight. */
-#define TB_AFFINE(code)                                                                              \
-  TB_KERNEL void tb_affine_##code(const int8_t *in, int8_t *out, const tb_window *w,                 \
-                                  const uint8_t *weights, const int32_t *bias,                       \
-                                  const tb_scaling *r)                                               \
+/* The body of a convolution or dense layer for a code that is read weight by weight: padding reads `padding`,
+ * and scale(sum, r, channel) makes an output. Its function has the names of those below. */
+#define TB_AFFINE(code, OUT, SUM, padding, scale)                                                    \
   {                                                                                                  \
     int32_t y0 = w->top, line = w->first;                                                            \
     for (int32_t oy = 0; oy < w->out_height; oy++) {                                                 \
@@ -163,13 +167,14 @@ static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
         int32_t channel = 0, start = corner;                                                         \
         for (int32_t g = 0; g < w->groups; g++) {                                                    \
           for (int32_t o = 0; o < w->outputs; o++) {                                                 \
-            int32_t acc = bias[channel], k = 0, y = y0, tap_row = start;                             \
+            SUM acc = bias[channel];                                                                 \
+            int32_t k = 0, y = y0, tap_row = start;                                                  \
             for (int32_t ky = 0; ky < w->kernel_height; ky++) {                                      \
               int32_t x = x0, tap = tap_row;                                                         \
               for (int32_t kx = 0; kx < w->kernel_width; kx++) {                                     \
                 const int inside = (y >= 0) && (y < w->height) && (x >= 0) && (x < w->width);        \
                 for (int32_t c = 0; c < w->depth; c++) {                                             \
-                  acc += tb_term_##code(row, k, inside ? in[tap + c] : w->pad);                      \
+                  acc += tb_term_##code(row, k, inside ? in[tap + c] : (padding));                   \
                   k++;                                                                               \
                 }                                                                                    \
                 x += w->dilation_width;                                                              \
@@ -178,7 +183,7 @@ static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
               y += w->dilation_height;                                                               \
               tap_row += w->dilation_row;                                                            \
             }                                                                                        \
-            *out++ = tb_requantise(acc, r, channel);                                                 \
+            *out++ = (OUT)scale(acc, r, channel);                                                    \
             row += w->row_bytes;                                                                     \
             channel++;                                                                               \
           }                                                                                          \
@@ -192,9 +197,15 @@ static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
     }                                                                                                \
   }
 
-TB_AFFINE(int8)
-TB_AFFINE(int4)
-TB_AFFINE(pot4)
+#define TB_AFFINE_8(code)                                                                            \
+  TB_KERNEL void tb_affine_##code(const int8_t *in, int8_t *out, const tb_window *w,                 \
+                                  const uint8_t *weights, const int32_t *bias,                       \
+                                  const tb_scaling *r)                                               \
+  TB_AFFINE(code, int8_t, int32_t, w->pad, tb_requantise)
+
+TB_AFFINE_8(int8)
+TB_AFFINE_8(int4)
+TB_AFFINE_8(pot4)
 
 /* The eight bit planes of eight unsigned activations u = q + 128: bit i of planes[p] is bit p of u[i]. */
 static inline void tb_planes(const int8_t *in, int8_t pad, uint8_t *planes)

@@ -66,6 +66,15 @@ static inline void tb_ring_finish(const int32_t *sums, int8_t *out, int8_t *seco
 #ifdef TB_DSP
   tb_finish(sums, out, second, bias, scaling, channel, count);
 #else
+#ifdef TB_THUMB1
+  if (scaling->direct && scaling->step) {
+    tb_direct_row(sums, second ? 8 : 4, bias, scaling, channel, out, count);
+    if (second) {
+      tb_direct_row(sums + 1, 8, bias, scaling, channel, second, count);
+    }
+    return;
+  }
+#endif
   for (int32_t i = 0; i < count; i++) {
     out[i] = tb_requantise((int32_t)((uint32_t)bias[i] + (uint32_t)*sums++), scaling, channel + i);
     if (second) {

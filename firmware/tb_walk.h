@@ -124,6 +124,52 @@ static TB_WITHIN void tb_join(uint32_t *to, const int8_t *a, const int8_t *b, in
   }
 }
 
+#ifdef TB_DSP
+/* Four words of two pixels and four of the next two: the one between is loaded once. */
+#define TB_JOIN_BOTH                                                                                 \
+  __asm__ volatile("ldrsb r8, [%2, %3]\n\t"                                                          \
+                   "ldrsb r12, [%2, %3, lsl #1]\n\t"                                                 \
+                   "ldrsb r4, [%2], #1\n\t"                                                          \
+                   "add r4, r4, r8, lsl #16\n\t"                                                     \
+                   "add r8, r8, r12, lsl #16\n\t"                                                    \
+                   "ldrsb r9, [%2, %3]\n\t"                                                          \
+                   "ldrsb r12, [%2, %3, lsl #1]\n\t"                                                 \
+                   "ldrsb r5, [%2], #1\n\t"                                                          \
+                   "add r5, r5, r9, lsl #16\n\t"                                                     \
+                   "add r9, r9, r12, lsl #16\n\t"                                                    \
+                   "ldrsb r10, [%2, %3]\n\t"                                                         \
+                   "ldrsb r12, [%2, %3, lsl #1]\n\t"                                                 \
+                   "ldrsb r6, [%2], #1\n\t"                                                          \
+                   "add r6, r6, r10, lsl #16\n\t"                                                    \
+                   "add r10, r10, r12, lsl #16\n\t"                                                  \
+                   "ldrsb lr, [%2, %3]\n\t"                                                          \
+                   "ldrsb r12, [%2, %3, lsl #1]\n\t"                                                 \
+                   "ldrsb r11, [%2], #1\n\t"                                                         \
+                   "add r11, r11, lr, lsl #16\n\t"                                                   \
+                   "add lr, lr, r12, lsl #16\n\t"                                                    \
+                   "stm %0!, {r4, r5, r6, r11}\n\t"                                                  \
+                   "stm %1!, {r8, r9, r10, lr}"                                                      \
+                   : "+r"(to), "+r"(beside), "+r"(a) : "r"(depth)                                    \
+                   : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "memory");
+
+/* The words of three pixels side by side, `depth` of two, then of the other two. */
+static TB_WITHIN void tb_join_both(uint32_t *to, const int8_t *a, int32_t depth)
+{
+  uint32_t *beside = to + depth;
+  int32_t count = depth;
+  for (; count >= 16; count -= 16) {
+    TB_JOIN_BOTH TB_JOIN_BOTH TB_JOIN_BOTH TB_JOIN_BOTH
+  }
+  for (; count >= 4; count -= 4) {
+    TB_JOIN_BOTH
+  }
+  for (int32_t k = 0; k < count; k++) {
+    to[k] = (uint32_t)(int32_t)a[k] + ((uint32_t)(int32_t)a[k + depth] << 16);
+    beside[k] = (uint32_t)(int32_t)a[k + depth] + ((uint32_t)(int32_t)a[k + 2 * depth] << 16);
+  }
+}
+#endif
+
 static TB_WITHIN void tb_widen_words(uint32_t *to, const int8_t *from, int32_t count)
 {
 #ifdef TB_SHIFTED_ADDS
@@ -148,6 +194,16 @@ static TB_WITHIN void tb_widen_words(uint32_t *to, const int8_t *from, int32_t c
 
 static TB_WITHIN void tb_move_words(uint32_t *to, const uint32_t *from, int32_t count)
 {
+#ifdef TB_DSP
+  for (; count >= 16; count -= 16) {
+    __asm__ volatile("ldm %1!, {r4, r5, r6, r8, r9, r10, r11, r12}\n\t"
+                     "stm %0!, {r4, r5, r6, r8, r9, r10, r11, r12}\n\t"
+                     "ldm %1!, {r4, r5, r6, r8, r9, r10, r11, r12}\n\t"
+                     "stm %0!, {r4, r5, r6, r8, r9, r10, r11, r12}"
+                     : "+r"(to), "+r"(from)
+                     : : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "memory");
+  }
+#endif
 #ifdef TB_SHIFTED_ADDS
   for (; count >= 8; count -= 8) {
     __asm__ volatile("ldm %1!, {r4, r5, r6, r8}\n\t"
@@ -155,6 +211,15 @@ static TB_WITHIN void tb_move_words(uint32_t *to, const uint32_t *from, int32_t 
                      "ldm %1!, {r4, r5, r6, r8}\n\t"
                      "stm %0!, {r4, r5, r6, r8}"
                      : "+r"(to), "+r"(from) : : "r4", "r5", "r6", "r8", "memory");
+  }
+#elif defined TB_ONE_BY_ONE
+  for (; count >= 6; count -= 6) {
+    __asm__ volatile(".syntax unified\n\t"
+                     "ldm %1!, {r4, r5, r6}\n\t"
+                     "stm %0!, {r4, r5, r6}\n\t"
+                     "ldm %1!, {r4, r5, r6}\n\t"
+                     "stm %0!, {r4, r5, r6}"
+                     : "+l"(to), "+l"(from) : : "r4", "r5", "r6", "memory");
   }
 #endif
   for (int32_t i = 0; i < count; i++) {
@@ -213,7 +278,11 @@ static TB_WITHIN int32_t tb_next_two(tb_walk *walk, const tb_window *w, const tb
       y0 += w->dilation_height;
       y1 += w->dilation_height;
     } else if (first) {
+#ifdef TB_DSP
+      tb_join_both(words + s->kept, walk->in + c0 + kept, w->depth);
+#else
       tb_join(words + s->kept, walk->in + c0 + kept, walk->in + c1 + kept, s->two);
+#endif
     } else {
       tb_join(words, walk->in + c0, walk->in + c1, s->line);
     }
@@ -256,6 +325,15 @@ static TB_APART void tb_finish_words(uint32_t *sums, int32_t gap, int8_t *out, i
   }
   tb_finish((const int32_t *)sums, out, second, bias + channel, r, channel, count);
 #else
+#if defined TB_THUMB1 && !defined TB_SHIFTS_ONLY
+  if (r->direct && r->step) {
+    tb_direct_row(sums, 4 * gap, bias + channel, r, channel, out, count);
+    if (second) {
+      tb_direct_row(sums + 1, 4 * gap, bias + channel, r, channel, second, count);
+    }
+    return;
+  }
+#endif
   for (int32_t i = 0; i < count; i++) {
     const uint32_t b = (uint32_t)bias[channel + i];
     out[i] = tb_requantise((int32_t)(sums[0] + b), r, channel + i);

@@ -10,6 +10,8 @@
 #ifndef TB_WIDE_H
 #define TB_WIDE_H
 
+#include "tb_bytes.h"
+
 #ifdef TB_TAPS
 /* `count` positions in one line, whose windows move by `move` less the channels from the end of one to the next;
  * `round` is half a unit of the last place and the zero point; low and high hold the bounds four times. */
@@ -69,16 +71,6 @@ static inline void tb_affine_wide(const int8_t *in, int8_t *out, const tb_window
 }
 
 #ifndef TB_DSP
-/* Byte i of words, the lowest of a word first. */
-TB_INLINE int32_t tb_byte(const int32_t *words, int32_t i)
-{
-#if defined __BYTE_ORDER__ && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-  return ((const int8_t *)words)[i];
-#else
-  return (int8_t)(words[i >> 2] >> (8 * (i & 3)));
-#endif
-}
-
 /* The same in plain C, one position after the other. */
 TB_INLINE void tb_wide_positions(const int8_t *const *taps, const int32_t *records, int8_t *out,
                                      const tb_line *line, int32_t count, int32_t bits)

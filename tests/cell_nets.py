@@ -13,9 +13,10 @@ from tinybound.certify.cells import Cells, Numpy
 from tinybound.certify.chain import Chain, chain_of
 from tinybound.certify.lockstep import entries, lockstep
 from tinybound.certify.pieces import Piece, Whole
-from tinybound.checker import analysis, cover
 from tinybound.checker import cells as checker_cells
 from tinybound.checker import chain as checker_chain
+from tinybound.checker import cover
+from tinybound.checker.envelopes import Entry
 from tinybound.checker.layers import Meaning
 from tinybound.checker.pairs import Rounding
 from tinybound.domains.exact import run
@@ -153,12 +154,12 @@ def checker(case: Case) -> np.ndarray:
     """The checker's bounds of the pieces."""
     entry, form = case.whole.entries[0], checker_form(case)
     shape = (len(entry.lower),)
-    root = analysis.Entry(entry.lower, entry.upper, entry.units.scale, entry.units.zero, shape)
+    root = Entry(entry.lower, entry.upper, entry.units.scale, entry.units.zero, shape)
     rows = []
     for piece in case.pieces:
-        own = analysis.Entry(piece.lower, piece.upper, root.scale, root.zero, shape)
+        own = Entry(piece.lower, piece.upper, root.scale, root.zero, shape)
         leaf = cover.Leaf({"x": own}, piece.first, piece.last)
-        rows.append(checker_cells.bound(form, root, [leaf]))
+        rows.append(checker_cells.bound(form, root, [leaf], single=case.chain.single))
     return np.array(rows)
 
 
@@ -170,6 +171,8 @@ def checker_form(case: Case) -> checker_chain.Chain:
             layer.m, layer.s, layer.b, layer.zero, layer.lo, layer.hi, Fraction(1),
             (layer.a, layer.c), None, (0, 0), layer.mode,
         )  # fmt: skip
-        pairs.append(checker_chain.Pair(layer.w, layer.b, layer.counts, layer.bias, layer.zero_in, then))
+        extra = layer.rounded.count, layer.rounded.size[:, None], layer.rounded.gain[:, None]
+        sums = layer.w, layer.b, layer.counts, layer.bias, layer.zero_in
+        pairs.append(checker_chain.Pair(*sums, then, extra))
     units = case.chain.units
     return checker_chain.Chain(pairs, Meaning(units.scales, units.zero, -128, 127))

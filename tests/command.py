@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 COMMAND = Path(sys.executable).with_name("tinybound")
+ANSI = "\x1b"  # what every colour and every movement of the cursor begins with
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,14 @@ class InProcess:
         assert " ".join(f"error: {said['error']}".split()) == line.removesuffix("\n")
         assert said["where"] in said["error"]
         return line
+
+
+def plain(outcome: Outcome) -> str:
+    """What was said; exit 0, nothing on standard error, no colour and no cursor movement."""
+    assert (outcome.code, outcome.err) == (0, "")
+    assert ANSI not in outcome.out
+    assert "\r" not in outcome.out
+    return outcome.out
 
 
 def refusal(outcome: Outcome, code: int, *words: str) -> str:

@@ -132,7 +132,7 @@ def of_arrays(start: Forged, rng: np.random.Generator) -> Iterator[Mutation]:
 
         return change
 
-    sizes = {"weights": 40, "bias": 3000, "entries": 60, "table": 2}
+    sizes = {"weights": 40, "bias": 3000, "entries": 60, "table": 2, "knots": 9000, "bends": 9000}
     for key, array in start.arrays.items():
         kind = key.rsplit(".", 1)[1]
         large = sizes.get(kind, 1)

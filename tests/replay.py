@@ -139,8 +139,9 @@ def replay(path: Path, x: Any, *, optimise: bool) -> tuple[dict[str, Seen], Grap
             node = whole.producer(value)
             if node is not None and isinstance(node.op, Softmax):
                 file = imported.activations[value]
-                real = (theirs - file.zero) * float(file.scale) - (values[value] + 128) / 256
-                result[value].add(np.round(np.abs(real) * 256, 2), None)
+                ours = whole.values[value].quant
+                real = (theirs - file.zero) * float(file.scale) / float(ours.scale[0])
+                result[value].add(np.round(np.abs(real - (values[value] - ours.zero)), 2), None)
             else:
                 gap = np.abs(theirs - values[value])
                 result[value].add(gap, distance_from_tie(whole, values, value))

@@ -17,6 +17,7 @@ from tinybound.quantise.weights import choose_weights
 from tinybound.targets.rows import Group, can_run_by_rows
 
 STORED = Scaled(Fraction(1, 24), -5, -128, 127)
+WIDE = Scaled(Fraction(1, 6000), -900, -32768, 32767)
 CODES = ("int8", "int4", "pot4", "pool64")
 
 
@@ -87,8 +88,20 @@ class _Builder:
         self.add(op, *((self.line[-1], start) if self.rng.integers(2) else (start, self.line[-1])))
 
 
-def random_net(seed):
-    """The integer graph; maps of 2 to 13 rows, one or two outputs."""
+def scales(rng, net):
+    """Integers of 8 and of 16 bits, as chance wants; what moves has the scale of what is moved."""
+    known = {"x": WIDE}
+    for node in net.nodes:
+        same = isinstance(node.op, MaxPool | Reshape)
+        if not node.output.endswith(".sum"):
+            known[node.output] = (
+                known[node.inputs[0]] if same else (WIDE, WIDE, WIDE, STORED)[rng.integers(4)]
+            )
+    return known
+
+
+def random_net(seed, wide=False):
+    """The integer graph; maps of 2 to 13 rows, one or two outputs; `wide`: with integers of 16 bits."""
     rng = np.random.default_rng(seed)
     shape = (int(rng.choice([1, 3, 8])), int(rng.integers(6, 14)), int(rng.integers(4, 9)))
     net = _Builder(rng, shape)
@@ -106,6 +119,8 @@ def random_net(seed):
         outputs = [net.line[-1], *(outputs if rng.integers(3) == 0 else [])]
     graph = Graph(f"net{seed}", ("x",), tuple(outputs), tuple(net.nodes), net.values)
     known = {n: STORED for n in net.values if not n.endswith(".sum")}
+    if wide:
+        known, net.codes = scales(rng, net), dict.fromkeys(net.codes, "int8")
     graph, known = add_activations(graph, known)
     return lower(graph, known, choose_weights(graph, net.codes, {}, power_of_two=False))
 

@@ -34,8 +34,8 @@ from tinybound.targets.verilog import generate_verilog
 Integers = NDArray[np.int64]
 Vectors = dict[str, Integers]  # graph input -> (n, *shape)
 
-# These have no samples of their own: ChannelAffine is folded away, the others follow every sum.
-COVERED_BY_OTHERS = {"ChannelAffine", "Clip", "Requantise", "Table"}
+# These have no samples of their own: ChannelAffine is folded away, the others follow a sum or are a function.
+COVERED_BY_OTHERS = {"ChannelAffine", "Clip", "Curve", "Requantise", "Table"}
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,17 @@ def float_nodes(
 
 
 def build(
-    name: str, parts: list[tuple[str, Sample]], *, relu: bool, mode: str = "half-even"
+    name: str, parts: list[tuple[str, Sample]], *, relu: bool | None, mode: str = "half-even"
 ) -> tuple[Graph, Graph]:
-    """The float and the integer graph that hold the samples side by side."""
+    """The float and the integer graph that hold the samples side by side; relu None: at every second one."""
     nodes: list[Node] = []
     inputs: list[str] = []
     outputs: list[str] = []
     known: dict[str, Scaled] = {}
     values: dict[str, Value] = {}
     codes: dict[str, str] = {}
-    for label, sample in parts:
-        more, names, out, scales = float_nodes(label, sample, relu=relu)
+    for i, (label, sample) in enumerate(parts):
+        more, names, out, scales = float_nodes(label, sample, relu=i % 2 == 1 if relu is None else relu)
         nodes += more
         inputs += names
         outputs.append(out)
@@ -242,8 +242,9 @@ Executor = OnMachine | OnRtl
 
 def executors() -> list[Executor]:
     """Every back end that the table of tests/test_ops.py compares with the golden model."""
-    machines = [Host(), Host(sanitize=True), Emulated(BOARDS["cortex-m4"]), Emulated(BOARDS["rv32imc"])]
-    return [*map(OnMachine, machines), OnRtl()]
+    hosts = Host(), Host(sanitize=True, level="-O0")
+    cores = Emulated(BOARDS["cortex-m4"]), Emulated(BOARDS["rv32imc"])
+    return [*map(OnMachine, (*hosts, *cores)), OnRtl()]
 
 
 def mismatches(graph: Graph, x: Vectors, got: Mapping[str, Integers]) -> tuple[int, int, str]:

@@ -171,11 +171,17 @@ def take(op: Any, x: Any) -> Any:
 
 
 def softmax(op: Any, x: Any) -> Any:
-    """min(rhe(256 * e_i / sum e), 255) - 128 with e_i = table[max - q_i]."""
-    rows = []
+    """min(rhe(256 * e_i / sum e), 255) - 128 with e_i = table[max - q_i]; or in steps of 1/65536, e_i
+    being the upper word of a product."""
+    rows, wide = [], op.table.ndim == 2
+    one = 65536 if wide else 256
     for q in x.reshape(-1, x.shape[-1]).tolist():
-        e = [int(op.table[max(q) - v]) for v in q]
-        rows.append([min(rhe(Fraction(256 * v, sum(e))), 255) - 128 for v in e])
+        if wide:
+            bytes_of = [divmod(max(q) - v, 256) for v in q]
+            e = [int(op.table[0][a]) * int(op.table[1][b]) >> 32 for a, b in bytes_of]
+        else:
+            e = [int(op.table[max(q) - v]) for v in q]
+        rows.append([min(rhe(Fraction(one * v, sum(e))), one - 1) - one // 2 for v in e])
     return np.array(rows).reshape(x.shape)
 
 
@@ -190,9 +196,26 @@ def table(op: Any, x: Any) -> Any:
     return np.array([int(op.entries[q - op.first]) for q in x.ravel().tolist()]).reshape(x.shape)
 
 
+def curve(op: Any, x: Any) -> Any:
+    """The place of q among the knots, the parabola there, one rounding."""
+    size, knees = 1 << op.bits, op.knees.tolist()
+    begins, first = [], 0  # of every stretch between knees: its first integer and its first knot
+    for start, stop in zip([-32768, *knees], [*knees, 32768], strict=True):
+        begins.append((start, first))
+        first += ceil(Fraction(stop - start, size)) + 1
+    out = []
+    for q in x.ravel().tolist():
+        start, first = [b for b in begins if b[0] <= q][-1]
+        k, r = first + (q - start) // size, (q - start) % size
+        left, right, bend = int(op.knots[k]), int(op.knots[k + 1]), int(op.bends[k])
+        v = left * (size - r) + right * r + bend * r * (size - r) // 2 ** (2 * op.bits - 8)
+        out.append(clip(rhe(Fraction(v, 1 << 14)) + op.parity, op.lo, op.hi))
+    return np.array(out).reshape(x.shape)
+
+
 MEANINGS = {
-    "Add": add, "ArgMax": argmax, "AveragePool": average_pool, "Concat": concat, "Conv": conv, "Dense": dense,
-    "MaxPool": max_pool, "Mul": mul, "Requantise": requantise, "Reshape": reshape,
+    "Add": add, "ArgMax": argmax, "AveragePool": average_pool, "Concat": concat, "Conv": conv, "Curve": curve,
+    "Dense": dense, "MaxPool": max_pool, "Mul": mul, "Requantise": requantise, "Reshape": reshape,
     "Softmax": softmax, "Table": table, "Take": take, "Transpose": transpose,
 }  # fmt: skip
 

@@ -6,30 +6,19 @@ import shutil
 
 import numpy as np
 import pytest
-from command import InProcess, small
+from command import small
 
-import tinybound
 from tinybound import tools
 from tinybound.build_folder import MANIFEST, read_manifest, write_build
+
+pytestmark = pytest.mark.usefixtures("quick_attack")
 
 DOMAIN = ("--domain=-1,1",)
 
 
-@pytest.fixture
-def command(monkeypatch, capsys):
-    return InProcess(monkeypatch, capsys)
-
-
 @pytest.fixture(scope="module")
-def built(cache):
-    """A small certified build; copy it before changing it."""
-    model = small(cache / "bad_input.onnx")
-    return tinybound.compile(model, cache / "bad_input", tinybound.Options(domain="-1,1")).folder
-
-
-@pytest.fixture
-def build(built, tmp_path):
-    return shutil.copytree(built, tmp_path / "BUILD")
+def built(small_build):
+    return small_build
 
 
 # A BUILD that is not what it was

@@ -10,18 +10,14 @@ import subprocess
 import numpy as np
 import onnx
 import pytest
-from command import COMMAND, InProcess, dense_model, listing, refusal, save, small, spawn
+from command import COMMAND, dense_model, listing, refusal, save, small, spawn
 
-import tinybound
 from tinybound import tools
 from tinybound.simulate import unicorn_core
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 DOMAIN = ("--domain=-1,1",)
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    return InProcess(monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -38,15 +34,8 @@ def refused(command, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def built(cache):
-    """A small certified build; copy it before changing it."""
-    model = small(cache / "bad_input.onnx")
-    return tinybound.compile(model, cache / "bad_input", tinybound.Options(domain="-1,1")).folder
-
-
-@pytest.fixture
-def build(built, tmp_path):
-    return shutil.copytree(built, tmp_path / "BUILD")
+def built(small_build):
+    return small_build
 
 
 # The model

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from command import InProcess, dense_model, listing, refusal, save
+from command import dense_model, listing, refusal, save
 
 import tinybound
 from tinybound.errors import TinyboundError
@@ -17,11 +17,6 @@ from tinybound.simulate.machine import STRICT
 from tinybound.tools import run
 
 LOWER, UPPER = [-0.37, -1.0, 0.1], [0.52, 0.2, 0.9]
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    return InProcess(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

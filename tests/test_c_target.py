@@ -201,7 +201,7 @@ def test_a_network_whose_values_are_its_ports_needs_no_arena():
 
 def check_on_the_host(graph, folder, count=40):
     x = samples.vectors(graph, count, seed=1)
-    got = samples.OnMachine(Host(sanitize=True))(graph, x, folder)
+    got = samples.OnMachine(Host(sanitize=True, level="-O0"))(graph, x, folder)
     wrong, compared, first = samples.mismatches(graph, x, got[8])
     print(f"{compared} integers compared")
     assert wrong == 0, first
@@ -307,7 +307,7 @@ def test_a_planted_bug_is_seen(plant, sampled, tmp_path):
         for n in x:
             if n.startswith("Softmax"):  # one element far above the others
                 x[n] = np.where(np.arange(x[n].shape[-1]) == 3, 127, -128) * np.ones_like(x[n])
-    machine = samples.OnMachine(Host())
+    machine = samples.OnMachine(Host(level="-O0"))
 
     got = machine(graph, x, tmp_path, texts=planted(texts, *PLANTS[plant]))
 
@@ -321,7 +321,7 @@ def test_a_write_outside_a_buffer_is_seen(sampled, tmp_path):
     graph, x, texts = sampled
     bad = planted(texts, "tb_elements.h", "out[i] = entries[in[i] + 128];",
                   "out[i] = entries[in[i] + 128]; volatile int32_t end = count; out[end] = 1;")  # fmt: skip
-    for machine in (Host(), Host(sanitize=True)):
+    for machine in (Host(level="-O0"), Host(sanitize=True, level="-O0")):
         with pytest.raises(Exception, match=r"outside the layer's output|overflow|out of bounds"):
             samples.OnMachine(machine)(graph, x, tmp_path / machine.name, texts=bad)
 

@@ -22,7 +22,7 @@ from tinybound.certify.best_first import Effort
 from tinybound.certify.cells import Numpy
 from tinybound.certify.certificate import certify
 from tinybound.certify.compiled import Compiled, kernel_of
-from tinybound.certify.linear import _Form
+from tinybound.certify.linear import Form
 from tinybound.checker import cells as checker_cells
 from tinybound.checker import chain as checker_chain
 from tinybound.checker import lines as checker_lines
@@ -213,7 +213,7 @@ def test_the_checkers_bounds_without_slack_are_noticed(monkeypatch):
 
 def test_forms_keep_their_fields():
     """The planted forms above name fields that exist."""
-    assert {"g", "jr"} <= set(_Form.__dataclass_fields__)
+    assert {"g", "jr"} <= set(Form.__dataclass_fields__)
     assert {"g", "k"} <= set(_State.__dataclass_fields__)
 
 

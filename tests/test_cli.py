@@ -3,54 +3,12 @@
 
 import json
 import re
-import shutil
 
 import numpy as np
-import pytest
-from command import InProcess, listing, refusal, spawn
+from command import ANSI, listing, plain, refusal, spawn
 
 import tinybound
 from tinybound.tools import TOOLS
-
-ANSI = "\x1b"
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    return InProcess(monkeypatch, capsys)
-
-
-@pytest.fixture(scope="module")
-def built(cache, examples):
-    """controller2, compiled by the installed command; never changed."""
-    folder = cache / "cli"
-    box = examples / "controller2_box.json"
-    done = spawn("compile", examples / "controller2.onnx", "-o", folder, "--domain", box, "--seed", "3")
-    assert (done.code, done.err) == (0, "")
-    return folder
-
-
-@pytest.fixture
-def build(built, tmp_path):
-    return shutil.copytree(built, tmp_path / "BUILD")
-
-
-@pytest.fixture(scope="module")
-def pooled(cache, examples):
-    """A network with run-time bits, C only, without a certificate."""
-    options = tinybound.Options(
-        target="c", weights=("pool64",), calibration=examples / "digits_mlp_calibration.npz"
-    )
-    return tinybound.compile(examples / "digits_mlp.onnx", cache / "cli_pool", options).folder
-
-
-def plain(done):
-    """Exit 0, nothing on standard error, no colour and no cursor movement."""
-    assert (done.code, done.err) == (0, "")
-    assert ANSI not in done.out
-    assert "\r" not in done.out
-    return done.out
-
 
 # compile
 

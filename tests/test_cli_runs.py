@@ -7,50 +7,10 @@ import shutil
 
 import numpy as np
 import pytest
-from command import COMMAND, InProcess, listing, spawn
+from command import COMMAND, listing, plain, spawn
 
 import tinybound
 from tinybound.simulate.golden import golden
-
-ANSI = "\x1b"
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    return InProcess(monkeypatch, capsys)
-
-
-@pytest.fixture(scope="module")
-def built(cache, examples):
-    """controller2, compiled by the installed command; never changed."""
-    folder = cache / "cli"
-    box = examples / "controller2_box.json"
-    done = spawn("compile", examples / "controller2.onnx", "-o", folder, "--domain", box, "--seed", "3")
-    assert (done.code, done.err) == (0, "")
-    return folder
-
-
-@pytest.fixture
-def build(built, tmp_path):
-    return shutil.copytree(built, tmp_path / "BUILD")
-
-
-@pytest.fixture(scope="module")
-def pooled(cache, examples):
-    """A network with run-time bits, C only, without a certificate."""
-    options = tinybound.Options(
-        target="c", weights=("pool64",), calibration=examples / "digits_mlp_calibration.npz"
-    )
-    return tinybound.compile(examples / "digits_mlp.onnx", cache / "cli_pool", options).folder
-
-
-def plain(done):
-    """Exit 0, nothing on standard error, no colour and no cursor movement."""
-    assert (done.code, done.err) == (0, "")
-    assert ANSI not in done.out
-    assert "\r" not in done.out
-    return done.out
-
 
 # simulate
 
@@ -155,7 +115,7 @@ def test_certify(command, build):
 
 def test_certify_at_few_bits_is_not_kept(command, pooled):
     before = listing(pooled)
-    done = command("certify", pooled, "--bits", "4", "--json")
+    done = command("certify", pooled, "--timeout", "0", "--bits", "4", "--json")
     assert done.code == 0, done.err
     assert done.json["semantics"]["bits"] == 4
     assert listing(pooled) == before
@@ -194,7 +154,7 @@ def test_a_build_works_after_it_was_moved(built, tmp_path):
         done = spawn("verify", name, "--on", "host,cortex-m4", "--json", cwd=where)
         assert (done.code, done.err) == (0, "")
         assert done.json["ok"]
-    assert spawn("certify", "moved", cwd=moved.parent).code == 0
+    assert spawn("certify", "moved", "--timeout", "0", cwd=moved.parent).code == 0
     assert spawn("report", "moved", cwd=moved.parent).code == 0
     assert listing(moved)["c/controller2.c"] == listing(built)["c/controller2.c"]
 

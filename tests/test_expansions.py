@@ -12,7 +12,6 @@ from test_frontends import compare
 
 from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
-from tinybound.certify import certificate
 from tinybound.checker import check_certificate
 from tinybound.checker.files import Rejected
 from tinybound.checker.float_net import read_float
@@ -20,6 +19,8 @@ from tinybound.errors import CompileError
 from tinybound.frontends import load_onnx
 from tinybound.options import Options
 from tinybound.targets.plan import make_plan
+
+pytestmark = pytest.mark.usefixtures("quick_attack")
 
 
 def saved(form, tmp_path):
@@ -38,11 +39,13 @@ def test_the_float_meaning_is_onnx_runtimes(form, tmp_path):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_checker_expands_in_its_own_way(form, tmp_path, monkeypatch):
-    monkeypatch.setattr(certificate, "_budget", lambda _: 400)  # the search is not the subject
+def test_the_checker_expands_in_its_own_way(form, tmp_path):
     path, shape = saved(form, tmp_path)
-    build = compile_model(path, tmp_path / "build", Options(domain="-1,1", target="c"))
-    low = np.random.default_rng(1).uniform(-1, 0.9, shape[1:])
+    rng = np.random.default_rng(1)
+    np.savez(tmp_path / "samples.npz", x=rng.uniform(-1, 1, (8, *shape[1:])))
+    options = Options(calibration=tmp_path / "samples.npz", target="c")
+    build = compile_model(path, tmp_path / "build", options)
+    low = rng.uniform(-1, 0.9, shape[1:])
 
     build.certify(Box({"x": low}, {"x": low + 0.05}))
 
@@ -79,8 +82,12 @@ def test_the_checker_expands_in_its_own_way(form, tmp_path, monkeypatch):
         (lambda n: n.put("Max", "x", n.put("Relu", "x")), "a Max of 2 tensors"),
         (lambda n: n.put("Min", "x", n.normal(4, 1, 1)), "one number for all elements"),
         (lambda n: n.put("Min", "x", n.constant(np.ones((2, 1, 1, 1)))), "one number for all elements"),
-        (lambda n: n.put("Max", n.put("ReduceSum", "x", n.constant([3], np.int64)), n.constant(np.ones(8))),
-         "one number for all elements"),
+        (
+            lambda n: n.put(
+                "Max", n.put("ReduceSum", "x", n.constant([3], np.int64)), n.constant(np.ones(8))
+            ),
+            "one number for all elements",
+        ),
         (lambda n: n.put("Max", "x", n.constant(np.inf)), "a Max with inf"),
         (lambda n: n.put("Min", "x", n.constant(np.nan)), "one number"),
         (lambda n: n.put("ReduceSum", "x"), "a sum over all axes"),

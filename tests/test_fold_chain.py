@@ -15,8 +15,8 @@ def test_chained_factors_are_rounded_once():
     rng = np.random.default_rng(5)
     size = (3, 2, 2)
     tiny = Fraction(1, 1 << 60)
-    first = ChannelAffine((Fraction(1, 3),) * 3, (Fraction(10**6),) * 3)
-    second = ChannelAffine((Fraction(1),) * 3, (-Fraction(10**6) + tiny,) * 3)
+    first = ChannelAffine.line((Fraction(1, 3),) * 3, (Fraction(10**6),) * 3)
+    second = ChannelAffine.line((Fraction(1),) * 3, (-Fraction(10**6) + tiny,) * 3)
     conv = Conv(rng.normal(0, 1, (3, 3, 1, 1)), np.zeros(3), size)
 
     values = {name: Value(name, size) for name in "xabc"}

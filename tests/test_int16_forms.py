@@ -21,6 +21,8 @@ from tinybound.simulate.host import Host
 from tinybound.targets.c import generate_c
 from tinybound.targets.plan import make_plan
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 MAP = (4, 5, 6)
 
 
@@ -183,7 +185,7 @@ def test_the_header_for_floats(tmp_path):
 
 PLANTED = {
     "a maximum of 8 bits": ("best = INT16_MIN", "best = INT8_MIN"),
-    "padding one step off": ("(acc, row, k, pad, from)", "(acc, row, k, pad + 1, from)"),
+    "padding one step off": ("SUM, pad, tb_scale", "SUM, pad + 1, tb_scale"),
     "sums of 32 bits": ("acc * r->multiplier[at] : acc", "(int64_t)(int32_t)acc * r->multiplier[at] : acc"),
     "outputs of 8 bits": ("return r->hi - (int32_t)less;", "return (int8_t)(r->hi - (int32_t)less);"),
     "half up": (
@@ -191,7 +193,7 @@ PLANTED = {
         "((v + (((int64_t)1 << r->shift[at]) >> 1)) >> r->shift[at])",
     ),
     "moves of 8 bits": (": (OUT)in[from[i]]", ": (OUT)(int8_t)in[from[i]]"),
-    "a mean around another zero": ("in[tap + c] - zero", "in[tap + c] - (int8_t)zero"),
+    "a mean around another zero": ("(SUM)zero", "(SUM)(int8_t)zero"),
     "a comparison the other way": ("- top - 1 + last) >> 31)", "- top - last) >> 31)"),
     "a join of 8 bits": ("out[k] = (OUT)*in++", "out[k] = (OUT)(int8_t)*in++"),
 }
@@ -207,7 +209,7 @@ def test_a_planted_bug_is_seen(name, tmp_path):
     assert right in texts["tb_int16.h"]
     texts["tb_int16.h"] = texts["tb_int16.h"].replace(right, wrong)
     x = samples.vectors(whole, 24, 5)
-    found = samples.OnMachine(Host())(whole, x, tmp_path, texts=texts)[8]
+    found = samples.OnMachine(Host(level="-O0"))(whole, x, tmp_path, texts=texts)[8]
     assert samples.mismatches(whole, x, found)[0] > 0
 
 

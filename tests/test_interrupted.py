@@ -3,7 +3,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import COMMAND, listing, small
+from command import COMMAND, listing
 
 import tinybound
 from tinybound.asks import Ask
@@ -25,15 +24,8 @@ DOMAIN = ("--domain=-1,1",)
 
 
 @pytest.fixture(scope="module")
-def built(cache):
-    """A small certified build; copy it before changing it."""
-    model = small(cache / "bad_input.onnx")
-    return tinybound.compile(model, cache / "bad_input", tinybound.Options(domain="-1,1")).folder
-
-
-@pytest.fixture
-def build(built, tmp_path):
-    return shutil.copytree(built, tmp_path / "BUILD")
+def built(small_build):
+    return small_build
 
 
 def processes(mark):

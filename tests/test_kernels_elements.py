@@ -153,7 +153,7 @@ def test_a_range_of_one_output_has_no_step():
     assert one_shift(scale, np.array([-900]), np.array([900])) is None
 
 
-@pytest.mark.parametrize("machine", [Host(sanitize=True), M4])
+@pytest.mark.parametrize("machine", [Host(sanitize=True, level="-O0"), M4])
 def test_sums_of_maps_that_hardly_move_the_output(machine, tmp_path):
     """The zero point times 2^shift is what leaves 32 bits first."""
     shape, factor, values, nodes = (4, 2, 2), (1 << 30) + 77, {}, []

@@ -5,7 +5,6 @@ import json
 import shutil
 
 import pytest
-from command import InProcess
 from elftools.elf.elffile import ELFFile
 
 import tinybound
@@ -16,10 +15,7 @@ from tinybound.report.summary import with_stack
 from tinybound.simulate import footprint
 from tinybound.simulate.boards import BOARDS
 
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    return InProcess(monkeypatch, capsys)
+pytestmark = pytest.mark.usefixtures("quick_attack")
 
 
 @pytest.mark.parametrize(

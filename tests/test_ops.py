@@ -40,20 +40,9 @@ def test_every_integer_op_and_code_is_in_the_table():
     codes = {node.code for case in ALL for node in case.whole.nodes if node.op.weighted}
 
     assert seen >= {
-        "Mul",
-        "ArgMax",
-        "Concat",
-        "Take",
-        "Add",
-        "AveragePool",
-        "Conv",
-        "Dense",
-        "MaxPool",
-        "Requantise",
-        "Reshape",
-        "Softmax",
-        "Transpose",
-    }
+        "Add", "ArgMax", "AveragePool", "Concat", "Conv", "Dense", "MaxPool", "Mul", "Requantise", "Reshape",
+        "Softmax", "Take", "Transpose",
+    }  # fmt: skip
     assert codes == {"int8", "int4", "pot4", "pool64"}
     weighted = {type(n.op).__name__ for case in ALL for n in case.whole.nodes if n.code == "pool64"}
     assert weighted == {"Conv", "Dense"}
@@ -219,16 +208,18 @@ def test_recorded_ranges_hold_and_are_reached(case):
 FEW = (8, 7, 5, 2)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["plain", "relu"])
-def network(request):
-    """All samples of all ops side by side: one build per executor."""
-    name = "samples_relu" if request.param else "samples"
-    return samples.build(name, samples.all_samples(), relu=request.param)[1]
+# Every sample once, with a Relu by turns; then each both with and without it.
+NETWORKS = {"turns": (None, 50), "plain": (False, 150), "relu": (True, 150)}
+EACH = [name if name == "turns" else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
 
 
+@pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("executor", samples.executors(), ids=lambda e: e.name)
-def test_every_executor_gives_the_golden_integers(network, executor, tmp_path):
-    x = samples.vectors(network, 150, seed=17)
+def test_every_executor_gives_the_golden_integers(name, executor, tmp_path):
+    """All samples of all ops side by side: one build per executor."""
+    relu, count = NETWORKS[name]
+    network = samples.build(f"samples_{name}", samples.all_samples(), relu=relu)[1]
+    x = samples.vectors(network, count, seed=17)
 
     got = executor(network, x, tmp_path, FEW)
 

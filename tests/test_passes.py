@@ -105,7 +105,7 @@ def test_a_folded_relu_is_found_by_its_zero_point():
 
 def affine(rng, channels):
     numbers = rng.normal(0, 1, (2, channels))
-    return ChannelAffine(*(tuple(Fraction(float(v)) for v in row) for row in numbers))
+    return ChannelAffine.line(*(tuple(Fraction(float(v)) for v in row) for row in numbers))
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 2, 4)])
@@ -162,7 +162,7 @@ def test_folding_rounds_each_number_once():
 def test_folding_that_overflows_is_refused():
     layer = Dense(np.full((1, 1), 1e300), np.zeros(1))
     with pytest.raises(CompileError, match=r"^n1: a product that no double holds"):
-        fold_channel_affine(line((1,), layer, ChannelAffine((Fraction(10) ** 300,), (Fraction(0),))))
+        fold_channel_affine(line((1,), layer, ChannelAffine.line((Fraction(10) ** 300,), (Fraction(0),))))
 
 
 def test_fresh_names():

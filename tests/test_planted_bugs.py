@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 import samples
-from command import InProcess, dense_model, refusal, save
+from command import dense_model, refusal, save
 from pair_nets import broken, zoo
 from test_ops import range_differences
 
@@ -20,11 +20,6 @@ from tinybound.simulate.golden import golden
 from tinybound.targets import layout, memory
 
 LAYERS = ["relu1", "relu2", "y", "output y"]
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    return InProcess(monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tinybound.targets.c import generate_c
 SLOW = [pytest.param(Emulated(BOARDS[core]), marks=pytest.mark.slow, id=core)
         for core in ("cortex-m7", "cortex-m33", "cortex-m3", "rv32imc")]  # fmt: skip
 M0 = Emulated(BOARDS["cortex-m0plus"])
-MACHINES = [pytest.param(Host(sanitize=True), id="host"), pytest.param(M4, id="cortex-m4"),
+MACHINES = [pytest.param(Host(sanitize=True, level="-O0"), id="host"), pytest.param(M4, id="cortex-m4"),
             pytest.param(M0, id="cortex-m0plus", marks=pytest.mark.slow), *SLOW]  # fmt: skip
 BITS = tuple(range(2, 9))
 KERNELS = ("ring", "baked", "pool64")

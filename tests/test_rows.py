@@ -29,14 +29,16 @@ from tinybound.targets.layout import lay_out
 from tinybound.targets.replay import replay
 from tinybound.targets.rows import POINTWISE, Group, can_run_by_rows, row_bytes
 
-HOST = Host(sanitize=True)
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
+HOST = Host(sanitize=True, level="-O0")
 M4 = Emulated(BOARDS["cortex-m4"])
 FIELDS = {"offsets", "scratch", "arena", "live", "blocks"}
 
 
-def grouped(seed, where="caller"):
+def grouped(seed, where="caller", wide=False):
     """A random network, its plan and a layout with random groups."""
-    graph = random_net(seed)
+    graph = random_net(seed, wide)
     plan, groups = random_groups(graph, np.random.default_rng(seed))
     return graph, plan, lay_out(plan, groups, where, final=False), groups
 
@@ -64,6 +66,25 @@ def test_random_networks_by_rows(start, tmp_path):
             compared += check(graph, memory, M4, tmp_path / f"m{seed}", 20)
     print(f"{compared} integers equal; steps by rows: {dict(kinds)}")
     assert sum(kinds.values()) > 4
+
+
+@pytest.mark.parametrize(
+    "start", [pytest.param(i, marks=pytest.mark.slow if i else ()) for i in range(0, 24, 2)]
+)
+def test_random_networks_of_16_bits_by_rows(start, tmp_path):
+    """With maps of 8 bits among them."""
+    kinds, compared = Counter(), 0
+    for seed in range(start, start + 2):
+        for where in ("arena", "caller"):
+            graph, _, memory, groups = grouped(seed, where, wide=True)
+            for group in groups:
+                replay(group, memory.offsets, memory.scratch, memory.arena)
+        kinds.update(max(step.view["words"]) for group in groups for step in group.steps)
+        compared += check(graph, memory, HOST, tmp_path / f"h{seed}", 20)
+        if start:
+            compared += check(graph, memory, M4, tmp_path / f"m{seed}", 20)
+    print(f"{compared} integers equal; steps by rows: {dict(kinds)}")
+    assert kinds[2] > 2
 
 
 def test_plans_of_random_networks():
@@ -212,7 +233,7 @@ def test_a_row_in_the_wrong_place_is_seen(sliding, tmp_path):
     texts = spoil(generate_c(graph, memory=memory), f"rows[{k}].place -= {size};", "")
     x = samples.vectors(graph, 8, seed=1)
     try:
-        got = samples.OnMachine(Host())(graph, x, tmp_path, (8,), texts)[8]
+        got = samples.OnMachine(Host(level="-O0"))(graph, x, tmp_path, (8,), texts)[8]
     except PromiseError:
         return  # a sentinel
     assert samples.mismatches(graph, x, got)[0] > 0
@@ -227,7 +248,7 @@ def test_a_write_beyond_the_row_is_caught_by_a_sentinel(sliding, tmp_path):
     texts = generate_c(graph, memory=memory)
     texts = spoil(texts, line, f"{line}  if (rows[{k}].place != 0) {{ arena[{at}] ^= 1; }}\n")
     with pytest.raises(PromiseError, match=f"layer {index} changed byte {at} of the arena"):
-        samples.OnMachine(Host())(graph, samples.vectors(graph, 8, seed=1), tmp_path, (8,), texts)
+        samples.OnMachine(Host(level="-O0"))(graph, samples.vectors(graph, 8, seed=1), tmp_path, (8,), texts)
 
 
 # Whole builds
@@ -288,7 +309,7 @@ def test_mobilenet(tmp_path):
     print(f"with input and output {whole.arena + ports}, by rows {memory.arena + ports}, own {own.arena}")
     assert whole.arena + ports > 64_000
     assert max(memory.arena + ports, own.arena) <= 42_500
-    print(check(graph, memory, HOST, tmp_path / "rows", 2), "integers equal")
+    print(check(graph, memory, Host(), tmp_path / "rows", 2), "integers equal")
 
 
 @pytest.mark.parametrize("executor", [samples.OnMachine(HOST), samples.OnRtl()], ids=["host", "rtl"])
@@ -311,4 +332,7 @@ def test_known_networks_by_rows_are_exact(model, tmp_path):
     graph = build_networks(TINY / f"kj_{model}_qdq.onnx", Options(), 2).integer_graph
     memory = plan_memory(kernel_plan(graph))
     assert any(isinstance(block, Group) for block in memory.blocks)
-    print(check(graph, memory, HOST, tmp_path / "h", 6), check(graph, memory, M4, tmp_path / "m", 2))
+    print(
+        check(graph, memory, Host(sanitize=True), tmp_path / "h", 6),
+        check(graph, memory, M4, tmp_path / "m", 2),
+    )

@@ -6,7 +6,6 @@ import re
 
 import pytest
 import samples
-from command import InProcess
 from elftools.elf.elffile import ELFFile
 
 import tinybound
@@ -24,11 +23,6 @@ from tinybound.targets.memory import Buffer, occupied
 from tinybound.tools import run
 
 CORES = ("cortex-m0plus", "cortex-m4", "rv32imc")
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    return InProcess(monkeypatch, capsys)
 
 
 def network(name, examples):

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domains.exact import run
-from ..domains.pair import Entry
+from ..domains.pair import Entry, PairDomain
 from ..domains.pair_float import down, scaled, slack, up
 from ..domains.pair_interval import PairInterval
+from ..domains.pair_product import PairProduct
 from ..errors import PromiseError
 from ..graph import Graph
 from .lockstep import Lockstep, walk
@@ -31,9 +32,13 @@ POOL, PROPOSALS = 32, 4
 WORK = 50_000_000  # elements computed: larger networks get fewer evaluations
 UNIFORM = 33  # inputs whose elements lie at one share of their ranges
 POLISH = 4  # rounds of climbing between two moves to the ends of cells
+FEW = 8  # input elements: of more, climbing moves few at a time
+CREW, TRIES, SETTLE = 4, 32, 8  # then: inputs that climb, moves of each per round, rounds between POLISHes
+AGAIN = 3  # outputs on which half of these moves are spent: those with the largest differences so far
 COMBINED = "combined"
 Enclose = Callable[[Mapping[str, Any]], dict[str, tuple[Floats, Floats]]]
 PROVEN = 64  # inputs evaluated exactly
+SMALL = 1 << 11  # elements of all values: networks whose forms at one point take no time
 
 
 @dataclass(frozen=True)
@@ -68,20 +73,28 @@ def attack(
     """
     rng, search = np.random.default_rng(seed), Search(whole, both, at, outputs, real, weights)
     budget = max(min(budget, WORK // sum(value.size for value in whole.values.values())), 4 * POOL)
-    first = max(budget // 4, 64)
+    many = search.low.size > FEW
+    first = max(budget // (8 if many else 4), 64)
     xs, gaps = starts(search, rng, first)
     champions = _Champions(xs, gaps)
-    targets = np.argsort(-gaps.max(axis=0), kind="stable")[:16]
+    targets = [int(k) for k in np.argsort(-gaps.max(axis=0), kind="stable")[:16]]
     rounds = (budget - first) // (len(targets) * POOL * PROPOSALS)
     for k in targets:
         top = np.argsort(-gaps[:, k], kind="stable")[:POOL]
         pool, score = xs[top].copy(), gaps[top, k].copy()
-        more = search.corners(pool[: POOL // 4], int(k))
+        more = search.corners(pool[: POOL // 4], k)
         found = search.gaps(more)
         champions.see(more, found)
         wide, each = np.concatenate([pool, more]), np.concatenate([score, found[:, k]])
         best = np.argsort(-each, kind="stable")[:POOL]
-        _climb(search, rng, champions, int(k), wide[best], each[best], rounds)
+        pool, score = _moved(search, champions, k, wide[best], each[best])
+        if many:
+            _settle(search, rng, champions, k, pool, score, (budget - first) // (2 * len(targets)))
+        else:
+            _climb(search, rng, champions, k, pool, score, rounds)
+    for k in sorted(targets, key=lambda k: -float(champions.gap[k]))[: AGAIN if many else 0]:
+        share = (budget - first) // (2 * min(AGAIN, len(targets)))
+        _settle(search, rng, champions, k, champions.x[k : k + 1], champions.gap[k : k + 1], share)
     return _proven(search, enclose or partial(enclosed, whole, both, at, list(outputs)), champions)
 
 
@@ -127,15 +140,9 @@ def _climb(
 ) -> None:
     """Hill climbing for output element k from a pool of inputs."""
     n = pool.shape[1]
-    for r in range(rounds + 1):
-        for _ in range(2 if r % POLISH == 0 or r == rounds else 0):  # twice: gradients change on the way
-            moves = search.within(pool, k)
-            gaps = search.gaps(moves)
-            champions.see(moves, gaps)
-            better = gaps[:, k] > score
-            pool[better], score[better] = moves[better], gaps[better, k]
-        if r == rounds:
-            break
+    for r in range(rounds):
+        if r and r % POLISH == 0:
+            pool, score = _moved(search, champions, k, pool, score)
         moves = _propose(search, rng, pool, 0.3 * 0.95**r, min(1.0, max(0.3, 2 / n)))
         gaps = search.gaps(moves.reshape(-1, n))
         champions.see(moves.reshape(-1, n), gaps)
@@ -146,6 +153,55 @@ def _climb(
         if r % 25 == 24:  # the better half twice
             keep = np.argsort(-score, kind="stable")[: max(1, len(pool) // 2)]
             pool, score = np.concatenate([pool[keep]] * 2), np.concatenate([score[keep]] * 2)
+    _moved(search, champions, k, pool, score)
+
+
+def _moved(
+    search: Search, champions: _Champions, k: int, pool: Floats, score: Floats
+) -> tuple[Floats, Floats]:
+    """Inputs at the ends of their cells where the difference is larger; twice, as gradients change."""
+    pool, score = pool.copy(), score.copy()
+    for _ in range(2):
+        moves = search.within(pool, k)
+        gaps = search.gaps(moves)
+        champions.see(moves, gaps)
+        better = gaps[:, k] > score
+        pool[better], score[better] = moves[better], gaps[better, k]
+    return pool, score
+
+
+def _settle(
+    search: Search,
+    rng: np.random.Generator,
+    champions: _Champions,
+    k: int,
+    pool: Floats,
+    score: Floats,
+    moves: int,
+) -> None:
+    """Hill climbing by single cells of a few elements, from a tenth of all to one of them.
+
+    Moved by one cell, one of many inputs turns few roundings behind it: what was gained there is kept.
+    """
+    n, rounds = pool.shape[1], max(moves // (CREW * TRIES), 1)
+    best = np.resize(np.argsort(-score, kind="stable"), CREW)
+    pool, score = pool[best], score[best]
+    for r in range(rounds):
+        share = 0.1 * (10 / n) ** (r / max(rounds - 1, 1))
+        shape = (CREW, TRIES, n)
+        cells = np.where(rng.random(shape) < share, rng.integers(-1, 2, shape), 0)
+        tried = search.clip(pool[:, None] + cells * search.step).reshape(-1, n)
+        gaps = search.gaps(tried)
+        champions.see(tried, gaps)
+        mine = gaps[:, k].reshape(shape[:2])
+        pick, each = mine.argmax(axis=1), np.arange(CREW)
+        better = mine[each, pick] > score
+        pool[better], score[better] = tried.reshape(shape)[each, pick][better], mine[each, pick][better]
+        if r % SETTLE == SETTLE - 1 or r == rounds - 1:
+            pool, score = _moved(search, champions, k, pool, score)
+        if (r + 1) % max(rounds // 4, 1) == 0:  # the better half twice
+            keep = np.resize(np.argsort(-score, kind="stable")[: CREW // 2], CREW)
+            pool, score = pool[keep], score[keep]
 
 
 def starts(search: Search, rng: np.random.Generator, count: int) -> tuple[Floats, Floats]:
@@ -257,10 +313,13 @@ def enclosed(
     point, q = at_point(both, at, x)
     numbers, result = run(whole, q), {}
     where = {both.values[name]: name for name in outputs}
-    for position, box in walk(both, PairInterval(), point):
+    # What float32 may lose is little only where it can cancel.
+    exact = both.single and sum(value.size for value in whole.values.values()) <= SMALL
+    domain: PairDomain[Any] = PairProduct() if exact else PairInterval()
+    for position, state in walk(both, domain, point):
         if position in where:
             value = whole.values[where[position]]
-            units = both.steps[position].units
+            units, box = both.steps[position].units, domain.ranges(state)
             low, high = scaled(numbers[value.name] - units.zero, units.scale)
             if not ((box.ly <= high) & (low <= box.uy)).all():
                 raise PromiseError(value.name, "the bound's integers differ from the golden model's")

@@ -69,7 +69,7 @@ class _Node:
     piece: Piece
     bound: Bounds
     method: str
-    worst: float
+    worst: float  # what cutting the piece may lower: not the float network's own rounding
     score: Floats | None
 
 
@@ -162,8 +162,8 @@ class _Search:
                 self.near.append(found.near[k])
         shape, (name,) = self.both.steps[-1].shape, self.names
         return [
-            _Node(piece, {name: bound.reshape(shape)}, "cells", float(bound.max()), score)
-            for piece, bound, score in zip(pieces, found.bound, found.score, strict=True)
+            _Node(piece, {name: bound.reshape(shape)}, "cells", float(bound.max() - blur), score)
+            for piece, bound, score, blur in zip(pieces, found.bound, found.score, found.blur, strict=True)
         ]
 
     def _bounds(self, piece: Piece) -> Bounds:

@@ -18,6 +18,7 @@ from .chain import Chain
 from .linear import RHO, WIDE, Linear, linear
 from .pieces import Piece
 from .points import errors, points
+from .single import deviations
 
 CHUNK = 1 << 15  # cells at a time
 FAINT = 1e-9  # where nothing is lost to the bands, cut what the output depends on
@@ -52,6 +53,7 @@ class Found:
     score: Floats  # (pieces, inputs)
     near: Floats  # (pieces, inputs)
     gap: Floats  # (pieces,): the difference at `near`, in plain float64
+    blur: Floats  # (pieces,): how much of the bound is the float network's own rounding, at most
 
 
 class Cells:
@@ -86,17 +88,22 @@ class Cells:
         middle = 0.5 * lower + 0.5 * upper
         rad = up(np.maximum(upper - middle, middle - lower))
         counts = np.array([piece.count for piece in pieces])
+        blur = np.zeros((len(pieces), len(self.chain.layers[-1].w)))
+        if self.chain.single:
+            blur = deviations(self.chain.layers, lower, upper)
         starts, parts = [0], []
         for i in range(1, len(pieces) + 1):
             if i == len(pieces) or counts[starts[-1] : i + 1].sum() > CHUNK:
-                parts.append(self._part(pieces, slice(starts[-1], i), form, (lower, upper, middle, rad)))
+                part = pieces, slice(starts[-1], i), form, (lower, upper, middle, rad, blur)
+                parts.append(self._part(*part))
                 starts.append(i)
-        return Found(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+        bound, score, near, gap = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return Found(bound, score, near, gap, blur.max(axis=1))
 
     def _part(
         self, pieces: Sequence[Piece], which: slice, form: Linear, ends: tuple[Floats, ...]
     ) -> tuple[Floats, Floats, Floats, Floats]:
-        lower, upper, middle, rad = (v[which] for v in ends)
+        lower, upper, middle, rad, blur = (v[which] for v in ends)
         owner, q, starts = cells_of(pieces[which])
         low = np.maximum(lower[owner], self.low[q - self.start])
         high = np.minimum(upper[owner], self.high[q - self.start])
@@ -111,7 +118,8 @@ class Cells:
         size = np.abs(c) + np.abs(g).sum(axis=2) + rest
         rest = rest + WIDE * (p.shape[1] + 16) * U * size
         at = np.broadcast_to(c[owner], real.shape).copy()
-        wide, near = rest[owner], np.broadcast_to(self.off, real.shape) + WIDE * 4 * U * np.abs(real)
+        blurred = blur[owner]
+        wide, near = rest[owner] + blurred, self.off + blurred + WIDE * 4 * U * np.abs(real)
         for i in range(p.shape[1]):
             along = slope[:, :, i][owner]
             at += along * (p - middle[owner])[:, i, None]

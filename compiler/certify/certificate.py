@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domains.pair import Entry
+from ..domains.pair_box import Box
 from ..domains.pair_crown import PairCrown
 from ..domains.pair_interval import PairInterval
 from ..domains.pair_product import PairProduct
+from ..domains.pair_single import U32
 from ..domains.pair_zonotope import PairZonotope
 from ..graph import Graph
 from ..ops import Requantise, Softmax
@@ -32,9 +34,11 @@ from .pieces import Cut
 
 FORMAT = "tinybound-certificate-1"
 MARGIN = Fraction(1, 10**9)  # so that a checker which adds in another order confirms the claim
+LAST = Fraction(1, 1 << 44)  # of the largest number in any layer: where all that is bounded is rounding
 FINE = 256 * MARGIN  # the same beside 16-bit integers, whose bounds are so much smaller than what is added
 Floats = NDArray[np.float64]
 ONCE = Effort()
+ARITHMETIC = ("real", "float32")  # of the float network: `semantics.reference`
 DOMAINS: tuple[tuple[str, Make], ...] = (
     ("interval", PairInterval),
     ("zonotope", PairZonotope),
@@ -55,6 +59,11 @@ class Certificate:
     hashes: Mapping[str, str]
     fields: Mapping[str, Any]
     seconds: float
+
+    @property
+    def arithmetic(self) -> str:
+        """Of the float network: `real` or `float32`."""
+        return str(self.fields["semantics"]["reference"])
 
     @property
     def largest(self) -> float:
@@ -116,6 +125,7 @@ def certify(
     effort: Effort = ONCE,
     grid: bool = False,
     budget: int | None = None,
+    single: bool = False,
 ) -> Certificate:
     """Bound |integer - float| over the box, attack the bound, and describe the layers.
 
@@ -123,13 +133,13 @@ def certify(
     the run-time activation bits that integer_graph has been cut to, for the record. `effort`: how far the box
     is searched (a time limit makes the result depend on the machine); `grid`: inputs are integers already,
     and only the reals in the box that they stand for count; `budget`: evaluations of the attack (default:
-    what takes a few seconds).
+    what takes a few seconds); `single`: the float network is computed in float32, in whatever order.
     """
     start = time.perf_counter()
-    both = lockstep(float_graph, integer_graph)
+    both = lockstep(float_graph, integer_graph, single=single)
     ends = [side if isinstance(side, Mapping) else {both.inputs[0]: side} for side in (lower, upper)]
     at = entries(both, integer_graph, ends[0], ends[1], grid=grid)
-    values, probability = bounded(integer_graph)
+    values, probability = bounded(integer_graph, single=single)
     names = sorted(set(values.values()))
     size = sum(len(entry.lower) for entry in at.values())
     kinds = DOMAINS if _work(both) * size <= effort.work else DOMAINS[:1]
@@ -144,11 +154,12 @@ def certify(
     evidence = improved(evidence, integer_graph, both, at, split.near)
     least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
     margin = FINE if any(value.word == "int16" for value in integer_graph.stored()) else MARGIN
-    bound = {name: claim(np.minimum(least[name], split.bound[name]), margin) for name in names}
+    rest = LAST * Fraction(max(_magnitude(box) for box in found.values()))
+    bound = {name: claim(np.minimum(least[name], split.bound[name]), margin, rest) for name in names}
     cut = len(split.tree) > 1 or split.methods == ("cells",)
     contradicted(bound, evidence)
     fields = {
-        "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": "real"},
+        "semantics": {"requantise": _rule(integer_graph), "bits": bits, "reference": ARITHMETIC[single]},
         "mode": "grid" if grid else "box",
         "method": ", ".join(alone) + ": the least" * (len(alone) > 1) + ", worst piece" * cut,
         "domain": {name: _domain(at[both.values[name]]) for name in both.inputs},
@@ -156,21 +167,29 @@ def certify(
         **({"leaves": list(split.methods)} if cut and set(split.methods) != {"product"} else {}),
         "layers": describe(both, integer_graph, found),
     }
-    claims = {kind: {name: claim(b, margin) for name, b in each.items()} for kind, each in alone.items()}
+    claims = {
+        kind: {name: claim(b, margin, rest) for name, b in each.items()} for kind, each in alone.items()
+    }
     chance = {name: _chance(bound[values[name]], error) for name, error in probability.items()}
     seconds = round(time.perf_counter() - start, 3)
     return Certificate(bound, evidence, values, chance, claims, dict(sorted(hashes.items())), fields, seconds)
 
 
-def claim(bound: Floats, margin: Fraction = MARGIN) -> Floats:
-    """A little more than the bound (which may be negative), in 10 significant digits, rounded up."""
+def claim(bound: Floats, margin: Fraction = MARGIN, rest: Fraction = Fraction(0)) -> Floats:
+    """A little more than the bound (which may be negative), in 10 significant digits, rounded up: by a share
+    of it, and by `rest`."""
     context = Context(prec=10, rounding=ROUND_CEILING)
     flat = []
     for value in bound.ravel().tolist():
-        exact = Fraction(value) + abs(Fraction(value)) * margin
+        exact = Fraction(value) + abs(Fraction(value)) * margin + rest
         digits = float(context.divide(Decimal(exact.numerator), Decimal(exact.denominator)))
         flat.append(digits if Fraction(digits) >= exact else float(np.nextafter(digits, np.inf)))
     return np.array(flat).reshape(bound.shape)
+
+
+def _magnitude(box: Box) -> float:
+    """The largest number in the ranges of a layer."""
+    return max(float(np.abs(end).max(initial=0.0)) for end in (box.lx, box.ux, box.ly, box.uy))
 
 
 def bound_e9(bound: Floats) -> int:
@@ -190,14 +209,16 @@ def twin_of(real: Graph, whole: Graph, name: str) -> str:
     return name if node is None else real.node(node.origin).output
 
 
-def bounded(whole: Graph) -> tuple[dict[str, str], dict[str, float]]:
-    """Output -> value that is bounded; output of a Softmax -> error of its table."""
+def bounded(whole: Graph, *, single: bool = False) -> tuple[dict[str, str], dict[str, float]]:
+    """Output -> value that is bounded; output of a Softmax -> error of its table, and of a float32 Softmax:
+    exponentials off by 16 u and u |x|, p |x| < 1/2, a sum of n of them, a quotient."""
     values, errors = {}, {}
     for name in whole.outputs:
         node = final(whole, name)
         values[name] = name if node is None else node.inputs[0]
         if node is not None and isinstance(node.op, Softmax):
-            errors[name] = node.op.error(whole.values[node.inputs[0]].shape[-1])
+            n = whole.values[node.inputs[0]].shape[-1]
+            errors[name] = node.op.error(n) + (2 * n + 40) * U32 * single
     return values, errors
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from ..domains.pair import Step, Units
 from ..domains.pair_float import Floats, Ints
+from ..domains.pair_single import plain
+from ..graph import Rounded
 from .lockstep import Lockstep
 
 INPUTS = 8  # elements: more make cells too many to enumerate
@@ -37,14 +39,17 @@ class Layer:
     zero: int
     lo: int
     hi: int
+    rounded: Rounded
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The layers from the one input to the one bounded value, and what that value's integers mean."""
+    """The layers from the one input to the one bounded value, and what that value's integers mean; `single`:
+    the float network is computed in float32."""
 
     layers: tuple[Layer, ...]
     units: Units
+    single: bool = False
 
 
 def chain_of(both: Lockstep, names: Sequence[str]) -> Chain | None:
@@ -61,7 +66,7 @@ def chain_of(both: Lockstep, names: Sequence[str]) -> Chain | None:
         return None
     layers = tuple(_layer(*pair) for pair in pairs)
     fits = sum(len(layer.w) for layer in layers) + INPUTS < TERMS
-    return Chain(layers, kept[-1].units) if fits else None
+    return Chain(layers, kept[-1].units, both.single) if fits else None
 
 
 def _plain(affine: Step, rounding: Step) -> bool:
@@ -77,4 +82,5 @@ def _layer(affine: Step, rounding: Step) -> Layer:
     ms, ss = (np.broadcast_to(np.asarray(v, np.int64), np.shape(b)[1:]).copy() for v in (m, s))
     real = [np.ascontiguousarray(v[0], np.float64) for v in (w, b, counts, bias)]
     a, c = (float(v) for v in rounding.real)
-    return Layer(real[0], real[1], a, c, real[2], real[3], zero_in, ms, ss, mode, zero, lo, hi)
+    rounded = affine.rounded or plain(real[1])
+    return Layer(real[0], real[1], a, c, real[2], real[3], zero_in, ms, ss, mode, zero, lo, hi, rounded)

@@ -78,10 +78,17 @@ def logits(values: Mapping[str, str], whole: Graph) -> str:
 
 
 def classes_of(
-    real: Graph, whole: Graph, value: str, twin: str, balls: Sequence[Ball], seed: int
+    real: Graph,
+    whole: Graph,
+    value: str,
+    twin: str,
+    balls: Sequence[Ball],
+    seed: int,
+    *,
+    single: bool = False,
 ) -> list[Classes]:
     """One answer per ball, in order; `value`, `twin`: the logits in the integer and in the float network."""
-    both = lockstep(real, whole)
+    both = lockstep(real, whole, single=single)
     return [_one(real, whole, both, value, twin, ball, seed) for ball in balls]
 
 

@@ -6,7 +6,7 @@ The sums have one order, that of cells.c: both give the same numbers. Arrays hav
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +31,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class _Form:
+class Form:
     """x = c + g e +- r; the Jacobian within jc +- jr; `cause` (symbols after the inputs', inputs, boxes)."""
 
     c: Floats
@@ -47,19 +47,28 @@ class _Form:
 
 def linear(layers: Sequence[Layer], lower: Floats, upper: Floats) -> Linear:
     """lower, upper: (boxes, inputs)."""
-    low, high = lower.T, upper.T
-    inputs, boxes = low.shape
-    m = 0.5 * low + 0.5 * high
-    eye = np.repeat(np.eye(inputs)[..., None], boxes, axis=2)
-    wide = up(np.maximum(high - m, m - low))
-    form = _Form(m, eye * wide[None], np.zeros_like(m), eye, np.zeros_like(eye), np.zeros((0, inputs, boxes)))
-    for layer in layers:
-        form = _clip(_affine(form, layer), layer.a, layer.c)
+    *_, form = forms(layers, lower, upper)
+    inputs = lower.shape[1]
     own, other = form.g[:, :inputs], form.g[:, inputs:]
     score = np.zeros_like(own)
     for k in range(other.shape[1]):
         score += np.abs(other[:, k, None]) * form.cause[None, k]
     return Linear(form.c, own, (_absolute(other) + form.r) * (1 + RHO), up(np.abs(form.jc) + form.jr), score)
+
+
+def forms(layers: Sequence[Layer], lower: Floats, upper: Floats) -> Iterator[Form]:
+    """Of every layer's sums, and at last of the outputs."""
+    low, high = lower.T, upper.T
+    inputs, boxes = low.shape
+    m = 0.5 * low + 0.5 * high
+    eye = np.repeat(np.eye(inputs)[..., None], boxes, axis=2)
+    wide = up(np.maximum(high - m, m - low))
+    form = Form(m, eye * wide[None], np.zeros_like(m), eye, np.zeros_like(eye), np.zeros((0, inputs, boxes)))
+    for layer in layers:
+        sums = _affine(form, layer)
+        yield sums
+        form = _clip(sums, layer.a, layer.c)
+    yield form
 
 
 def product(w: Floats, x: Floats) -> Floats:
@@ -77,17 +86,17 @@ def _absolute(g: Floats) -> Floats:
     return out
 
 
-def _affine(x: _Form, layer: Layer) -> _Form:
+def _affine(x: Form, layer: Layer) -> Form:
     share = WIDE * 1.01 * (layer.w.shape[1] + 16) * U
     size, b = np.abs(layer.w), layer.b[:, None]
     spent = x.r + share * (np.abs(x.c) + x.radius())
     r = (product(size, spent) + share * np.abs(b)) * (1 + RHO) + TINY
     jr = product(size, x.jr + share * (np.abs(x.jc) + x.jr)) * (1 + RHO) + TINY
     w = layer.w
-    return _Form(product(w, x.c) + b, product(w, x.g), r, product(w, x.jc), jr, x.cause)
+    return Form(product(w, x.c) + b, product(w, x.g), r, product(w, x.jc), jr, x.cause)
 
 
-def _clip(x: _Form, a: float, c: float) -> _Form:
+def _clip(x: Form, a: float, c: float) -> Form:
     """A band of slope lam around clip on [l, u] where a limit lies inside; elsewhere exactly."""
     rad = x.radius()
     l, u = down(x.c - rad), up(x.c + rad)  # noqa: E741 -- lower and upper
@@ -113,11 +122,11 @@ def _clip(x: _Form, a: float, c: float) -> _Form:
     inside, crossed = kept[:, None], open_[:, None]
     jc = np.where(inside, x.jc, np.where(crossed, middle, 0.0))
     jr = np.where(inside, x.jr, np.where(crossed, reach, 0.0))
-    return _Form(lam * x.c + mid, g, r, jc, jr, cause)
+    return Form(lam * x.c + mid, g, r, jc, jr, cause)
 
 
 def _with_symbols(
-    x: _Form, lam: Floats, half: Floats, rad: Floats, open_: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+    x: Form, lam: Floats, half: Floats, rad: Floats, open_: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 ) -> tuple[Floats, Floats]:
     """A symbol per element whose clip is open; boxes with fewer of them get zeros."""
     count, inputs = int(open_.sum(axis=0).max(initial=0)), x.jc.shape[1]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil, floor, prod
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,9 +20,11 @@ from ..domains.interval import Interval
 from ..domains.pair import Affine, Entry, PairDomain, Product, Rounding, Step, Sum, Units
 from ..domains.pair_box import Pad
 from ..domains.pair_float import above, below
+from ..domains.pair_single import noise
 from ..domains.pair_table import Pointwise
 from ..errors import CompileError
-from ..graph import Graph, Node, Value
+from ..graph import Graph, Node, Rounded, Value
+from ..ops.average_pool import AveragePool
 from ..ops.final import final
 from .record import Word, record
 
@@ -37,10 +39,14 @@ class Lockstep:
     steps: tuple[Step, ...]
     values: Mapping[str, int]
     inputs: tuple[str, ...]
+    single: bool = False  # the float network is computed in float32, in whatever order
 
 
-def lockstep(real: Graph, whole: Graph) -> Lockstep:
-    """Pair the words of both networks. Stops before a final op: the certificate bounds what it reads."""
+def lockstep(real: Graph, whole: Graph, *, single: bool = False) -> Lockstep:
+    """Pair the words of both networks. Stops before a final op: the certificate bounds what it reads.
+
+    single: of the float network as float32 arithmetic evaluates it, else of the real one.
+    """
     if real.inputs != whole.inputs:
         raise CompileError(whole.name, f"inputs {whole.inputs}", f"those of the float network, {real.inputs}")
     steps: list[Step] = []
@@ -59,7 +65,7 @@ def lockstep(real: Graph, whole: Graph) -> Lockstep:
         places[node.output] = _pair(
             steps, places, real, whole, node, twin, units_of(whole.values[node.output], spans)
         )
-    return Lockstep(tuple(steps), places, tuple(whole.inputs))
+    return Lockstep(tuple(steps), places, tuple(whole.inputs), single)
 
 
 def _spans(whole: Graph) -> dict[str, tuple[int, int]]:
@@ -127,12 +133,21 @@ def _pair(
         if not agree or other.reads != tuple(other_of[i] for i in word.reads):
             raise CompileError(node.name, f"{word.name} beside {other.name} of {twin.name}", "the same words")
         other_of[position] = match
-        step = Step(word.name, reads, other.args, word.args, word.shape, output, node.name, twin.name)
+        names, rounded = (node.name, twin.name), _rounded(twin)
+        step = Step(word.name, reads, other.args, word.args, word.shape, output, *names, rounded)
         steps.append(replace(step, units=_units(step, steps, output)))
         at[position] = len(steps) - 1
     if waiting or other_of[last] != twin_last:
         raise CompileError(node.name, f"fewer words than {twin.name}", "the same words")
     return at[last]
+
+
+def _rounded(twin: Node) -> Rounded | None:
+    """A mean is a sum and a quotient; or a product with a factor that has been rounded."""
+    if isinstance(twin.op, AveragePool) and not twin.op.total:
+        channels, taps = twin.op.size[0], prod(twin.op.kernel)  # the sum is larger than the mean
+        return Rounded(1, np.zeros(channels), np.full(channels, float(taps)))
+    return twin.rounded
 
 
 def _units(step: Step, steps: Sequence[Step], output: Units) -> Units:
@@ -226,7 +241,11 @@ def walk(both: Lockstep, domain: PairDomain[State], at: Mapping[int, Entry]) -> 
     for position, step in enumerate(both.steps):
         xs = [states[i] for i in step.inputs]
         try:
-            states[position] = _apply(step, domain, xs, both, at.get(position))
+            state = _apply(step, domain, xs, both, at.get(position))
+            if both.single:
+                lost = noise(step, [domain.ranges(x) for x in xs], domain.ranges(state))
+                state = state if lost is None else domain.blurred(state, lost)
+            states[position] = state
         except OverflowError as error:
             raise CompileError(step.node, str(error), "finite weights", "a smaller --domain") from error
         yield position, states[position]

@@ -31,9 +31,11 @@ def _largest(bound: Bounds) -> float:
     return max(float(claim(each).max()) for each in bound.values())
 
 
-def bound_objective(real: Graph, whole: Graph, ends: Ends, weights: Floats, seed: int) -> dict[str, Any]:
+def bound_objective(
+    real: Graph, whole: Graph, ends: Ends, weights: Floats, seed: int, *, single: bool = False
+) -> dict[str, Any]:
     """|weights . (integer - float)| over a box, at most and at least; a weight per bounded element."""
-    start, both = time.perf_counter(), lockstep(real, whole)
+    start, both = time.perf_counter(), lockstep(real, whole, single=single)
     at, names = entries(both, whole, *ends), list(bounded(whole)[0].values())
     box = combined(both, at, names, weights[None])
     top = claim(np.maximum(box.ud, -box.ld))
@@ -68,12 +70,14 @@ def largest_box(
     limit: float,
     seed: int,
     seconds: float = 0.0,
+    *,
+    single: bool = False,
 ) -> LargestBox:
     """Bisection over the size, 0 to `most`, of box_of(size): the largest with a certified error <= limit.
 
     `seconds`: for cutting boxes into pieces, in all (then the result depends on the machine).
     """
-    both, end = lockstep(real, whole), time.perf_counter() + seconds
+    both, end = lockstep(real, whole, single=single), time.perf_counter() + seconds
     names = sorted(set(bounded(whole)[0].values()))
 
     def top(size: float) -> float:

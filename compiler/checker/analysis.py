@@ -3,40 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from .envelopes import Entry, around, centre, cleared, quantised, rounding, scaled, stepped
 from .files import need
 from .forms import LIMIT, Change, Form, Pad, meet, tighten
 from .pairs import Affine, Product, Rounding, Step, Sum, Table
 from .pools import Maximum
 from .products import linear, product
-from .relax import Choice, Corners, Envelope, choose_step
-from .rounding import TINY, Floats, Ints, U, above, below, down, lattice, moved, rounded, slack, times, up
+from .relax import Choice, Envelope, choose_step
+from .rounding import TINY, Floats, Ints, U, slack, up
+from .single import drifted, entered, inner, pointwise, reach
 from .tables import Pointwise
 
 FREE = (-np.inf, np.inf)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A network input: exact ends of its box, and its quantiser."""
-
-    lower: tuple[Fraction, ...]
-    upper: tuple[Fraction, ...]
-    scale: Fraction
-    zero: int
-    shape: tuple[int, ...]
-    ends: tuple[int, int] = (-128, 127)  # of its integers
-    grid: bool = False  # inputs are integers already; lower and upper are numbers that they stand for
-
-    def quantised(self, value: Fraction) -> int:
-        """The integer of a real number."""
-        return min(max(round(value / self.scale) + self.zero, self.ends[0]), self.ends[1])
 
 
 @dataclass(frozen=True)
@@ -58,77 +43,27 @@ class State:
         return State(self.box.reshape(6, *shape), self.form and self.form.reshape(shape), self.place)
 
 
-def quantised(entry: Entry) -> tuple[Floats, Envelope]:
-    """Ranges of a network input before its quantiser, and the quantiser."""
-    low = np.array([below(v) for v in entry.lower]).reshape(entry.shape)
-    high = np.array([above(v) for v in entry.upper]).reshape(entry.shape)
-    zero = np.zeros(entry.shape)
-    ends = [np.array([entry.quantised(v) - entry.zero for v in side]) for side in (entry.lower, entry.upper)]
-    kl, ku = times(ends[0], entry.scale)[0], times(ends[1], entry.scale)[1]
-    half = 0.0 if entry.grid else above(entry.scale / 2)
-    env = Envelope(half, half, kl.reshape(entry.shape), ku.reshape(entry.shape))
-    return np.stack([low, high, low, high, zero, zero]), env
-
-
-def rounding(t: Rounding, box: Floats) -> Envelope:
-    """A Requantise of y in these ranges."""
-    first, last = lattice(box[2], box[3], t.step, t.span)
-    q = [np.clip(rounded(n, t.m, t.s, t.mode, t.zero) + t.zero, t.lo, t.hi) - t.zero for n in (first, last)]
-    half = moved(t.scale, t.s, t.mode)
-    return Envelope(half, half, times(q[0], t.scale)[0], times(q[1], t.scale)[1])
-
-
-def cleared(t: Affine, box: Floats) -> Envelope:
-    """The low bits of q cleared, y in these ranges."""
-    first, last = lattice(box[2], box[3], np.full(box[0].shape, float(t.scale)), t.span)
-    kl, ku = (times(((n + t.zero) & ~t.lost) - t.zero, t.scale)[i] for i, n in enumerate((first, last)))
-    return Envelope(above(t.scale * t.lost), 0.0, kl, ku)
-
-
-def scaled(box: Floats, factors: tuple[Floats, Floats]) -> Floats:
-    """Ranges of yhat = gain * y beside x, excess = gain - 1."""
-    gain, excess = factors
-    (md, rd), (mx, rx) = centre(box[4], box[5]), centre(box[0], box[1])
-    size = np.abs(md) + rd + np.abs(mx) + rx + np.max(np.abs(box[2:4]), axis=0)
-    more = slack(4, (np.abs(gain) + np.abs(excess) + 1) * size)
-    gap = around(gain * md + excess * mx, gain * rd + np.abs(excess) * rx + more)
-    return tighten(np.stack([box[0], box[1], gain * box[2] - more, gain * box[3] + more, *gap]))
-
-
-def stepped(box: Floats, env: Envelope, limits: tuple[float, float]) -> Floats:
-    """Ranges after x = clip(xhat, limits) beside a step function of yhat."""
-    zero = np.zeros_like(box[0])
-    low, high = Corners(box, env, limits).spread(zero, zero, zero, zero, zero)
-    return tighten(np.stack([np.clip(box[0], *limits), np.clip(box[1], *limits), env.kl, env.ku, low, high]))
-
-
-def centre(low: Floats, high: Floats) -> tuple[Floats, Floats]:
-    """Middle and radius, rounded up."""
-    m = 0.5 * low + 0.5 * high
-    return m, up(np.maximum(high - m, m - low))
-
-
-def around(m: Floats, r: Floats) -> tuple[Floats, Floats]:
-    """[m - r, m + r], outward."""
-    return down(m - r), up(m + r)
-
-
 class Analysis:
-    """One pass over all steps. `intervals`, `zonotope`: which rules are used."""
+    """One pass over all steps. `intervals`, `zonotope`: which rules are used; `single`: the float network is
+    computed in float32."""
 
-    def __init__(self, *, intervals: bool, zonotope: bool) -> None:
-        self.intervals, self.zonotope, self.fresh = intervals, zonotope, 0
+    def __init__(self, *, intervals: bool, zonotope: bool, single: bool = False) -> None:
+        self.intervals, self.zonotope, self.single, self.fresh = intervals, zonotope, single, 0
 
     def run(self, steps: list[Step], at: dict[str, Entry]) -> Iterator[tuple[str, Floats]]:
         """(value, box) in order; states are dropped after their last reader."""
         last = {name: i for i, step in enumerate(steps) for name in step.layer.inputs}
         states: dict[str, State] = {}
         for name, entry in at.items():
-            states[name] = self._enter(entry)
+            state = self._enter(entry)
+            states[name] = self._in_single(state, partial(entered, reach(state.box)))
             yield name, states[name].box
         for i, step in enumerate(steps):
             xs = [states[name] for name in step.layer.inputs]
             out = self._apply(step, xs)
+            if step.layer.op in ("Add", "Mul", "Curve", "Table"):
+                lost = partial(pointwise, [x.box for x in xs], out.box)
+                out = self._in_single(out, lost)
             need(np.isfinite(out.box).all(), f"{step.layer.name}: no finite bound")
             yield step.layer.output, out.box
             states = {n: s for n, s in states.items() if last.get(n, -1) > i}
@@ -138,7 +73,7 @@ class Analysis:
         data: Any = step.data
         match step.layer.op:
             case "Conv" | "Dense" | "AveragePool":
-                return self._affine(xs[0], data).reshape(step.shape)
+                return self._sum(step, xs[0], data)
             case "Add":
                 return self._add(xs[0], xs[1], data)
             case "Mul":
@@ -147,7 +82,7 @@ class Analysis:
                 return self._requantise(xs[0], data)
             case "MaxPool":
                 return self._maximum(xs[0].gather(data, Pad())).reshape(step.shape)
-            case "Table":
+            case "Curve" | "Table":
                 return self._table(xs[0], data)
             case "Concat":
                 return self._concat(xs, data)
@@ -196,10 +131,27 @@ class Analysis:
         implied = new.box(after)
         return State(meet(implied, after) if self.intervals else implied, new)
 
+    def _in_single(self, x: State, lost: Callable[[], Floats]) -> State:
+        """What float32 makes of x."""
+        return self._blurred(x, lost().reshape(x.box.shape[1:])) if self.single else x
+
+    def _blurred(self, x: State, by: Floats) -> State:
+        """x is off by at most `by` and y is not: a symbol each, unless the next step would lack room."""
+        after, zero = tighten(drifted(x.box, by)), np.zeros_like(by)
+        few = x.form is not None and (x.form.ids.size + 3 * by.size) * by.size <= LIMIT
+        change = Change(zero + 1, zero, by, zero + 1, zero, zero - 1, zero, zero, (by > 0) & few)
+        return self._changed(x.form, after, lambda _: change)
+
+    def _read(self, x: State, t: Affine) -> State:
+        """The terms of the sums."""
+        return (self._truncate(x, t) if t.lost else x).gather(t.index, t.pad)
+
+    def _sum(self, step: Step, x: State, t: Affine) -> State:
+        x = self._read(x, t)
+        lost = partial(inner, t.w, reach(x.box), *t.folded)
+        return self._in_single(self._affine(x, t), lost).reshape(step.shape)
+
     def _affine(self, x: State, t: Affine) -> State:
-        if t.lost:
-            x = self._truncate(x, t)
-        x = x.gather(t.index, t.pad)
         terms, size, box, boxes = 2 * t.w.shape[2] + 2, np.abs(t.v) + np.abs(t.w), x.box, []
         w, v, e = np.abs(t.w), np.abs(t.v), np.abs(t.e)
         shift = t.c - t.b

@@ -100,6 +100,16 @@ class Tape:
         width = sum(place.size for place in places)
         return self.put(Node(tuple(reads), 0, width, lambda a, _: [a[:, place] for place in places]))
 
+    def blurred(self, read: int, by: Floats) -> int:
+        """x + e and d - e with |e| <= by."""
+
+        def back(a: Floats, out: Sum) -> list[Floats]:
+            lost = by.ravel() @ np.abs(a[0] - a[1] if len(a) == 2 else a[0])
+            out.add(lost, lost, by.size)
+            return [a]
+
+        return self.put(Node((read,), by.size, by.size, back))
+
     def affine(self, read: int, t: Affine, box: Floats) -> int:
         """The pair of affine maps on a tensor (G, K, P) with these ranges."""
         groups, outs, ins = t.w.shape

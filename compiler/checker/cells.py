@@ -5,55 +5,53 @@ there; the float network is bounded on the part of the cell that lies in the lea
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
-from .analysis import Entry
 from .chain import RHO, Chain
 from .cover import Leaf
+from .envelopes import Entry
 from .files import need
-from .lines import Lines, lines
+from .lines import Lines, drift, lines
 from .rounding import Floats, Ints, U, above, below, down, times, up
 
 MOST, ALL = 1 << 18, 1 << 24  # cells of one leaf, and of all
 GROUP = 1 << 15  # cells at a time
 
 
-def bound(chain: Chain, root: Entry, leaves: list[Leaf]) -> Floats:
-    """Largest |y - x| per output over all these leaves."""
+def bound(chain: Chain, root: Entry, leaves: list[Leaf], *, single: bool = False) -> Floats:
+    """Largest |y - x| per output over all these leaves; `single`: x is computed in float32."""
     counts = [leaf.count for leaf in leaves]
     need(max(counts) <= MOST and sum(counts) <= ALL, "leaves by cells: too many cells")
     width = max(len(p.w) for p in chain.pairs) * sum(len(p.w) for p in chain.pairs)
     off = chain.off(np.array([below(v) for v in root.lower]), np.array([above(v) for v in root.upper]))
-    worst = np.zeros(off.shape)
-    for group in _groups(leaves, max(1, (1 << 22) // width)):
-        worst = np.maximum(worst, _worst(chain, root, off, group))
+    worst, borders = np.zeros(off.shape), _borders(root)
+    for group in _groups(counts, max(1, (1 << 22) // width)):
+        ends = [next(iter(leaf.entries.values())) for leaf in leaves[group]]
+        low = np.array([[below(v) for v in entry.lower] for entry in ends])
+        high = np.array([[above(v) for v in entry.upper] for entry in ends])
+        form = lines(chain, low, high)
+        blur = drift(chain, form, low, high) if single else np.zeros_like(form.r)
+        form = replace(form, r=form.r + blur)
+        owner = np.repeat(np.arange(len(ends)), counts[group])
+        q = np.concatenate([_integers(leaf) for leaf in leaves[group]])
+        n = q - borders[0]
+        part = np.maximum(low[owner], borders[1][n]), np.minimum(high[owner], borders[2][n])
+        worst = np.maximum(worst, _gap(chain, form, off + blur[owner], owner, q, part).max(axis=0))
     return worst
 
 
-def _groups(leaves: list[Leaf], most: int) -> Iterator[list[Leaf]]:
-    group: list[Leaf] = []
-    for leaf in leaves:
-        if group and (len(group) == most or sum(x.count for x in group) + leaf.count > GROUP):
-            yield group
-            group = []
-        group.append(leaf)
-    yield group
-
-
-def _worst(chain: Chain, root: Entry, off: Floats, leaves: list[Leaf]) -> Floats:
-    (name,) = leaves[0].entries
-    ends = [leaf.entries[name] for leaf in leaves]
-    low = np.array([[below(v) for v in entry.lower] for entry in ends])
-    high = np.array([[above(v) for v in entry.upper] for entry in ends])
-    form = lines(chain, low, high)
-    owner = np.repeat(np.arange(len(leaves)), [leaf.count for leaf in leaves])
-    q = np.concatenate([_integers(leaf) for leaf in leaves])
-    first, *borders = _borders(root)
-    low = np.maximum(low[owner], borders[0][q - first])
-    high = np.minimum(high[owner], borders[1][q - first])
-    return np.asarray(_gap(chain, form, off, owner, q, (low, high)).max(axis=0))
+def _groups(counts: list[int], most: int) -> Iterator[slice]:
+    """Leaves next to each other, at most so many, of at most GROUP cells if there are several."""
+    first, cells = 0, 0
+    for i, count in enumerate(counts):
+        if i > first and (i - first == most or cells + count > GROUP):
+            yield slice(first, i)
+            first, cells = i, 0
+        cells += count
+    yield slice(first, len(counts))
 
 
 def _gap(chain: Chain, form: Lines, off: Floats, owner: Ints, q: Ints, part: tuple[Floats, Floats]) -> Floats:

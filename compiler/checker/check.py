@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from . import cells
-from .analysis import Analysis, Entry
+from .analysis import Analysis
 from .chain import chain
 from .claims import Claim, check_layers, check_witness, read_claims
 from .cover import Leaf, leaves
 from .crown import Crown
+from .envelopes import Entry
 from .files import (
     Rejected,
     floats,
@@ -40,15 +42,16 @@ from .integer_net import read_network, rule
 from .layers import Network
 from .pairs import Step, pair
 from .rounding import Floats
+from .single import only_known
 
 FORMAT = "tinybound-certificate-1"
 LEAST = "interval, zonotope, product, crown: the least"
 KEYS = {"format", "hashes", "semantics", "mode", "method", "domain", "tree", "layers", "outputs", "seconds"}
 ONE_FILE = {"float": "float.onnx", "network": "network.json", "network_arrays": "network.npz"}
-KINDS: dict[str, Callable[[], Analysis]] = {
-    "interval": lambda: Analysis(intervals=True, zonotope=False),
-    "zonotope": lambda: Analysis(intervals=False, zonotope=True),
-    "product": lambda: Analysis(intervals=True, zonotope=True),
+KINDS: dict[str, Callable[..., Analysis]] = {
+    "interval": partial(Analysis, intervals=True, zonotope=False),
+    "zonotope": partial(Analysis, intervals=False, zonotope=True),
+    "product": partial(Analysis, intervals=True, zonotope=True),
     "crown": Crown,
 }
 Entries = dict[str, Entry]
@@ -76,21 +79,23 @@ def _check(certificate: Path, build: Path) -> tuple[dict[str, float], int]:
     mapping(document, "certificate", KEYS | ({"leaves"} & set(document)))
     need(document["format"] == FORMAT, f"format {document['format']!r}")
     files = _hashes(document["hashes"], build)
-    bits, said = _semantics(document)
+    bits, said, single = _semantics(document)
     arrays = read_npz(files["network_arrays"], "network.npz")
     whole = read_network(strict_json(files["network"], "network.json"), arrays, bits)
     need(rule(whole) == said, f"semantics: the network rounds by the rule {rule(whole)!r}")
     real = read_float(files["float"])
+    if single:
+        only_known(files["float"])
     steps = pair(real, whole)
     entries = _domain(document["domain"], whole, grid=document["mode"] == "grid")
-    claims = read_claims(document["outputs"], whole)
+    claims = read_claims(document["outputs"], whole, single=single)
     _header(build, claims, bits)
     cuts = leaves(document["tree"], entries)
     pieces = _methods(document, cuts)
     allowed = [f"{LEAST}, worst piece"] if pieces else [LEAST, "interval"]
     need(document["method"] in allowed, "method")
-    check_witness(claims, steps, whole, entries)
-    found = _recompute(document, claims, steps, whole, entries, pieces)
+    check_witness(claims, steps, whole, entries, single=single)
+    found = _recompute(document, claims, steps, whole, entries, pieces, single=single)
     return {claim.name: float(found[claim.value].max()) for claim in claims}, len(cuts)
 
 
@@ -107,14 +112,14 @@ def _hashes(said: Any, build: Path) -> dict[str, bytes]:
     return files
 
 
-def _semantics(document: dict[str, Any]) -> tuple[int | None, str]:
-    """Run-time bits, and the rule that Requantise follows."""
+def _semantics(document: dict[str, Any]) -> tuple[int | None, str, bool]:
+    """Run-time bits, the rule that Requantise follows, whether the float network is computed in float32."""
     said = mapping(document["semantics"], "semantics", {"requantise", "bits", "reference"})
-    need(said["reference"] == "real", "semantics")
+    need(said["reference"] in ("real", "float32"), "semantics")
     need(document["mode"] in ("box", "grid"), f"mode {document['mode']!r}")
     need(type(document["seconds"]) in (int, float) and 0 <= document["seconds"] < 1e12, "seconds")
     bits = None if said["bits"] is None else integer(said["bits"], "bits", 2, 8)
-    return bits, text(said["requantise"], "semantics: requantise")
+    return bits, text(said["requantise"], "semantics: requantise"), said["reference"] == "float32"
 
 
 def _methods(document: dict[str, Any], cuts: list[Leaf]) -> dict[str, list[Leaf]]:
@@ -169,13 +174,15 @@ def _recompute(
     whole: Network,
     entries: Entries,
     pieces: dict[str, list[Leaf]],
+    *,
+    single: bool,
 ) -> dict[str, Floats]:
     """The bound per value; Rejected when a claim is below it."""
     wanted = {claim.value for claim in claims}
     alone, boxes = {}, {}
     kinds = ["interval"] if document["method"] == "interval" else list(KINDS)
     for kind in kinds:
-        boxes = dict(KINDS[kind]().run(steps, entries))
+        boxes = dict(KINDS[kind](single=single).run(steps, entries))
         alone[kind] = {name: gap(boxes[name]) for name in wanted}
     check_layers(document["layers"], steps, whole, boxes)  # of the last one
     found = {name: np.min([each[name] for each in alone.values()], axis=0) for name in wanted}
@@ -183,11 +190,11 @@ def _recompute(
         worst = {name: np.zeros_like(found[name]) for name in wanted}
         passes = [(method, leaf) for method in ("product", "crown") for leaf in pieces.get(method, [])]
         for method, leaf in passes:
-            boxes = dict(KINDS[method]().run(steps, leaf.entries))
+            boxes = dict(KINDS[method](single=single).run(steps, leaf.entries))
             worst = {name: np.maximum(worst[name], gap(boxes[name])) for name in wanted}
         if "cells" in pieces:
             form, (root,) = chain(steps, whole, wanted), entries.values()
-            more = cells.bound(form, root, pieces["cells"])
+            more = cells.bound(form, root, pieces["cells"], single=single)
             worst = {name: np.maximum(each, more) for name, each in worst.items()}
         found = {name: np.minimum(found[name], worst[name]) for name in wanted}
     for claim in claims:

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from .analysis import Analysis, Entry
+from .analysis import Analysis
+from .curves import softmax_error
+from .envelopes import Entry
 from .files import floats, integer, integers, mapping, need, sequence
 from .layers import Network, final
 from .pairs import Rounding, Step
 from .rounding import Floats, Ints, down, lattice, rounded, times, up
+from .single import softmax_lost
 from .spans import SUMS, spans
 
 
@@ -30,7 +33,7 @@ class Claim:
     domains: Any
 
 
-def read_claims(said: Any, whole: Network) -> list[Claim]:
+def read_claims(said: Any, whole: Network, *, single: bool = False) -> list[Claim]:
     """One claim per output of the network; finite, 0 <= attack <= bound."""
     claims = []
     for name, entry in mapping(said, "outputs", set(whole.outputs)).items():
@@ -48,7 +51,9 @@ def read_claims(said: Any, whole: Network) -> list[Claim]:
         need((attack <= bound).all(), f"{name}: an attack above the bound")
         largest = float(bound.max())
         if softmax:
-            least = min(0.5 * largest + _softmax_error(whole.shapes[value][-1]), 1.0)  # a probability
+            count = whole.shapes[value][-1]
+            error = softmax_error(count, whole.meanings[name].zero) + (softmax_lost(count) if single else 0.0)
+            least = min(0.5 * largest + error, 1.0)  # a probability
             (largest,) = floats([entry["probability_bound"]], f"{name}: probability_bound", 1).tolist()
             need(largest >= least, f"{name}: probability_bound below {least}")
         e9 = -int(-Fraction(largest) * 10**9 // 1)
@@ -64,12 +69,9 @@ def read_claims(said: Any, whole: Network) -> list[Claim]:
     return claims
 
 
-def _softmax_error(n: int) -> float:
-    """Integer softmax against the real one: table entries within 0.5, a sum of at least 2^15, 256 steps."""
-    return 2.0**-8 + 0.51 * n * 2.0**-15
-
-
-def check_witness(claims: list[Claim], steps: list[Step], whole: Network, entries: dict[str, Entry]) -> None:
+def check_witness(
+    claims: list[Claim], steps: list[Step], whole: Network, entries: dict[str, Entry], *, single: bool
+) -> None:
     """The witness lies in the box and shows the stated attack; no difference there is above its bound.
 
     The integer side is evaluated exactly, the float side enclosed by the interval rules at one point.
@@ -84,7 +86,7 @@ def check_witness(claims: list[Claim], steps: list[Step], whole: Network, entrie
             need(inside, f"{claim.name}: the witness lies outside the box")
             point[name] = replace(entry, lower=tuple(x), upper=tuple(x))
             q[name] = np.array([entry.quantised(v) for v in x], np.int64).reshape(entry.shape)
-        boxes = dict(Analysis(intervals=True, zonotope=False).run(steps, point))
+        boxes = dict(Analysis(intervals=True, zonotope=False, single=single).run(steps, point))
         numbers = spans(whole, {name: (n, n) for name, n in q.items()})
         meaning = whole.meanings[claim.value]
         low, high = times(numbers[claim.value][0] - meaning.zero, meaning.scales[0])

@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import ceil, floor, prod
 from typing import Any
 
-from .analysis import Entry
+from .envelopes import Entry
 from .files import integer, need, rational, sequence
 
 MAX_LEAVES = 100_000

@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from .analysis import FREE, Analysis, Entry, State, cleared, quantised, rounding, scaled
+from .analysis import FREE, Analysis, State
 from .backward import Tape
+from .envelopes import Entry, cleared, quantised, rounding, scaled
 from .forms import Pad, tighten
 from .pairs import Affine, Rounding, Step, Table
 from .pools import Maximum
 from .products import Middles
 from .relax import Corners, Envelope, chord
 from .rounding import TINY, Floats, Ints, U, down, up
+from .single import inner, reach
 from .tables import Pointwise
 
 RELU = (0.0, np.inf)
@@ -23,8 +25,8 @@ RELU = (0.0, np.inf)
 class Crown(Analysis):
     """Intervals, zonotope and backward passes, met layer by layer."""
 
-    def __init__(self) -> None:
-        super().__init__(intervals=True, zonotope=True)
+    def __init__(self, *, single: bool = False) -> None:
+        super().__init__(intervals=True, zonotope=True, single=single)
         self.tape = Tape()
 
     def _enter(self, entry: Entry) -> State:
@@ -46,11 +48,14 @@ class Crown(Analysis):
         if t.lost:
             cut = self._bent(x.place, x.box, cleared(t, x.box), FREE)
             x, t = replace(self._truncate(x, t), place=cut), replace(t, lost=0)
-        place, before = x.place, x.gather(t.index, t.pad)
+        place, before = x.place, self._read(x, t)
         if step.layer.op != "Dense":
             place = self.tape.moved(place, t.index, x.box, t.pad)
-        out = self._affine(x, t)
-        return self._narrowed(out, self.tape.affine(place, t, before.box)).reshape(step.shape)
+        out = self._narrowed(self._affine(before, t), self.tape.affine(place, t, before.box))
+        return self._in_single(out, lambda: inner(t.w, reach(before.box), *t.folded)).reshape(step.shape)
+
+    def _blurred(self, x: State, by: Floats) -> State:
+        return replace(super()._blurred(x, by), place=self.tape.blurred(x.place, by))
 
     def _narrowed(self, out: State, place: int) -> State:
         return replace(out, box=self.tape.narrowed(place, out.box), place=place)
@@ -64,7 +69,7 @@ class Crown(Analysis):
                 return self._requantised(xs[0], t)
             case "MaxPool":
                 return self._largest(xs[0], t)
-            case "Table":
+            case "Curve" | "Table":
                 return self._pointwise(place, box, t)
             case "Concat":
                 return self._concatenated(xs, t)

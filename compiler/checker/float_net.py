@@ -17,6 +17,7 @@ from .onnx_ops import exact
 
 SUMS = ("Conv", "Dense", "Add", "Mul", "AveragePool")
 KEEPS = ("MaxPool", "Reshape", "Take", "Transpose")
+MOST = float(1 << 500)  # what is multiplied by it overflows every float32
 FREE = {"lo": -np.inf, "hi": np.inf}
 
 
@@ -85,6 +86,30 @@ def _live(net: Network) -> None:
     net.layers[:] = kept[::-1]
 
 
+class Line:
+    """factor x + offset per channel, exactly. `size`: magnitudes of what the offset is the sum of; `extra`:
+    roundings of a float32 evaluation; `gain`: by how much its parts are larger or smaller than the result."""
+
+    def __init__(
+        self, factor: list[Fraction], offset: list[Fraction], size: list[Fraction], extra: int
+    ) -> None:
+        self.factor, self.offset, self.size, self.extra = factor, offset, size, extra
+        far = [max(abs(f), 1 / abs(f)) if f else Fraction(MOST) for f in factor]
+        self.gain = np.array([float(min(f, Fraction(MOST))) for f in far])
+
+    def then(self, other: Line) -> Line:
+        """This line, then the other one."""
+        triples = list(zip(other.factor, self.offset, other.offset, strict=True))
+        found = Line(
+            [a * b for a, b in zip(self.factor, other.factor, strict=True)],
+            [f * a + b for f, a, b in triples],
+            [abs(f) * a + b for f, a, b in zip(other.factor, self.size, other.size, strict=True)],
+            self.extra + other.extra,
+        )
+        found.gain = np.minimum(self.gain, MOST) * np.minimum(other.gain, MOST)
+        return found
+
+
 def _readers(net: Network, name: str) -> list[Layer]:
     return [layer for layer in net.layers if name in layer.inputs]
 
@@ -92,7 +117,7 @@ def _readers(net: Network, name: str) -> list[Layer]:
 def _fold(net: Network) -> None:
     """Factors and offsets go into the layer before, in exact arithmetic; every parameter is rounded once."""
     kept: list[Layer] = []
-    waiting: dict[int, tuple[list[Fraction], list[Fraction]]] = {}
+    waiting: dict[int, Line] = {}
     for layer in net.layers:
         if layer.op != "ChannelAffine":
             kept.append(layer)
@@ -105,16 +130,12 @@ def _fold(net: Network) -> None:
             kept.append(before)
         else:
             before.output = layer.output
-        f, o = layer.fields["factor"], layer.fields["offset"]
-        none = [Fraction(1)] * len(f), [Fraction(0)] * len(f)
-        a, b = waiting.get(id(before), none)
-        waiting[id(before)] = (
-            [x * y for x, y in zip(a, f, strict=True)],
-            [x * y + z for x, y, z in zip(b, f, o, strict=True)],
-        )
+        new = Line(*(layer.fields[key] for key in ("factor", "offset", "size", "extra")))
+        old = waiting.get(id(before))
+        waiting[id(before)] = new if old is None else old.then(new)
     for layer in kept:
         if id(layer) in waiting:
-            _scale(layer, *waiting[id(layer)])
+            _scale(layer, waiting[id(layer)])
     net.layers[:] = kept
 
 
@@ -130,14 +151,16 @@ def _alone(layer: Layer, shape: Shape) -> Layer:
     return Layer(layer.name, "Dense", layer.inputs, layer.output, {**fields, "weights": np.eye(n)})
 
 
-def _scale(layer: Layer, factor: list[Fraction], offset: list[Fraction]) -> None:
+def _scale(layer: Layer, line: Line) -> None:
     """weights, bias -> factor * weights, factor * bias + offset, each rounded once."""
-    f = layer.fields
+    f, factor, offset = layer.fields, line.factor, line.offset
     rows = f["weights"].reshape(len(factor), -1)
     out = [[float(a * w) for w in exact(row)] if a != 1 else row for a, row in zip(factor, rows, strict=True)]
     bias = exact(f["bias"])
     f["weights"] = np.array(out).reshape(f["weights"].shape)
     f["bias"] = np.array([float(a * b + o) for a, b, o in zip(factor, bias, offset, strict=True)])
+    size = np.array([float(abs(a * b) + s) for a, b, s in zip(factor, bias, line.size, strict=True)])
+    f["folded"] = line.extra, size, line.gain
 
 
 def _join(net: Network, layer: Layer, ready: set[str], values: set[str], names: set[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .curves import FIRST, check_exponentials, read_curve
 from .files import integer, integers, mapping, need, rational, sequence, shape_of, text, texts
 from .layers import FINAL, Layer, Meaning, Network, check_final, output_shape
 from .rounding import AVERAGE, Ints, is_mean
@@ -46,6 +47,7 @@ _FIELDS: dict[str, tuple[dict[str, tuple[int, int]], dict[str, int | None], set[
     "Take": ({"pad": _HALF}, {"size": None}, {"positions"}),
     "Transpose": ({}, {"size": None, "perm": None}, set()),
     "Table": ({"first": (-128, -128)}, {}, {"entries"}),
+    "Curve": ({"bits": (5, 8), "parity": (0, 1), "lo": _HALF, "hi": _HALF}, {}, {"knots", "bends", "knees"}),
     "Softmax": ({}, {}, {"table"}),
     "ArgMax": ({"last": (0, 1), "offset": (-128, 0)}, {}, set()),
 }
@@ -74,7 +76,7 @@ def read_network(data: dict[str, Any], arrays: dict[str, Ints], bits: int | None
     need((bits is not None) == bool(pooled), f"bits {bits} for a network with {len(pooled)} pool layers")
     _check_structure(net)
     for layer in layers:
-        if layer.op in (*SUMS, *FINAL, "Concat", "Requantise", "Table", "Take"):
+        if layer.op in (*SUMS, *FINAL, "Concat", "Curve", "Requantise", "Table", "Take"):
             _check_numbers(net, layer)
     _check_ranges(net)  # at 8 bits, as the file describes it
     for layer in pooled:
@@ -193,12 +195,11 @@ def _check_numbers(net: Network, layer: Layer) -> None:
         wide = net.shapes[layer.inputs[0]][-1] > 128
         fit = f["offset"] == out.zero == (-128 if wide else 0)
         need(fit and out.scales[0] == Fraction(1), f"{name}: offset, scale or zero point of an index")
+    elif layer.op == "Curve":
+        f |= {"entries": read_curve(layer, out), "first": FIRST}
     elif layer.op == "Softmax":
-        of_bytes = _is_byte(ins[0]) and (out.scales[0], out.zero) == (Fraction(1, 256), -128)
-        need(of_bytes, f"{name}: scale of probabilities, or its input")
-        exact_e = 2.0**15 * np.exp(-np.arange(256) * float(ins[0].scales[0]))
-        need(f["table"].shape == (256,), f"{name}: table")
-        need((np.abs(f["table"] - exact_e) <= 0.5 + 1e-9).all(), f"{name}: table is not exp")
+        check_exponentials(layer, ins[0], out, byte=out.zero == -128)
+        need(out.zero != -128 or _is_byte(ins[0]), f"{name}: a table for fewer integers than it reads")
 
 
 def _is_byte(meaning: Meaning) -> bool:

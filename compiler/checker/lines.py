@@ -10,6 +10,7 @@ import numpy as np
 
 from .chain import RHO, Chain, Pair
 from .rounding import TINY, Floats, U, down, up
+from .single import entered, inner
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Lines:
     r: Floats
     steep: Floats
     middle: Floats
+    sums: list[tuple[Floats, Floats]]  # of every layer: c and how far from it, (boxes, neurons)
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,45 @@ def lines(chain: Chain, low: Floats, high: Floats) -> Lines:
     far = up(np.maximum(high - middle, middle - low))
     eye = np.broadcast_to(np.eye(n), (len(low), n, n))
     x = _State(middle, eye * far[:, None], np.zeros_like(low), eye, np.zeros_like(eye))
+    sums = []
     for p in chain.pairs:
-        x = _activated(_summed(x, p), *p.then.limits)
+        x = _summed(x, p)
+        sums.append((x.c, x.wide()))
+        x = _activated(x, *p.then.limits)
     slope = np.where(far[..., None] > 0, x.g[:, :n] / np.where(far > 0, far, 1.0)[..., None], 0.0)
     rest = (np.abs(x.g[:, n:]).sum(axis=1) + x.r) * (1 + RHO)
     rest = rest + 1.01 * (n + 16) * U * (np.abs(x.c) + x.wide())
-    return Lines(x.c, slope, rest, up(np.abs(x.j) + x.k), middle)
+    return Lines(x.c, slope, rest, up(np.abs(x.j) + x.k), middle, sums)
+
+
+def drift(chain: Chain, form: Lines, low: Floats, high: Floats) -> Floats:
+    """(boxes, outputs): how far N in float32 is from N, at most. One layer after the other is in float32, the
+    rest of the way exact: what it loses is multiplied by a Jacobian."""
+    size = np.maximum(np.abs(low), np.abs(high))
+    lost = [entered(size)]
+    far, gates = lost[0], []
+    size = size + far
+    for p, (c, wide) in zip(chain.pairs, form.sums, strict=True):
+        lost.append(inner(p.w, size.T, *p.folded).T)
+        far = (far @ np.abs(p.w).T + lost[-1]) * (1 + RHO)
+        a, b = p.then.limits
+        least, most = down(c - wide - far), up(c + wide + far)
+        constant, open_ = (most <= a) | (least >= b), (least >= a) & (most <= b)
+        gates.append((constant[:, None], open_[:, None]))
+        far = np.where(constant, 0.0, far)
+        size = np.maximum(np.abs(np.clip(least, a, b)), np.abs(np.clip(most, a, b)))
+    j = np.repeat(np.eye(far.shape[1])[None], len(far), axis=0)
+    k, all_lost = np.zeros_like(j), np.zeros_like(far)
+    for p, own, (constant, open_) in zip(chain.pairs[::-1], lost[:0:-1], gates[::-1], strict=True):
+        ends = np.stack([down(j - k), up(j + k)])
+        hull = np.stack([np.minimum(ends[0], 0.0), np.maximum(ends[1], 0.0)])
+        ends = np.where(open_, ends, np.where(constant, 0.0, hull))
+        j = 0.5 * ends[0] + 0.5 * ends[1]
+        k = np.maximum(ends[1] - j, j - ends[0]) * (1 + RHO)
+        all_lost = all_lost + ((np.abs(j) + k) @ own[..., None])[..., 0]
+        unit = 1.01 * (len(p.w) + 16) * U
+        j, k = j @ p.w, ((k + unit * (np.abs(j) + k)) @ np.abs(p.w)) * (1 + RHO)
+    return up((all_lost + ((np.abs(j) + k) @ lost[0][..., None])[..., 0]) * (1 + RHO))
 
 
 def _summed(x: _State, p: Pair) -> _State:

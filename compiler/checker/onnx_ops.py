@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .files import need
 from .layers import Layer, Shape
+from .single import BATCH_NORM
 
 Array = NDArray[Any]
 _ALLOWED = {
@@ -270,7 +271,10 @@ def _batch_norm(node: Node) -> dict[str, Any]:
     need(len(gamma) == len(beta) == len(mean) == len(variance) > 0, f"{node.name}: parameters")
     need(min(variance) + epsilon > Fraction(1, 1 << 60), f"{node.name}: a variance that is not positive")
     factor = [g / _root(v + epsilon) for g, v in zip(gamma, variance, strict=True)]
-    return {"factor": factor, "offset": [b - m * f for b, m, f in zip(beta, mean, factor, strict=True)]}
+    parts_of = [(b, m * f) for b, m, f in zip(beta, mean, factor, strict=True)]
+    size = [abs(b) + abs(m) for b, m in parts_of]
+    offset = [b - m for b, m in parts_of]
+    return {"factor": factor, "offset": offset, "size": size, "extra": BATCH_NORM}
 
 
 def _elementwise(node: Node) -> Layer:
@@ -299,4 +303,5 @@ def _elementwise(node: Node) -> Layer:
         offset = [-v for v in values]
     else:
         factor, offset = [-f for f in factor] if node.op == "Sub" else factor, values
-    return Layer(node.name, "ChannelAffine", (), "", {"factor": factor, "offset": offset})
+    line = {"factor": factor, "offset": offset, "size": [abs(o) for o in offset]}
+    return Layer(node.name, "ChannelAffine", (), "", {**line, "extra": 1})

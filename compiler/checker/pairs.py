@@ -15,6 +15,7 @@ from .forms import Pad
 from .functions import NAMES, Function, function
 from .layers import Layer, Meaning, Network, final
 from .rounding import Floats, Ints
+from .single import folded
 from .stored import whole
 
 GEOMETRY = ("size", "kernel", "strides", "dilations", "pads", "groups", "target", "perm", "axis")
@@ -41,6 +42,7 @@ class Affine:
     scale: Fraction
     zero: int
     span: Span
+    folded: tuple[int, Floats, Floats]  # see single.py
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Rounding:
 
 @dataclass(frozen=True)
 class Table:
-    """y_out = entry of q beside the function of the float layer; `out` is rounded outward."""
+    """y_out = entry of q beside the function of the float layer; `out` is rounded outward. `zero`: which
+    of the entries is that of the number 0."""
 
     out: tuple[Floats, Floats]
     scale: Fraction
@@ -111,7 +114,7 @@ def pair(real: Network, whole: Network) -> list[Step]:
     steps = []
     for q, f in zip(whole.layers, real.layers, strict=True):
         need(q.origin == f.name, f"{q.name}: origin {q.origin!r} where the float network has {f.name!r}")
-        twins = {"Requantise": {"Clip"}, "Table": NAMES}.get(q.op, {q.op})
+        twins = {"Requantise": {"Clip"}, "Curve": NAMES, "Table": NAMES}.get(q.op, {q.op})
         need(f.op in twins, f"{q.name}: {q.op} beside {f.op}")
         need(tuple(twin[n] for n in q.inputs) == f.inputs, f"{q.name}: other inputs than {f.name}")
         for key in GEOMETRY:
@@ -141,14 +144,15 @@ def _data(q: Layer, f: Layer, net: Network) -> Any:
         return Product(float(abs(out.scales[0] / (ins[0].scales[0] * ins[1].scales[0]) - 1)))
     if q.op == "Requantise":
         return _rounding(q, f, ins[0], out, shape, _span(net, q))
-    if q.op == "Table":
+    if q.op in ("Curve", "Table"):
         entries = q.fields["entries"] - out.zero
         unit = float(out.scales[0])
         low, high = (
             entries * unit - abs(entries * unit) * 2.0**-50,
             entries * unit + abs(entries * unit) * 2.0**-50,
         )
-        return Table((low, high), ins[0].scales[0], ins[0].zero, _span(net, q), function(f))
+        at = ins[0].zero - q.fields["first"]
+        return Table((low, high), ins[0].scales[0], at, _span(net, q), function(f))
     if q.op == "Concat":
         return q.fields["axis"]
     if q.op == "Take":
@@ -211,6 +215,7 @@ def _affine(q: Layer, f: Layer, unit: Meaning, out: Meaning, net: Network) -> Af
         unit.scales[0],
         unit.zero,
         _span(net, q),
+        folded(f, w, w.shape[2]),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .curves import powers
 from .files import Rejected, need
 from .layers import Layer, Network, Shape
 from .rounding import Ints, rounded
@@ -49,11 +50,12 @@ def _span(layer: Layer, xs: list[Span], shape: Shape) -> Span:
         return low.reshape(shape), high.reshape(shape)
     if layer.op == "Transpose":
         return low.transpose(f["perm"]), high.transpose(f["perm"])
-    if layer.op == "Table":
-        table = np.stack([f["entries"], f["entries"]])
-        reach = [table[0][a + 128 : b + 129] for a, b in zip(low.flat, high.flat, strict=True)]
-        ends_t = [np.array([pick(r) for r in reach]).reshape(shape) for pick in (np.min, np.max)]
-        return ends_t[0], ends_t[1]
+    if layer.op in ("Curve", "Table"):
+        asked = list(zip((low - f["first"]).flat, (high - f["first"]).flat, strict=True))
+        reach = {(a, b): f["entries"][a : b + 1] for a, b in set(asked)}
+        ends_t = {key: (part.min(), part.max()) for key, part in reach.items()}
+        found = np.array([ends_t[key] for key in asked])
+        return found[:, 0].reshape(shape), found[:, 1].reshape(shape)
     if layer.op == "Softmax":
         return _softmax(low, high, f["table"]), _softmax(high, low, f["table"])
     if layer.op == "ArgMax":
@@ -106,12 +108,12 @@ def _softmax(own: Ints, others: Ints, table: Ints) -> Ints:
     for i in range(own.shape[-1]):
         x = others.copy()
         x[..., i] = own[..., i]
-        e = table[np.max(x, axis=-1)[..., None] - x]
+        e, steps = powers(table, np.max(x, axis=-1)[..., None] - x)
         total = np.sum(e, axis=-1)
-        whole, rest = np.divmod(256 * e[..., i], total)
+        whole, rest = np.divmod(steps * e[..., i], total)
         twice = 2 * rest - total
         more = (twice > 0) | ((twice == 0) & (whole % 2 == 1))
-        out[..., i] = np.minimum(whole + more, 255) - 128
+        out[..., i] = np.minimum(whole + more, steps - 1) - steps // 2
     return out
 
 

@@ -24,8 +24,9 @@ class Pointwise:
     def __init__(self, t: Table, box: Floats) -> None:
         self.t, self.before, self.slopes = t, box, t.function.slopes
         low, high = lattice(box[2], box[3], np.full(box[0].shape, float(t.scale)), t.span)
-        self.first, self.last = (np.clip(n + t.zero + 128, 0, 255) for n in (low, high))
-        at: Floats = np.arange(-128.0 - t.zero, 128.0 - t.zero) * np.float64(t.scale)
+        count = len(t.out[0])
+        self.first, self.last = (np.clip(n + t.zero, 0, count - 1) for n in (low, high))
+        at: Floats = (np.arange(count) - np.float64(t.zero)) * np.float64(t.scale)
         value, steep = self.value(at), max(map(abs, self.slopes))
         error = _error(value, at) + 2.0**-50 * steep * np.abs(at)
         self.reals = at
@@ -95,14 +96,13 @@ class Pointwise:
 
     def against(self, slope: Floats) -> tuple[Floats, Floats]:
         """Range of y_out - slope y over the entries that y can read."""
-        low, high = np.full_like(slope, np.inf), np.full_like(slope, -np.inf)
-        for i in range(int(self.first.min()), int(self.last.max()) + 1):
-            here = (self.first <= i) & (i <= self.last)
-            line = slope * self.reals[i]
+        found = np.empty((2, slope.size))
+        for i, (a, b, steep) in enumerate(zip(self.first.flat, self.last.flat, slope.flat, strict=True)):
+            line = steep * self.reals[a : b + 1]
             error = 2.0**-50 * np.abs(line)
-            low = np.where(here, np.minimum(low, down(self.t.out[0][i] - line) - error), low)
-            high = np.where(here, np.maximum(high, up(self.t.out[1][i] - line) + error), high)
-        return low, high
+            found[0, i] = np.min(down(self.t.out[0][a : b + 1] - line) - error)
+            found[1, i] = np.max(up(self.t.out[1][a : b + 1] - line) + error)
+        return found[0].reshape(slope.shape), found[1].reshape(slope.shape)
 
 
 def _error(value: Floats, x: Floats) -> Floats:

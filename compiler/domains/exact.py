@@ -119,11 +119,15 @@ class Exact:
         if not table.size:
             powers = np.exp(x - x.max(axis=-1, keepdims=True))
             return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
-        weights = table[x.max(axis=-1, keepdims=True) - x]
+        below = x.max(axis=-1, keepdims=True) - x
+        if table.ndim == 2:
+            weights, steps = (table[0][below >> 8] * table[1][below & 255]) >> 32, 1 << 16
+        else:
+            weights, steps = table[below], 1 << 8
         total = weights.sum(axis=-1, keepdims=True)
-        quotient, rest = np.divmod(256 * weights, total)
+        quotient, rest = np.divmod(steps * weights, total)
         up = (2 * rest > total) | ((2 * rest == total) & (quotient % 2 == 1))
-        return np.asarray(np.minimum(quotient + up, 255) - 128)
+        return np.asarray(np.minimum(quotient + up, steps - 1) - steps // 2)
 
     def argmax(self, x: Array, last: int, offset: int) -> Array:
         found = x.shape[-1] - 1 - x[..., ::-1].argmax(axis=-1) if last else x.argmax(axis=-1)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .exact import Exact
+from .extremes import between
 
 Box = tuple[NDArray[Any], NDArray[Any]]
 _EXACT = Exact()
@@ -68,11 +69,7 @@ class Interval:
         return x[0].max(axis=axis), x[1].max(axis=axis)
 
     def table(self, x: Box, entries: NDArray[np.int64], first: int) -> Box:
-        low, high = np.empty_like(x[0]), np.empty_like(x[1])
-        for pair in {(int(a), int(b)) for a, b in zip(x[0].flat, x[1].flat, strict=True)}:
-            reach = entries[pair[0] - first : pair[1] - first + 1]
-            here = (x[0] == pair[0]) & (x[1] == pair[1])
-            low[here], high[here] = reach.min(), reach.max()
+        low, high = between(x[0] - first, x[1] - first, (entries, entries))
         return low, high
 
     def softmax(self, x: Box, table: NDArray[np.int64]) -> Box:

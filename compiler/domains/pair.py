@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CompileError
+from ..graph import Rounded
 from .pair_box import Box, Pad
 from .pair_float import Floats, Ints, above, below, lattice, rounded, scaled
 from .pair_vertex import Envelope
@@ -61,6 +62,7 @@ class Step:
     units: Units
     node: str = ""
     origin: str = ""
+    rounded: Rounded | None = None
 
 
 class Affine:
@@ -230,4 +232,5 @@ class PairDomain(Protocol, Generic[State]):
     def truncate(self, x: State, step: Step) -> State: ...
     def max(self, x: State, axis: int) -> State: ...
     def table(self, x: State, terms: Any) -> State: ...
+    def blurred(self, x: State, by: Floats) -> State: ...
     def ranges(self, x: State) -> Box: ...

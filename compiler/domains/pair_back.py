@@ -147,6 +147,20 @@ class Moved:
         return out
 
 
+class Blurred:
+    """x + e and d - e, whatever e is, up to `by`: y does not move."""
+
+    def __init__(self, read: int, by: Floats) -> None:
+        self.reads: tuple[int, ...] = (read,)
+        self.size = self.work = by.size
+        self._by = by.ravel()
+
+    def back(self, rows: Rows, total: Total) -> list[Rows]:
+        lost = self._by @ np.abs(rows.x if rows.d is None else rows.x - rows.d)
+        total.add(lost, lost, len(self._by) + EDGES)
+        return [rows]
+
+
 class Joined:
     """Tensors one after the other; `places`: where each input's elements lie."""
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .pair import Affine, Entry, Product, Rounding, Step, Sum, cut
-from .pair_back import Joined, Linear, Moved, Root, Rows, Scaled, Source, upper_bounds
+from .pair_back import Blurred, Joined, Linear, Moved, Root, Rows, Scaled, Source, upper_bounds
 from .pair_box import NOTHING, Box, Pad
-from .pair_float import Ints, down, up
+from .pair_float import Floats, Ints, down, up
 from .pair_forms import Forms
 from .pair_interval import FREE, PairInterval, scaled_up
 from .pair_lines import bent_step, bent_table
@@ -107,6 +107,9 @@ class PairCrown:
     def table(self, x: Traced, terms: Pointwise) -> Traced:
         place = self._put(bent_table(x.place, x.forms.box, terms))
         return Traced(self._product.table(x.forms, terms), place)
+
+    def blurred(self, x: Traced, by: Floats) -> Traced:
+        return Traced(self._product.blurred(x.forms, by), self._put(Blurred(x.place, by)))
 
     def ranges(self, x: Traced) -> Box:
         return x.forms.box

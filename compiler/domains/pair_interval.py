@@ -11,6 +11,7 @@ from .pair import Affine, Entry, Product, Rounding, Step, Sum, cut
 from .pair_box import Box, Pad, centre
 from .pair_float import Floats, Ints, down, slack, up
 from .pair_multiply import product
+from .pair_single import wider
 from .pair_table import Pointwise
 from .pair_vertex import Envelope, Slopes, Vertices
 
@@ -75,6 +76,10 @@ class PairInterval:
 
     def table(self, x: Box, terms: Pointwise) -> Box:
         return terms.box(x)
+
+    def blurred(self, x: Box, by: Floats) -> Box:
+        """x moves by at most `by`, y stays."""
+        return wider(x, by)
 
     def ranges(self, x: Box) -> Box:
         return x

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .pair import Affine, Entry, Product, Rounding, Step, Sum
 from .pair_box import Box, Pad
-from .pair_float import Ints
+from .pair_float import Floats, Ints
 from .pair_forms import Forms
 from .pair_interval import PairInterval
 from .pair_table import Pointwise
@@ -54,6 +54,9 @@ class PairProduct:
 
     def table(self, x: Forms, terms: Pointwise) -> Forms:
         return met(self._zonotope.table(x, terms), self._interval.table(x.box, terms))
+
+    def blurred(self, x: Forms, by: Floats) -> Forms:
+        return met(self._zonotope.blurred(x, by), self._interval.blurred(x.box, by))
 
     def ranges(self, x: Forms) -> Box:
         return x.box

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .extremes import between
 from .pair import Step, Units
 from .pair_box import Box
 from .pair_float import Floats, Ints, down, scaled, up
@@ -24,7 +25,7 @@ class Pointwise:
         (self.fn,), (entries, self.first) = step.real, step.integer
         self.unit, self.count = unit, len(entries)
         self.out = scaled(np.asarray(entries, np.int64) - step.units.zero, step.units.scale)
-        at = (np.arange(self.count) + self.first - unit.zero) * float(unit.scale)
+        self.at = at = (np.arange(self.count) + self.first - unit.zero) * float(unit.scale)
         value, lip = self.value(at), float(self.fn.lipschitz)
         error = function_error(value, at) + 2.0**-50 * lip * np.abs(at)
         self.rho = down(self.out[0] - value) - error, up(self.out[1] - value) + error
@@ -79,34 +80,17 @@ class Pointwise:
 
     def against(self, box: Box, slope: Floats) -> tuple[Floats, Floats]:
         """Range of y_out - slope * y over the entries that y can read, rounded outward."""
-        first, last = self.reach(box)
-        low, high = np.full_like(slope, np.inf), np.full_like(slope, -np.inf)
-        for i in range(int(first.min()), int(last.max()) + 1):
-            here = (first <= i) & (i <= last)
-            line = slope * (float(self.unit.scale) * (i + self.first - self.unit.zero))
+        first, last = (end.ravel() for end in self.reach(box))
+        low, high = np.empty(first.size), np.empty(first.size)
+        for i, (a, b, steep) in enumerate(zip(first, last, slope.ravel(), strict=True)):
+            here = slice(a, b + 1)
+            line = steep * self.at[here]
             error = 2.0**-50 * np.abs(line)
-            low = np.where(here, np.minimum(low, down(self.out[0][i] - line) - error), low)
-            high = np.where(here, np.maximum(high, up(self.out[1][i] - line) + error), high)
-        return low, high
+            low[i] = (down(self.out[0][here] - line) - error).min()
+            high[i] = (up(self.out[1][here] - line) + error).max()
+        return low.reshape(slope.shape), high.reshape(slope.shape)
 
 
 def function_error(value: Floats, x: Floats) -> Floats:
     """Far more than the error of a float64 library function at an argument of that size."""
     return np.asarray(2.0**-44 * (1 + np.abs(value) + np.abs(x)))
-
-
-def between(first: Ints, last: Ints, ends: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
-    """Least of ends[0] and greatest of ends[1] over positions first..last, per element (sparse table)."""
-    low, high = [ends[0]], [ends[1]]
-    while 2 ** len(low) <= len(ends[0]):
-        half = 2 ** (len(low) - 1)
-        low.append(np.minimum(low[-1][:-half], low[-1][half:]))
-        high.append(np.maximum(high[-1][:-half], high[-1][half:]))
-    level = np.frexp((last - first + 1).astype(np.float64))[1] - 1
-    least, most = np.empty(first.shape), np.empty(first.shape)
-    for k in np.unique(level):
-        here = level == k
-        a, b = first[here], last[here] - 2 ** int(k) + 1
-        least[here] = np.minimum(low[k][a], low[k][b])
-        most[here] = np.maximum(high[k][a], high[k][b])
-    return least, most

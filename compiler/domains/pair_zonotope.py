@@ -16,6 +16,7 @@ from .pair_interval import FREE, PairInterval, stepped
 from .pair_multiply import multiplied
 from .pair_pool import maximum
 from .pair_score import Best
+from .pair_single import wider
 from .pair_table import Pointwise
 from .pair_vertex import Envelope, Slopes, Vertices, activation
 
@@ -127,6 +128,14 @@ class PairZonotope:
             best.offer(Slopes(alpha, alpha - lam, zero - 1), (down(low - mid), up(high - mid)))
         best.offer(Slopes(zero, zero, zero), (after.ld, after.ud))
         return self._finish(self._change(x, best.change(lam, mid, half > 0)), after)
+
+    def blurred(self, x: Forms, by: Floats) -> Forms:
+        """x moves by at most `by`, and d against it, so that y stays: a symbol each, if there is room for
+        these and for those of the next step."""
+        zero = np.zeros(x.shape)
+        few = (x.symbols.size + 3 * by.size) * by.size <= LIMIT
+        change = Change(zero + 1, zero, by, zero + 1, zero, zero - 1, zero, zero, (by > 0) & few)
+        return self._finish(self._change(x, change), wider(x.box, by))
 
     def ranges(self, x: Forms) -> Box:
         return x.box

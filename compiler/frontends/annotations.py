@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from ..ops import BY_ONNX, Softmax
+from ..ops import BY_ONNX
 from ..ops.base import Scaled, Unsupported
 from ..ops.function import Function
 from .qdq import Move, Quantised, activation_scale, quantised_type, taken_off, weight_of
@@ -19,7 +19,7 @@ from .qdq import Move, Quantised, activation_scale, quantised_type, taken_off, w
 MOVES_INTEGERS = ("MaxPool", "Reshape", "Flatten", "Transpose", "tinybound.Take")  # as they move reals
 MOVES_CONSTANTS = ("Expand", "Flatten", "Gather", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 REMEDY = "DequantizeLinear in front of it and QuantizeLinear behind"
-NARROW = "a model that quantises its input with int8 or uint8: its table would have 65,536 entries"
+NARROW = "a model that quantises its input with int8 or uint8: 65,536 entries would be too many"
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,8 @@ class Annotations:
         """Mark the result of an op on integer tensors; Unsupported where it computes with them, or where the
         integers of what it reads are too many for its table."""
         known = [self.activations[self.alias[i]] for i in inputs if self.alias.get(i) in self.activations]
-        if issubclass(BY_ONNX[op_type], Function | Softmax) and any(scale.wide for scale in known):
+        op = BY_ONNX[op_type]
+        if issubclass(op, Function) and not op.drawn and any(scale.wide for scale in known):
             raise Unsupported(f"{op_type.removeprefix('tinybound.')} of 16-bit integers", NARROW)
         marks = [self.marks[i] for i in inputs if i in self.marks]
         if not marks or op_type == "tinybound.ArgMax":

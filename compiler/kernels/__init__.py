@@ -10,12 +10,18 @@ from .depthwise import Depthwise
 from .fours import Fours
 from .halves import Halves
 from .int16 import Int16, Int16Affine
+from .int16_curves import Curves, Softmax16
+from .neighbours import Neighbours
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
 from .pools import AverageFours, MaxFours
+from .quads16 import Quads16
 from .ring import Ring
 from .straight import Straight
+from .sum16 import Sum16
+from .triples import Triples
 from .wide import Wide
+from .wide16 import Wide16
 
 # Ops without weights that there is one kernel for; another one where integers have 16 bits.
 BOTH = ("add", "arg_max", "average_pool", "concat", "max_pool", "mul", "reorder", "requantise", "table")
@@ -25,6 +31,7 @@ KERNELS: tuple[Kernel, ...] = (
     Halves(),
     Pairs(),
     Wide(),
+    Neighbours(),
     Depthwise(),
     Fours(),
     Plain("int8"),
@@ -39,9 +46,15 @@ KERNELS: tuple[Kernel, ...] = (
     Baked(),
     Straight(),
     Buckets(),
+    Triples(),
     *map(Unweighted, (*BOTH, "softmax")),
+    Quads16(),
+    Wide16(),
+    Sum16(),
     *map(Int16Affine, ("int8", "int4", "pot4")),
     *map(Int16, BOTH),
+    Curves(),
+    Softmax16(),
 )
 
 __all__ = ["KERNELS", "Kernel", "Packed"]

@@ -18,8 +18,8 @@ from ..ops import Conv
 from ..targets.plan import Step
 from . import features
 
-# Cores of the same instructions. On a Cortex-M3 only kernels that use the DSP extension are measured apart.
-ALIKE = {"cortex-m3": "cortex-m4", "cortex-m7": "cortex-m4", "cortex-m33": "cortex-m4"}
+# Cores of the same instructions.
+ALIKE = {"cortex-m7": "cortex-m4", "cortex-m33": "cortex-m4"}
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,10 @@ class Kernel(ABC):
     def pack(self, step: Step) -> Packed:  # noqa: ARG002 -- a kernel without weights
         """The step's weights in the order that it reads."""
         return Packed()
+
+    def scaling(self, step: Step) -> Mapping[str, Any]:  # noqa: ARG002 -- most have the usual one
+        """Fields of the step's tb_scaling that it wants otherwise."""
+        return {}
 
     def scratch(self, step: Step) -> int:  # noqa: ARG002 -- most need none
         """Bytes of the arena that it may spoil while it runs, apart from inputs and output."""

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Powers of two as straight-line additions for cores that do not shift what they add (Cortex-M0+, RISC-V)."""
+"""Powers of two as straight-line additions for cores that do not shift what they add (RISC-V)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..targets.plan import Step
 from . import features
@@ -35,8 +37,8 @@ class Code:
 
 
 @lru_cache(maxsize=32)
-def _code(step: Step) -> Code:
-    made = layer(step.view["rows"])
+def _code(step: Step, kernel: Buckets) -> Code:
+    made = kernel.made(step.view["rows"])
     outputs, taps = step.view["rows"].shape
     functions = [(i * ONE_FUNCTION, lines) for i, lines in enumerate(made.functions)]
     blocks = [
@@ -44,7 +46,7 @@ def _code(step: Step) -> Code:
         for first in range(0, outputs, AT_ONCE)
     ]
     room = made.at + taps + -taps % TAPS
-    return Code(made, span(step, keeps=False), outputs, room, 2 * min(AT_ONCE, outputs), blocks)
+    return Code(made, span(step, keeps=kernel.keeps), outputs, room, 2 * min(AT_ONCE, outputs), blocks)
 
 
 class Buckets(Additions):
@@ -54,16 +56,23 @@ class Buckets(Additions):
     name = "buckets"
     headers = ("tb_buckets.h",)
     template = "_buckets.c.j2"
+    slow_on: ClassVar[tuple[str, ...]] = ("cortex-m0plus",)
+    form: ClassVar[str] = "TB_FILTERS"  # the macro that makes a function of operations
+    keeps: ClassVar[bool] = False  # whether the words of a window are still there afterwards
+
+    def made(self, rows: NDArray[np.int64]) -> Layer:
+        """The operations for weights (outputs, taps)."""
+        return layer(rows)
 
     def features(self, step: Step) -> Mapping[str, int]:
-        made = _code(step).layer
+        made = self.code(step).layer
         return features.operations(step, (x for part in (made.taps, *made.functions) for x in part), False)
 
     def code(self, step: Step) -> Code:
         """The layer's code."""
-        return _code(step)
+        return _code(step, self)
 
     def pack(self, step: Step) -> Packed:
         """DEPTH: a pixel of padding."""
-        bias = step.view["bias"] - np.array(_code(step).layer.starts, dtype=np.int64)
+        bias = step.view["bias"] - np.array(self.code(step).layer.starts, dtype=np.int64)
         return Packed(bias=bias, room={"DEPTH": step.view["input"][0]})

@@ -107,7 +107,7 @@ def _chunks(row: NDArray[np.int64], words: list[_Word]) -> list[_Chunk]:
     return chunks
 
 
-def _joined(held: Counter[int]) -> list[list[int]]:
+def joined(held: Counter[int]) -> list[list[int]]:
     """Exponents whose buckets fit one half word together, from the largest down."""
     groups: list[list[int]] = []
     for e in sorted((e for e in held if held[e]), reverse=True):
@@ -118,9 +118,18 @@ def _joined(held: Counter[int]) -> list[list[int]]:
     return groups or [[0]]
 
 
+def gathered(groups: list[list[int]], prefix: str) -> list[str]:
+    """Operations that leave both positions' sums of groups of buckets, read from the largest down."""
+    code = [f"{prefix}JOIN({e}, {lower}, {e - lower})" for group in groups for e, lower in pairwise(group)]
+    code.append(f"{prefix}PART({groups[0][-1]})")
+    code += [f"{prefix}NEXT({group[-1]}, {last[-1] - group[-1]})" for last, group in pairwise(groups)]
+    rest = groups[-1][-1]
+    return [*code, f"{prefix}UP({rest})"] if rest else code
+
+
 def _add(chunk: _Chunk, q: int, more: bool, lines: list[str]) -> int:
     """Adds the operations of a filter's chunk; what its middles add to the sums."""
-    groups = _joined(chunk.held)
+    groups = joined(chunk.held)
     ends = {group[-1] for group in groups}
     begin = [f"{'TBB_MIDDLE' if e in ends else 'TBB_ZERO'}({e})" for group in groups for e in group]
     code = ["TBB_REWIND", *begin]
@@ -131,16 +140,6 @@ def _add(chunk: _Chunk, q: int, more: bool, lines: list[str]) -> int:
             code.append(f"TBB_STEP({step})")
             base += step
         code.append(f"{'TBB_PLUS' if positive else 'TBB_MINUS'}({at - base}, {exponent})")
-    for group in groups:
-        code += [f"TBB_JOIN({e}, {lower}, {e - lower})" for e, lower in pairwise(group)]
-    code.append(f"TBB_PART({groups[0][-1]})")
-    for last, group in pairwise(groups):
-        down = last[-1] - group[-1]
-        free = [e for e in (*last, *group[:-1]) if e < 6]
-        code.append(f"TBB_FREE({group[-1]}, {down}, {free[0]})" if free else f"TBB_NEXT({group[-1]}, {down})")
-    rest = groups[-1][-1]
-    if rest:
-        code.append(f"TBB_UP({rest})")
-    code.append(f"{'TBB_MORE' if more else 'TBB_STORE'}({q})")
+    code += [*gathered(groups, "TBB_"), f"{'TBB_MORE' if more else 'TBB_STORE'}({q})"]
     lines += [" ".join(code[i : i + 12]) for i in range(0, len(code), 12)]
     return sum(MIDDLE << group[-1] for group in groups)

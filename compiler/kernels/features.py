@@ -14,7 +14,7 @@ from ..targets.plan import Step
 from .one_shift import ratios
 
 Counts = dict[str, int]
-OPERATION = re.compile(r"TB[BS]_([A-Z]+)")
+OPERATION = re.compile(r"TB[BST]_([A-Z]+)")
 WRITTEN_OUT = 3  # taps of a side, in tb_average_pool
 ALIKE = {"SUB": "ADD", "START": "ADD", "MINUS": "PLUS"}  # operations of as many instructions
 
@@ -103,6 +103,24 @@ def pool(step: Step) -> Counts:
     }
 
 
+def pool_inside(step: Step) -> Counts:
+    """Of a window without weights that passes over padding: every channel has the taps inside."""
+    op: Any = step.node.op
+    channels, rows, columns = step.view["output"]
+    tall, wide = inside(step)
+    return {
+        "layer": 1,
+        "row": rows,
+        "position": rows * columns,
+        "window": rows * columns * sum(op.kernel),
+        **outputs(step),
+        "channel": rows * columns * channels,
+        "channel_row": channels * columns * tall,
+        "channel_tap": channels * tall * wide,
+        "rest": channels * tall * (wide // max(columns, 1) % 4) * columns,
+    }
+
+
 def averages(step: Step) -> Counts:
     """Of averages over the part of each window that lies inside; few taps without padding are written out."""
     op: Any = step.node.op
@@ -120,13 +138,15 @@ def averages(step: Step) -> Counts:
 
 def elements(step: Step) -> Counts:
     """Of an op that goes from element to element; read: where inputs are more than outputs; wide: of a sum
-    whose factors need long products.
+    whose factors need long products; raised: where the zero point is not the lower bound.
     """
     op: Any = step.node.op
     wide = max(getattr(op, "ma", 0), getattr(op, "mb", 0)) >= 1 << 22
     read, count = int(np.prod(step.view["input"])), int(np.prod(step.view["output"]))
+    r = step.requantise
+    raised = count * (r is not None and r.zero != r.lo)
     found = {"layer": 1, **outputs(step), "read": read * (read > count), "wide": count * wide}
-    return {**found, "wide_high": found.get("shifted_high", 0) * wide}
+    return {**found, "raised": raised, "wide_high": found.get("shifted_high", 0) * wide}
 
 
 def columns(step: Step, filters: int, unrolled: int = 8) -> Counts:

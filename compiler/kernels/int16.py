@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..targets.plan import Step
+from . import features
 from .base import Kernel, Packed, is_depthwise
 
 INT32 = (1 << 31) - 1
@@ -35,12 +38,21 @@ def types(step: Step) -> tuple[str, ...]:
     return tuple(f"int{8 * width}_t" for width in step.view["words"])
 
 
+def largest(step: Step) -> NDArray[np.int64]:
+    """What no partial sum of an output exceeds, up or down (C,); or of an average, (1,)."""
+    op: Any = step.node.op
+    top = 1 << (8 * step.view["words"][0] - 1)
+    if "rows" not in step.view:
+        return np.array([prod(op.kernel) * (top + abs(op.zero))], dtype=np.int64)
+    most: NDArray[np.int64] = np.abs(step.view["bias"]) + top * np.abs(step.view["rows"]).sum(axis=1)
+    return most
+
+
 class Int16(Kernel):
     """An op without weights."""
 
-    headers = ("tb_int16.h",)
+    headers: tuple[str, ...] = ("tb_int16.h",)
     template = "_int16.c.j2"
-    by_rows = False
     words = 2
 
     def __init__(self, kind: str) -> None:
@@ -48,6 +60,11 @@ class Int16(Kernel):
 
     def takes(self, step: Step) -> bool:
         return step.kind == self.kind
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        if self.kind in ("average_pool", "max_pool"):
+            return features.pool_inside(step)
+        return features.moves(step) if self.kind in ("concat", "reorder") else features.elements(step)
 
     def functions(self, step: Step) -> tuple[Function, ...]:
         """What it calls: of a concatenation for each input."""
@@ -64,9 +81,7 @@ class Int16(Kernel):
 
     def sum_type(self, step: Step) -> str:
         """int32_t where that holds every partial sum."""
-        op: Any = step.node.op
-        most = prod(op.kernel) * ((1 << (8 * step.view["words"][0] - 1)) + abs(op.zero))
-        return "int32_t" if most <= INT32 else "int64_t"
+        return "int32_t" if largest(step).max() <= INT32 else "int64_t"
 
 
 class Int16Affine(Int16):
@@ -83,11 +98,11 @@ class Int16Affine(Int16):
         view = step.view
         return Packed(view["stored"], view["bias"], view["stored"].shape[1])
 
+    def features(self, step: Step) -> Mapping[str, int]:
+        """Of a depthwise layer, whose loops are others, by other names."""
+        kind = "depthwise_" if is_depthwise(step.node.op) else ""
+        return {f"{kind}{name}": count for name, count in features.plain(step).items()}
+
     def functions(self, step: Step) -> tuple[Function, ...]:
         macro = "TB_DEPTHWISE_16" if is_depthwise(step.node.op) else "TB_AFFINE_16"
         return (Function(macro, (self.code, *types(step), self.sum_type(step))),)
-
-    def sum_type(self, step: Step) -> str:
-        top = 1 << (8 * step.view["words"][0] - 1)
-        mass = np.abs(step.view["rows"]).sum(axis=1)
-        return "int32_t" if (np.abs(step.view["bias"]) + top * mass).max() <= INT32 else "int64_t"

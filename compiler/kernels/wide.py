@@ -32,7 +32,7 @@ class Wide(Kernel):
         records = _records(step).astype(np.int32)
         return Packed(records, row_bytes=records[0].nbytes, room={"TAPS": taps, "CHANNELS": channels})
 
-    def inner(self, step: Step) -> tuple[int, int, int]:
+    def inner(self, step: Step) -> tuple[int, ...]:
         """Arguments of TB_WIDE, which makes the inner function: taps, bits to shift, whether to clamp."""
         found, r = ratios(step), step.requantise
         assert found is not None and r is not None

@@ -11,6 +11,7 @@ from .channel_affine import ChannelAffine
 from .clip import Clip
 from .concat import Concat
 from .conv import Conv
+from .curve import Curve
 from .dense import Dense
 from .function import Table
 from .gelu import Gelu
@@ -36,6 +37,7 @@ OPS: tuple[type[Op], ...] = (
     Clip,
     Concat,
     Conv,
+    Curve,
     Dense,
     Gelu,
     HardSigmoid,
@@ -67,6 +69,7 @@ __all__ = [
     "Clip",
     "Concat",
     "Conv",
+    "Curve",
     "Dense",
     "Gelu",
     "HardSigmoid",

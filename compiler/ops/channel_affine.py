@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import isqrt
+from math import inf, isqrt
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from .base import Domain, OnnxNode, Op, Shape, Unsupported
 
 Exacts = tuple[Fraction, ...]
+MOST = Fraction(1 << 1000)  # beyond what is of use
+NORMALISATION = 8  # roundings: of the factor v + epsilon, sqrt, quotient, product; then what it is used in
 
 
 def _sqrt(value: Fraction) -> Fraction:
@@ -27,12 +30,24 @@ def exact(array: NDArray[Any]) -> list[Fraction]:
     return [Fraction(float(x)) for x in np.ravel(array)]
 
 
+def gains(factor: Iterable[Fraction]) -> tuple[float, ...]:
+    """max(|f|, 1 / |f|); infinite for 0."""
+    return tuple(float(min(max(abs(f), 1 / abs(f)), MOST)) if f else inf for f in factor)
+
+
 @dataclass(frozen=True, eq=False)
 class ChannelAffine(Op):
-    """y[c] = factor[c] * x[c] + offset[c]; exact rationals, one per channel (axis 0)."""
+    """y[c] = factor[c] * x[c] + offset[c]; exact rationals, one per channel (axis 0).
+
+    For a float32 evaluation: `size` sums the magnitudes of what offset is the sum of, `rounds` is how many
+    roundings a term goes through at most, `gain` max(|factor|, 1 / |factor|), multiplied where factors are.
+    """
 
     factor: Exacts
     offset: Exacts
+    size: Exacts
+    gain: tuple[float, ...]
+    rounds: int = 1
 
     onnx = ("BatchNormalization",)
 
@@ -48,7 +63,13 @@ class ChannelAffine(Op):
             raise Unsupported("a variance that is not positive")
         factor = [g / _sqrt(v + epsilon) for g, v in zip(gamma, variance, strict=True)]
         offset = [b - m * f for b, m, f in zip(beta, mean, factor, strict=True)]
-        return cls(tuple(factor), tuple(offset))
+        size = tuple(abs(b) + abs(m * f) for b, m, f in zip(beta, mean, factor, strict=True))
+        return cls(tuple(factor), tuple(offset), size, gains(factor), NORMALISATION)
+
+    @classmethod
+    def line(cls, factor: Exacts, offset: Exacts) -> ChannelAffine:
+        """One operation."""
+        return cls(factor, offset, tuple(map(abs, offset)), gains(factor))
 
     @classmethod
     def of_node(cls, node: OnnxNode) -> ChannelAffine | None:
@@ -62,17 +83,17 @@ class ChannelAffine(Op):
         ones, none = (Fraction(1),) * len(values), (Fraction(0),) * len(values)
         match node.op_type:
             case "Add":
-                return cls(ones, values)
+                return cls.line(ones, values)
             case "Sub" if left:
-                return cls(tuple(-one for one in ones), values)
+                return cls.line(tuple(-one for one in ones), values)
             case "Sub":
-                return cls(ones, tuple(-v for v in values))
+                return cls.line(ones, tuple(-v for v in values))
             case "Mul":
-                return cls(values, none)
+                return cls.line(values, none)
             case _ if left or 0 in values:
                 raise Unsupported("a division by a tensor or by zero", "constant divisors")
             case _:
-                return cls(tuple(1 / v for v in values), none)
+                return cls.line(tuple(1 / v for v in values), none)
 
     @staticmethod
     def _per_channel(constant: NDArray[Any], shape: Shape) -> Exacts:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pointwise functions: as floats the function itself, as integers a table that the compiler makes."""
+"""Pointwise functions: as floats the function itself, as integers a table or, of 16 bits, a Curve."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from math import inf
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,15 +15,18 @@ from numpy.typing import NDArray
 
 from .base import Domain, OnnxNode, Op, Shape, Unsupported
 
+Pieces = tuple[tuple[float, Callable[[NDArray[np.float64]], NDArray[np.float64]]], ...]
+
 
 class Function(Op):
     """Base of a float op that applies one scalar function to every element.
 
     Subclasses say how steep the function is (Lipschitz constant over all reals) and which way it goes:
-    the certificate needs both. `monotone` is +1, -1 or 0 (neither).
+    the certificate needs both. `monotone` is +1, -1 or 0 (neither). One with kinks says where they are.
     """
 
     monotone: ClassVar[int] = 0
+    drawn: ClassVar[bool] = True  # of 16-bit integers a Curve stands for it
 
     @classmethod
     def parse(cls, node: OnnxNode) -> Function:
@@ -43,6 +48,10 @@ class Function(Op):
         """The integer of a table for a value of so many steps of its scale."""
         return round(steps) + zero
 
+    def smooth_pieces(self) -> Pieces:
+        """(end, function) of the pieces without a kink that it is made of, in order; the last end is inf."""
+        return ((inf, self),)
+
     def shape(self, *shapes: Shape) -> Shape:
         return shapes[0]
 
@@ -52,7 +61,7 @@ class Function(Op):
 
 @dataclass(frozen=True, eq=False)
 class Table(Op):
-    """q_out = entries[q - first]: the integer twin of every Function."""
+    """q_out = entries[q - first]: the integer twin of a Function of 8-bit integers."""
 
     entries: NDArray[np.int64]
     first: int = -128

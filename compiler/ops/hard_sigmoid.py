@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from math import inf
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .base import OnnxNode, Sample, Scaled, Unsupported
-from .function import Function
+from .function import Function, Pieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,12 @@ class HardSigmoid(Function):
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.clip(self.alpha * x + self.beta, 0.0, 1.0)
+
+    def smooth_pieces(self) -> Pieces:
+        if not self.alpha:
+            return super().smooth_pieces()
+        first, last = -self.beta / self.alpha, (1 - self.beta) / self.alpha
+        return (first, np.zeros_like), (last, lambda x: self.alpha * x + self.beta), (inf, np.ones_like)
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:

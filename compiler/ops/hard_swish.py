@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from math import inf
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .base import Sample, Scaled
-from .function import Function
+from .function import Function, Pieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,9 @@ class HardSwish(Function):
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return x * np.clip(x / 6 + 0.5, 0.0, 1.0)
+
+    def smooth_pieces(self) -> Pieces:
+        return (-3.0, np.zeros_like), (3.0, lambda x: x * (x / 6 + 0.5)), (inf, lambda x: x)
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:

@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from math import inf
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .base import OnnxNode, Sample, Scaled
-from .function import Function
+from .function import Function, Pieces
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,9 @@ class LeakyRelu(Function):
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.where(x >= 0, x, self.alpha * x)
+
+    def smooth_pieces(self) -> Pieces:
+        return (0.0, lambda x: self.alpha * x), (inf, lambda x: x)
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CompileError
-from ..graph import Graph, Node
+from ..graph import Graph, Node, Rounded
 from ..ops import ChannelAffine, Conv, Dense
 from ..ops.channel_affine import exact
 from .rewrite import rebuild
@@ -35,9 +35,10 @@ def fold_channel_affine(graph: Graph) -> Graph:
         source = node.inputs[0]
         at = _foldable(graph, nodes, source)
         if at is not None and isinstance(nodes[at].op, Conv | Dense):
-            nodes[at] = replace(nodes[at], op=_scaled(node.name, nodes[at].op, node.op), output=node.output)
+            nodes[at] = replace(_scaled(node.name, nodes[at], node.op), output=node.output)
         else:
-            nodes.append(replace(node, op=_alone(node, graph.values[source].shape)))
+            unit = replace(node, op=_unit(node, graph.values[source].shape))
+            nodes.append(_scaled(node.name, unit, node.op))
     return rebuild(graph, nodes)
 
 
@@ -58,35 +59,41 @@ def _chained(graph: Graph) -> list[Node]:
             offset = tuple(
                 f * o + p for f, o, p in zip(node.op.factor, before.offset, node.op.offset, strict=True)
             )
-            nodes[at] = replace(nodes[at], op=ChannelAffine(factor, offset), output=node.output)
+            size = tuple(
+                abs(f) * o + p for f, o, p in zip(node.op.factor, before.size, node.op.size, strict=True)
+            )
+            gain = tuple(f * g for f, g in zip(node.op.gain, before.gain, strict=True))
+            both = ChannelAffine(factor, offset, size, gain, node.op.rounds + before.rounds)
+            nodes[at] = replace(nodes[at], op=both, output=node.output)
         else:
             nodes.append(node)
     return nodes
 
 
-def _scaled(where: str, op: Any, by: ChannelAffine) -> Any:
-    """The weighted op with factor and offset multiplied in."""
-    weights = np.empty(op.weights.shape)
+def _scaled(where: str, node: Node, by: ChannelAffine) -> Node:
+    """The weighted op with factor and offset multiplied in, and what float32 makes of that."""
+    op: Any = node.op
+    weights, size = np.empty(op.weights.shape), np.empty(len(by.factor))
     rows, out = op.weights.reshape(len(by.factor), -1), weights.reshape(len(by.factor), -1)
     bias = np.empty(len(by.factor))
     try:
         for i, (factor, offset) in enumerate(zip(by.factor, by.offset, strict=True)):
             out[i] = rounded_product(factor, rows[i])
-            bias[i] = float(factor * exact(op.bias[i])[0] + offset)
+            own = factor * exact(op.bias[i])[0]
+            bias[i], size[i] = float(own + offset), float(abs(own) + by.size[i])
     except OverflowError as error:
         raise CompileError(where, "a product that no double holds", "parameters of ordinary size") from error
-    return replace(op, weights=weights, bias=bias)
+    rounded = Rounded(by.rounds, size, np.array(by.gain))
+    return replace(node, op=replace(op, weights=weights, bias=bias), rounded=rounded)
 
 
-def _alone(node: Node, shape: tuple[int, ...]) -> Any:
-    """The same function as a weighted op of its own."""
+def _unit(node: Node, shape: tuple[int, ...]) -> Any:
+    """A weighted op of its own that changes nothing yet."""
     assert isinstance(node.op, ChannelAffine)
     channels = shape[0]
     ones = np.ones((channels, 1, 1, 1))
     if len(shape) == 3:
-        unit: Any = Conv(ones, np.zeros(channels), (channels, shape[1], shape[2]), groups=channels)
-    elif len(shape) == 1 and channels <= MAX_DIAGONAL:
-        unit = Dense(np.eye(channels), np.zeros(channels))
-    else:
-        raise CompileError(node.name, f"a per-channel factor on shape {shape}", "(C, H, W) or a short vector")
-    return _scaled(node.name, unit, node.op)
+        return Conv(ones, np.zeros(channels), (channels, shape[1], shape[2]), groups=channels)
+    if len(shape) == 1 and channels <= MAX_DIAGONAL:
+        return Dense(np.eye(channels), np.zeros(channels))
+    raise CompileError(node.name, f"a per-channel factor on shape {shape}", "(C, H, W) or a short vector")

@@ -12,6 +12,7 @@ from dataclasses import replace
 from ..errors import CompileError
 from ..graph import Graph, check
 from ..ops import Clip, Requantise
+from ..ops.curve import Curve
 from ..ops.function import Function, Table
 
 
@@ -31,7 +32,7 @@ def match_reference(reference: Graph, integer: Graph) -> tuple[Graph, Graph]:
         same = (
             kinds[0] is kinds[1]
             or kinds == (Clip, Requantise)
-            or (isinstance(real.op, Function) and kinds[1] is Table)
+            or (isinstance(real.op, Function) and kinds[1] in (Curve, Table))
         )
         shapes = (reference.values[real.output].shape, integer.values[whole.output].shape)
         if not same or shapes[0] != shapes[1]:

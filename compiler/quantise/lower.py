@@ -17,9 +17,10 @@ from ..ops.argmax import offset_of
 from ..ops.base import Array, IntegerWeights, Op, Scaled
 from ..ops.function import Function, Table
 from ..ops.requantise import AVERAGE
-from ..ops.softmax import exponentials
+from ..ops.softmax import exponentials, wide_exponentials
 from ..passes.derive_ranges import derive_ranges
 from ..ranges import INT8
+from .curves import curve
 from .requantise import average_multiplier, multiplier, tflite_multiplier
 from .room import BIAS_BITS, WIDE_BITS, make_room
 
@@ -48,23 +49,12 @@ def chosen(graph: Graph) -> dict[str, str]:
     return found
 
 
-def tabled(graph: Graph) -> set[str]:
-    """Values whose integers a table looks up, moved at most: 8 bits, or it would have 65,536 entries."""
-    found: set[str] = set()
-    for node in reversed(graph.nodes):
-        passes = not (node.op.accumulates or node.op.activates or isinstance(node.op, ArgMax))
-        if isinstance(node.op, Function | Softmax) or (passes and node.output in found):
-            found.update(node.inputs)
-    owners = chosen(graph)
-    return {owners.get(name, name) for name in found}
-
-
 def stored_scales(graph: Graph, wanted: Mapping[str, Scaled]) -> dict[str, Scaled]:
     """Quantisation of every stored value: as wanted, or passed on by ops that only move integers."""
     scales = {name: wanted[owner] for name, owner in chosen(graph).items()}
     for node in graph.nodes:
         if isinstance(node.op, Softmax):
-            scales[node.output] = Softmax.out
+            scales[node.output] = Softmax.wide_out if scales[node.inputs[0]].wide else Softmax.out
         elif isinstance(node.op, ArgMax):
             offset = offset_of(graph.values[node.inputs[0]].shape[-1])
             scales[node.output] = Scaled(Fraction(1), offset, -128, 127)
@@ -105,13 +95,12 @@ def lower(
             if node.inputs[0] in sums:
                 units[node.inputs[0]] = _unit(op, scales[node.output])
         elif isinstance(node.op, Softmax):
-            _narrow(node, scales[node.inputs[0]])
-            op = Softmax(exponentials(scales[node.inputs[0]].scale))
+            read = scales[node.inputs[0]]
+            op = Softmax((wide_exponentials if read.wide else exponentials)(read.scale))
         elif isinstance(node.op, ArgMax):
             op = replace(node.op, offset=scales[node.output].zero)
         elif isinstance(node.op, Function):
-            _narrow(node, scales[node.inputs[0]])
-            op = _table(node.op, scales[node.inputs[0]], scales[node.output])
+            op = _pointwise(node, scales[node.inputs[0]], scales[node.output])
         elif isinstance(node.op, Take):
             op = replace(node.op, pad=_pad(node.name, node.op.pad, scales[node.inputs[0]]))
         else:
@@ -178,14 +167,6 @@ def _accumulate(
     return Add(ma, op.mb * mb, inputs[0].zero, inputs[1].zero), _Sum(
         (target.scale / (1 << shift),), inputs[0].reach * ma + inputs[1].reach * mb
     )
-
-
-def _narrow(node: Node, source: Scaled) -> None:
-    if source.wide:
-        raise CompileError(
-            node.name, f"a {type(node.op).__name__} of 16-bit integers", "int8 or uint8 in front of it",
-            "a model that quantises its input with 8 bits",
-        )  # fmt: skip
 
 
 def _reach(where: str, weights: Array, bias: Any, source: Scaled) -> int:
@@ -255,8 +236,16 @@ def _unit(op: Op, target: Scaled) -> Quant:
     )
 
 
-def _table(fn: Function, source: Scaled, target: Scaled) -> Table:
-    """entries[q + 128] = the function of the real value of q, rounded as it says and saturated."""
+def _pointwise(node: Node, source: Scaled, target: Scaled) -> Op:
+    """entries[q + 128] = the function of the real value of q, rounded as it says, saturated; or a Curve."""
+    fn: Any = node.op
+    if source.wide and not fn.drawn:
+        raise CompileError(
+            node.name, f"a {type(fn).__name__} of 16-bit integers", "int8 or uint8 in front of it",
+            "a model that quantises its input with 8 bits",
+        )  # fmt: skip
+    if source.wide:
+        return curve(node.name, fn, source, target)
     reals = np.array([float(source.scale * (q - source.zero)) for q in range(-128, 128)])
     units = [fn.entry(Fraction(float(y)) / target.scale, target.zero) for y in fn(reals)]
     return Table(np.clip(np.array(units), target.lo, target.hi).astype(np.int64))

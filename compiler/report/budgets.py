@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--max-flash and --max-ram: refused before building where that is known, else by what the compiler says."""
+"""--max-error, and --max-flash and --max-ram: refused before building where that is known, else by what the
+compiler says."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from fractions import Fraction
+from math import isfinite
 from typing import Any, TypeVar
 
+from ..certify.certificate import Certificate
 from ..errors import CompileError, PromiseError, ToolMissing
 from ..graph import Graph
 from ..kernels.choose import kernel_plan, smaller
@@ -99,3 +103,17 @@ def _known(report: Mapping[str, Any], key: str, flag: str) -> int:
 def _hold(flag: str, found: int, limit: int, of: str = "") -> None:
     if found > limit:
         raise PromiseError(flag, f"{found} bytes{of}", f"at most {limit}", REMEDIES[flag])
+
+
+def within_error(certificate: Certificate, options: Options) -> None:
+    """Raise PromiseError where a certificate states more than --max-error."""
+    if options.max_error is None:
+        return
+    limit, worst = options.max_error, certificate.largest
+    if not isfinite(worst) or Fraction(worst) > limit:
+        raise PromiseError(
+            "--max-error",
+            f"certified error {worst:.9g}",
+            f"at most {float(limit):.9g}",
+            "a smaller --domain, or another code (--weights int8)",
+        )

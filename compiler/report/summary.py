@@ -54,6 +54,7 @@ def summarise(
             "outputs": best.outputs_json(),
             "largest": best.largest,
             "method": best.fields["method"],
+            "arithmetic": best.arithmetic,
             "layers": best.fields["layers"],
         }
     if has_bits(graph):

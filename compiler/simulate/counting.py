@@ -63,9 +63,7 @@ def plugin_version(emulator: str) -> int | None:
     return None
 
 
-def plugin(
-    folder: Path, version: int, markers: tuple[int, int], flash: Flash | None = None
-) -> list[str]:
+def plugin(folder: Path, version: int, markers: tuple[int, int], flash: Flash | None = None) -> list[str]:
     """QEMU options; the plugin is built into the folder of the run."""
     source = FIRMWARE / "count_plugin.c"
     target = folder / "count_plugin.so"

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -49,8 +51,12 @@ def golden(
     count = len(next(iter(inputs.values())))
     kept = [value.name for value in graph.stored()] if names is None else names
     found = {name: np.empty((count, *graph.values[name].shape), np.int64) for name in kept}
-    for i in range(count):
+
+    def fill(i: int) -> None:
         values = run(at_bits, {name: array[i] for name, array in inputs.items()})
         for name, rows in found.items():
             rows[i] = values[name]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy lets go of the interpreter where the time goes
+        list(pool.map(fill, range(count)))
     return found

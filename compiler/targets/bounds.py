@@ -18,7 +18,8 @@ class CertifiedError:
     """Largest certified error in units of 1e-9, rounded up, and the exact ends of the box per input.
 
     fewer: run-time activation bits below 8 -> error, for those that were certified. grid: inputs are integers
-    already, and what rounding a real input to one costs is not in the error.
+    already, and what rounding a real input to one costs is not in the error. single: the float network's own
+    rounding in float32 is in it.
     """
 
     error_e9: int
@@ -26,6 +27,7 @@ class CertifiedError:
     lower: Mapping[str, Sequence[Fraction]]
     upper: Mapping[str, Sequence[Fraction]]
     grid: bool = False
+    single: bool = False
 
     def float_ends(self, name: str) -> tuple[list[float], list[float]]:
         """The box as float32 numbers, rounded inwards: a float32 lies in the box iff it lies between them."""

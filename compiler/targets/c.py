@@ -67,7 +67,7 @@ def window(plan: KernelPlan, step: Step) -> dict[str, Any]:
     }
 
 
-def scaling(step: Step) -> dict[str, Any]:
+def scaling(plan: KernelPlan, step: Step) -> dict[str, Any]:
     """Fields of a tb_scaling; `multiplier` is empty when it is 1 everywhere."""
     requantise = step.requantise
     assert requantise is not None
@@ -89,6 +89,7 @@ def scaling(step: Step) -> dict[str, Any]:
         "lo": requantise.lo,
         "hi": requantise.hi,
         "roundings": 0 if found is not None else ROUNDINGS[requantise.mode],
+        **plan.kernel(step).scaling(step),
     }
 
 
@@ -134,7 +135,7 @@ def generate_c(
         "row_calls": lambda group: row_calls(group, where, partial(window, plan)),
         "is_group": lambda block: isinstance(block, Group),
         "rows": None,
-        "scaling": scaling,
+        "scaling": partial(scaling, plan),
         "headers": headers,
         "room": _room(plan),
         "certified": certified,

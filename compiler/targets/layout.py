@@ -17,6 +17,7 @@ from .rows import Group
 from .slices import Slices, whole_of
 
 NONE: Slices = MappingProxyType({})
+TOGETHER = 4  # bytes of channels that a kernel may write at once, at two positions (firmware/tb_neighbours.h)
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,9 @@ def _over(step: Step, group: Group | None) -> tuple[tuple[str, int], ...]:
     """What the output of a step may overlap, and how far behind it must stay."""
     if group is None:
         behind = lag(step)
-        return () if behind is None else tuple((source, behind) for source in step.sources)
+        if behind is None:
+            return ()
+        return tuple((source, -(-behind // TOGETHER) * TOGETHER) for source in step.sources)
     sources = dict.fromkeys(source for each in group.steps for source in each.sources)
     lags = {source: group.lag(step.target, source) for source in sources}
     return tuple((source, behind) for source, behind in lags.items() if behind is not None)

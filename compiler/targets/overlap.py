@@ -15,7 +15,8 @@ import numpy as np
 
 from .plan import Step
 
-IN_PLACE = ("add", "mul", "requantise", "softmax", "table")  # element i is read before element i is written
+# Element i is read before element i is written.
+IN_PLACE = ("add", "curve", "mul", "requantise", "softmax", "table")
 WINDOWS = ("average_pool", "conv", "max_pool")
 
 

@@ -37,12 +37,12 @@ def replay(
             at, count = scratch[step.index]
             memory.owner[at : at + count] = NOBODY
         place = memory.room(step.target) if step.target in offsets else None
-        for source, positions in _bytes_read(step, row, size):
+        for source, word, positions in _bytes_read(step, row, size):
             if source not in offsets:
                 continue
             if not memory.intact(source, positions):
                 raise AssertionError(f"part of {source} is lost before {step.node.name} reads it")
-            if place is not None and _spoils(step, place, size, memory.address(source, positions)):
+            if place is not None and _spoils(step, place, size, word, memory.address(source, positions)):
                 raise AssertionError(f"{step.node.name} overwrites what it reads of {source}")
         if place is not None:
             memory.write(step.target, size)
@@ -57,28 +57,34 @@ def _needed(group: Group, storage: str, step: int) -> bool:
     return storage in plan.outputs or any(reader.index >= step for reader in plan.readers(storage))
 
 
-def _bytes_read(step: Step, row: int, size: int) -> list[tuple[str, Positions]]:
-    """(source, its bytes) that a row of `size` bytes is made from, in the order in which it is."""
-    here = np.arange(row * size, (row + 1) * size)
+def _bytes_read(step: Step, row: int, size: int) -> list[tuple[str, int, Positions]]:
+    """(source, bytes of one of its integers, its bytes) that a row of `size` bytes is made from, in order."""
+    *words, word = step.view["words"]
+    here = np.arange(row * size // word, (row + 1) * size // word)
+
+    def of(i: int, elements: Positions) -> tuple[str, int, Positions]:
+        return step.sources[i], words[i], (elements[:, None] * words[i] + np.arange(words[i])).ravel()
+
     if step.kind in POINTWISE:
-        return [(source, here) for source in step.sources]
+        return [of(i, here) for i in range(len(words))]
     if step.kind == "reorder":
         moved: Positions = step.view["movement"][here]
-        return [(step.sources[0], moved[moved >= 0])]
+        return [of(0, moved[moved >= 0])]
     op: Any = step.node.op
     channels, height, width = step.view["input"]
     dilation = getattr(op, "dilations", (1, 1))[0]
     taps = [row * op.strides[0] - op.pads[0] + k * dilation for k in range(op.kernel[0])]
     line = np.arange(width * channels)
     rows = [y * len(line) + line for y in taps if 0 <= y < height]
-    return [(step.sources[0], np.concatenate(rows) if rows else np.zeros(0, np.int64))]
+    return [of(0, np.concatenate(rows) if rows else np.zeros(0, np.int64))]
 
 
-def _spoils(step: Step, place: int, size: int, read: Positions) -> bool:
-    """Whether writing a row at `place` may destroy what it is made from: element i is read, then written."""
+def _spoils(step: Step, place: int, size: int, word: int, read: Positions) -> bool:
+    """Whether writing a row at `place` may destroy what it is made from: element i, of `word` bytes, is read,
+    then written."""
     hit = (read >= place) & (read < place + size)
     if step.kind in POINTWISE:
-        hit &= read < place + np.arange(len(read))
+        hit &= read < place + np.arange(len(read)) // word * step.view["words"][-1]
     return bool(hit.any())
 
 
@@ -91,7 +97,7 @@ class _Arena:
         self.owner = np.full((size, 2), NOBODY)
         self.number = {name: i for i, name in enumerate(offsets)}
         shapes = {name: plan.graph.values[step.value].shape for name, step in group.made.items()}
-        self.row = {name: plan.size[name] // shape[1] for name, shape in shapes.items()}
+        self.row = {name: plan.bytes(name) // shape[1] for name, shape in shapes.items()}
         self.first = dict.fromkeys(offsets, 0)
         self.end = dict.fromkeys(offsets, 0)
 

