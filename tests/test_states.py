@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cell_nets import case, cells, checker, checker_form, points_of, wrong, wrong_at_points
+from test_single import single_case
 
 from tinybound.certify import blocks as blocks_module
 from tinybound.certify import states as states_module
@@ -178,6 +179,19 @@ def test_what_the_prover_claims_the_checker_confirms(seed, limit, few):
     for i, piece in enumerate(each.pieces):
         alone = type(each)(each.pair, each.chain, each.whole, [piece])
         assert (checker(alone, mine[i]) <= mine[i]).all()
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("seed", range(2))
+def test_the_float_networks_own_rounding_is_added(seed, limit, few):
+    """In float32: as much more as the deviation of the piece, block by block and cell by cell."""
+    each = single_case(seed)
+    real = replace(each, chain=replace(each.chain, single=False))
+    mine, blur = prover(each, LIMITS[limit]), cells(each).blur(*ends_of(each.pieces))
+    assert (mine >= (prover(real, LIMITS[limit]) + blur) * (1 - 1e-9)).all()
+    assert (mine <= (prover(real, LIMITS[limit]) + blur) * (1 + 1e-6)).all()
+    assert (checker(each) <= mine).all()
+    assert (checker(each) > checker(real)).all()
 
 
 def test_a_piece_whose_form_is_loose_is_given_up():

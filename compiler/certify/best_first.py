@@ -24,7 +24,7 @@ BATCH = 64  # enumerated pieces cut at a time
 NEAR = 16  # inputs handed over for proof
 NUMBERS = 1 << 24  # elements of all pieces; the checker takes so many
 TICK = 0.2  # seconds between looks at the clock
-STAGES = 1.5, 4.0  # times the attack: goals on the way, the last one first
+STAGES = 1.5, 3.0  # times the attack: goals on the way, the last one first
 LOST = 3  # times a piece may take its worker with it
 
 
