@@ -19,8 +19,8 @@ from pair_nets import Pair, ranges, violations
 import tinybound.checker
 from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
-from tinybound.certify.best_first import Effort
 from tinybound.certify.certificate import certify
+from tinybound.certify.effort import Effort
 from tinybound.checker import analysis, backward, check_certificate
 from tinybound.checker.analysis import Analysis
 from tinybound.checker.check import KINDS, _domain
@@ -235,7 +235,7 @@ def test_a_planted_bug_is_noticed(name, tmp_path, monkeypatch):
     sound(build, document, None, 0)
     place, wrong = PLANTED[name]
     module, attribute = place.split(".")
-    for each in (module, "analysis", "forms", "relax"):  # wherever the name is imported
+    for each in (module, "analysis", "envelopes", "forms", "relax"):  # wherever the name is imported
         target = f"tinybound.checker.{each}.{attribute}"
         monkeypatch.setattr(target, wrong, raising=False)
     try:

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 from checker_nets import moving, random_build
 
-from tinybound.certify.best_first import Effort
 from tinybound.certify.branch import bounds
 from tinybound.certify.cells import Cells, Numpy
 from tinybound.certify.certificate import certify
 from tinybound.certify.chain import chain_of
+from tinybound.certify.effort import Effort
 from tinybound.certify.lockstep import entries, lockstep
 from tinybound.certify.pieces import Whole
 from tinybound.checker import check_certificate
