@@ -81,8 +81,17 @@ POOLS = [
 MAPS = [(10,), (64,), (128,), (8, 4, 4), (16, 8, 8), (640,)]
 
 
+def normal(rng, shape):
+    """Powers of two near numbers of a normal distribution of deviation 32, up to 64; few are 0."""
+    numbers = rng.normal(0, 32, shape)
+    exponents = np.clip(np.round(np.log2(np.maximum(np.abs(numbers), 0.5))), 0, 6).astype(np.int64)
+    return np.where(np.abs(numbers) < 0.5, 0, np.sign(numbers).astype(np.int64) << exponents)
+
+
 def integers(rng, code, shape):
-    """Weights that a code can hold."""
+    """Weights that a code can hold; `normal`: of pot4, as networks have them."""
+    if code == "normal":
+        return normal(rng, shape)
     if code == "int8":
         return rng.integers(-127, 128, shape)
     if code == "int4":
