@@ -64,7 +64,7 @@ def of_every_kind():
         for _ in range(times):
             op, shape, then = weighted(rng, code, (8, 8, *window), 1, clip=False)
             maker.add(op, [shape], code, then)
-    for _ in range(3):
+    for _ in range(4):
         op, shape, then = weighted(rng, "int8", (8, *window), 1, clip=False)
         maker.add(op, [shape], "int8", then)
     for _ in range(2):
