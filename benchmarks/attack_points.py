@@ -3,7 +3,7 @@
 of cells towards which the float network's gradient points. Ends with 1 if one lies above its bound.
 
 .venv/bin/python benchmarks/attack_points.py                       # a million points on the bundled networks
-.venv/bin/python benchmarks/attack_points.py --points 100000000 --acas FOLDER  # ten minutes
+.venv/bin/python benchmarks/attack_points.py --points 100000000 --acas FOLDER  # 10 minutes
 
 FOLDER holds ACASXU_run2a_1_1_batch_2000.onnx. Points are evaluated in float64; what then lies above a bound
 is evaluated again, its integers by the golden model and its reals between two floats.
