@@ -25,7 +25,7 @@ from tinybound.checker.forms import Pad
 from tinybound.checker.integer_net import read_network
 from tinybound.checker.pairs import Affine
 from tinybound.checker.pairs import pair as paired
-from tinybound.domains import pair_back
+from tinybound.domains import pair_back, pair_single
 from tinybound.domains.exact import Exact, run
 from tinybound.domains.pair_box import Box
 from tinybound.domains.pair_float import above
@@ -148,6 +148,26 @@ def prover_rows(first: np.ndarray, second: np.ndarray, reach: float) -> float:
         ),
     ]
     return float(pair_back.upper_bounds(tape, 2, pair_back.Rows(np.ones((1, 1)), None))[0])
+
+
+def of_blurred() -> Subject:
+    """A row over a tensor whose x is off by a quarter: its bound must grow by as much."""
+    end, zero = np.ones((1, 1, 1)), np.zeros((1, 1, 1))
+
+    def upper() -> float:
+        root = pair_back.Root(Box(-end, end, -end, end, zero, zero))
+        tape = [root, pair_back.Blurred(0, 0.25 * end)]
+        return float(pair_back.upper_bounds(tape, 1, pair_back.Rows(np.ones((1, 1)), None))[0])
+
+    return Subject((upper,), lambda bound: bound < 1.25)
+
+
+def of_magnitudes() -> Subject:
+    """What float32's errors are relative to."""
+    ends = np.array([-3.0, 1.0]), np.array([2.0, 4.0])
+    return Subject(
+        (lambda: pair_single.largest(Box(*ends, *ends, *ends)),), lambda most: bool((most < [3.0, 4.0]).any())
+    )
 
 
 def checker_rows(first: np.ndarray, second: np.ndarray, reach: float) -> float:

@@ -123,6 +123,8 @@ SUBJECTS = {
     "checked single": lambda: of_single(single_nets.checker),
     "single cells": lambda: on.of_single_cells(lambda each, *box: single.deviations(each.chain.layers, *box)),
     "checked single cells": lambda: on.of_single_cells(drifting),
+    "magnitudes": on.of_magnitudes,
+    "blurred rows": on.of_blurred,
     "sums": lambda: on.of_sums(pair_float),
     "checked sums": lambda: on.of_sums(rounding),
     "floats": lambda: on.of_floats(errors_of, of_real, lambda each: each.chain.layers),
