@@ -19,8 +19,8 @@ import numpy as np
 
 from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
-from tinybound.certify.best_first import thorough
 from tinybound.certify.certificate import certify
+from tinybound.certify.effort import thorough
 from tinybound.checker import check_certificate
 from tinybound.options import Options
 

@@ -81,8 +81,17 @@ POOLS = [
 MAPS = [(10,), (64,), (128,), (8, 4, 4), (16, 8, 8), (640,)]
 
 
+def normal(rng, shape):
+    """Powers of two near numbers of a normal distribution of deviation 32, up to 64; few are 0."""
+    numbers = rng.normal(0, 32, shape)
+    exponents = np.clip(np.round(np.log2(np.maximum(np.abs(numbers), 0.5))), 0, 6).astype(np.int64)
+    return np.where(np.abs(numbers) < 0.5, 0, np.sign(numbers).astype(np.int64) << exponents)
+
+
 def integers(rng, code, shape):
-    """Weights that a code can hold."""
+    """Weights that a code can hold; `normal`: of pot4, as networks have them."""
+    if code == "normal":
+        return normal(rng, shape)
     if code == "int8":
         return rng.integers(-127, 128, shape)
     if code == "int4":
@@ -217,8 +226,8 @@ def networks16():
     rng, found = np.random.default_rng(2), []
     for code in ("int8", "int4", "pot4"):
         maker = Maker(f"cost_16_{code}", INT16)
-        layers = [*CONVOLUTIONS, *DENSE, *DEPTHWISE]
-        for i, layer in enumerate((*layers, *DEPTHWISE)):
+        layers = [*CONVOLUTIONS, *DENSE, (1200, 16), (2000, 32), *DEPTHWISE]  # two of sums of 64 bits
+        for i, layer in enumerate((*layers, *CONVOLUTIONS[:6], *DEPTHWISE)):
             kind = (1, 0, 1, 3)[i % 4] if i < len(layers) else 1
             op, shape, then = weighted(rng, code, layer, kind, ends=INT16)
             maker.add(op, [shape], code, then)

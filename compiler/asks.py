@@ -49,7 +49,7 @@ class Ask:
     reference: Path | None = None
     bits: int = 8
     seed: int = 0
-    jobs: int = 1
+    jobs: int | None = None
     cluster: str | None = None
     arithmetic: str = "real"
 
@@ -99,6 +99,7 @@ class Ask:
 
 def no_idle_options(ask: Ask, timeout: float | None, export: Path | None, grid: bool, limit: object) -> None:
     """CompileError for an option that what is asked would not heed."""
+    alone = ask.question and ask.inputs is None
     idle = {
         "--grid": (grid and ask.question, "a certificate"),
         "--max-error": (limit is not None and ask.question, "a certificate"),
@@ -107,8 +108,8 @@ def no_idle_options(ask: Ask, timeout: float | None, export: Path | None, grid: 
             "a certificate of real inputs and arithmetic",
         ),
         "--timeout": (timeout is not None and ask.question and ask.max_box is None, "--find-max-box"),
-        "--jobs": (ask.jobs != 1 and ask.inputs is None, "--inputs"),
-        "--cluster": (ask.cluster is not None and ask.inputs is None, "--inputs"),
+        "--jobs": (ask.jobs is not None and alone, "--inputs or a certificate"),
+        "--cluster": (ask.cluster is not None and alone, "--inputs or a certificate"),
         "--index": (ask.index != 0 and ask.around is None, "--around"),
     }
     for name, (given, needs) in idle.items():
@@ -223,8 +224,9 @@ def _classes(build: Build, ask: Ask) -> dict[str, Any]:
     balls = _balls(build, ask)
     how: dict[str, Any] = {"seed": ask.seed, "single": ask.single}
     task = partial(classes_of, real, whole, value, twin_of(real, whole, value), **how)
-    with executor(ask.jobs, ask.cluster) as pool:
-        found = spread(task, balls, pool, ask.jobs)
+    jobs = 1 if ask.jobs is None else ask.jobs
+    with executor(jobs, ask.cluster) as pool:
+        found = spread(task, balls, pool, jobs)
     count = len(found)
     result: dict[str, Any] = {
         "inputs": count,

@@ -27,8 +27,8 @@ from .build_files import (
     with_certificate,
 )
 from .build_folder import check_target, read_files, read_manifest, write_build
-from .certify.best_first import QUICK, Effort
 from .certify.certificate import ONCE, Certificate
+from .certify.effort import QUICK, Effort
 from .errors import CompileError
 from .frontends import load_onnx
 from .frontends.single import refuse_other

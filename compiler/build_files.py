@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from . import __version__
 from .boxes import Box
 from .build_folder import sha256, tree_hash
-from .certify.best_first import Effort
 from .certify.certificate import ONCE, Certificate, certify
+from .certify.effort import Effort
 from .errors import CompileError
 from .frontends import self_contained
 from .graph import Graph

@@ -190,7 +190,7 @@ def certify(
     shares: options.Shares = False,
     reference: options.Reference = None,
     export: options.Export = None,
-    jobs: options.Jobs = 1,
+    jobs: options.Jobs = None,
     cluster: options.Cluster = None,
     bits: Annotated[int, typer.Option(help="Run-time activation bits; fewer than 8: shown, not kept.")] = 8,
     grid: options.Grid = False,

@@ -43,7 +43,10 @@ Timeout = Annotated[
 Grid = Annotated[
     bool, typer.Option("--grid", help="Inputs are integers already: no input rounding, only their numbers.")
 ]
-Jobs = Annotated[int, typer.Option(metavar="N", help="Processes for --inputs.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Processes; all processors for a certificate, 1 for --inputs."),
+]
 Cluster = Annotated[
-    str | None, typer.Option(metavar="ADDRESS", help="A dask scheduler for --inputs (extra `cluster`).")
+    str | None, typer.Option(metavar="ADDRESS", help="A dask scheduler, for processes (extra `cluster`).")
 ]

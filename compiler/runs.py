@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 from .arrays import read_npz
 from .asks import Ask, box_of
 from .build import Build, load
-from .certify.best_first import thorough
 from .certify.certificate import Certificate
 from .certify.chain import INPUTS
+from .certify.effort import thorough
 from .certify.export import merged_files
 from .errors import CompileError
 from .firmware_image import count_on, time_on, with_counts
@@ -102,13 +103,16 @@ def certify_build(
     default for SEARCH seconds where the inputs have few elements, else not at all."""
     if timeout is not None and not timeout >= 0:
         raise CompileError("--timeout", f"{timeout:g}", "seconds, 0 or more")
+    if ask.jobs is not None and ask.jobs < 1:
+        raise CompileError("--jobs", f"{ask.jobs}", "1 or more")
     build = load(folder)
     if timeout is None:
         few = sum(build.graph.values[name].size for name in build.graph.inputs) <= INPUTS
         timeout = SEARCH if few else 0.0
     box = replace(box_of(build, ask) or build.domain, grid=grid)
     with stopping() as stop:
-        effort = thorough(timeout, stop=stop, progress=progress)
+        jobs = len(os.sched_getaffinity(0)) if ask.jobs is None else ask.jobs
+        effort = thorough(timeout, stop=stop, progress=progress, jobs=jobs, cluster=ask.cluster)
         return build.certify(box, ask.seed, ask.bits, effort, single=ask.single)
 
 

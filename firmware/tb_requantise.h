@@ -4,7 +4,8 @@
 #ifndef TB_REQUANTISE_H
 #define TB_REQUANTISE_H
 
-/* What follows shifts negative numbers to the right, and takes no branch on data: the same instructions every time. */
+/* What follows shifts negative numbers to the right, and takes no branch on data: the same instructions
+ * every time. */
 typedef char tb_shifts_keep_the_sign[((-1 >> 1) == -1) ? 1 : -1];
 
 /* The larger and the smaller of two numbers less than 2^31 apart. */
@@ -28,9 +29,9 @@ static inline int64_t tb_half_even(int64_t v, uint8_t s)
 }
 
 #ifdef TB_TFLITE
-/* v / 2^s rounded half up; or, of an average, half away from zero; or twice, by 31 bits half up and by the rest
- * half away from zero: one shift does it, because the first rounding moves the second one's tie by half of its
- * unit, towards zero. */
+/* v / 2^s rounded half up; or, of an average, half away from zero; or twice, by 31 bits half up and by the
+ * rest half away from zero: one shift does it, because the first rounding moves the second one's tie by
+ * half of its unit, towards zero. */
 static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
 {
   const int64_t half = ((int64_t)1 << s) >> 1;
@@ -42,7 +43,8 @@ static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
 #endif
 
 #ifdef __AVR__
-/* Its library branches on signs, and on carries of longer products; this takes always the same time. 0 <= b. */
+/* Its library branches on signs, and on carries of longer products; this takes always the same time. 0 <=
+ * b. */
 static inline int64_t tb_product(int32_t a, int32_t b)
 {
   const uint16_t a0 = (uint16_t)a, a1 = (uint16_t)((uint32_t)a >> 16);

@@ -150,8 +150,8 @@ def wrong_at_points(case: Case, bounds: np.ndarray) -> int:
     return count
 
 
-def checker(case: Case) -> np.ndarray:
-    """The checker's bounds of the pieces."""
+def checker(case: Case, claim: np.ndarray | float = -np.inf) -> np.ndarray:
+    """The checker's bounds of the pieces, no more precise than the claim needs."""
     entry, form = case.whole.entries[0], checker_form(case)
     shape = (len(entry.lower),)
     root = Entry(entry.lower, entry.upper, entry.units.scale, entry.units.zero, shape)
@@ -159,7 +159,8 @@ def checker(case: Case) -> np.ndarray:
     for piece in case.pieces:
         own = Entry(piece.lower, piece.upper, root.scale, root.zero, shape)
         leaf = cover.Leaf({"x": own}, piece.first, piece.last)
-        rows.append(checker_cells.bound(form, root, [leaf], single=case.chain.single))
+        claims = np.broadcast_to(claim, len(form.pairs[-1].w))
+        rows.append(checker_cells.bound(form, root, [leaf], claims, single=case.chain.single))
     return np.array(rows)
 
 

@@ -92,7 +92,7 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
     "cells": """
         certify.linear: Form.radius linear product _absolute _affine _clip
         certify.points: points _real
-        certify.cells: Numpy.linear Numpy.points Cells._part _Known.points _floats
+        certify.cells: Numpy.linear Numpy.points Cells._part _Known.points ends_of
     """,
     "build0": """
         checker.rounding: up down total below above lattice moved
@@ -236,6 +236,7 @@ ELSEWHERE = {  # rule -> the mutant of another test that it answers to
     "domains.pair_table.Pointwise.__init__": "test_pair_mutants.exact_table",
     "domains.pair_vertex.Vertices.__init__": "test_pair_vertex.test_every_kind_of_vertex_is_needed",
     "domains.pair_back.Root.__init__": "test_pair_crown.one_sided_root",
+    "certify.cells.Numpy.states": "test_states.test_a_planted_bug_is_noticed",
     "domains.pair_back.Linear.__init__": "test_pair_crown.float_weights_on_both_sides",
     "domains.pair_lines.Bent.__init__": "test_pair_crown.upper_for_lower",
     "domains.pair_single.of_sums": "test_single.test_a_sum_that_loses_all_it_can",
@@ -251,7 +252,9 @@ NOT_RULES = {  # no bound rests on these alone
     "domains.pair_lines._first_best": CHOICE,
     "domains.pair_zonotope._candidates": CHOICE,
     "domains.pair_score.Best.__init__": CHOICE,
-    "certify.cells.Cells.scores": CHOICE,
+    "certify.cells.Cells.worth": CHOICE,
+    "certify.cells.Cells.blur": "hands over to single.py",
+    "certify.cells.Cells.at": "differences that are found, evaluated exactly later",
     "certify.cells._first_of": CHOICE,
     "checker.relax.Choice.__init__": CHOICE,
     "checker.tables.Pointwise.chord": CHOICE,

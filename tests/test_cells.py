@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from cell_nets import case, cells, checker, checker_form, cut, points_of, prover, wrong, wrong_at_points
 
-from tinybound.certify import best_first
 from tinybound.certify import cells as cells_module
 from tinybound.certify import compiled as compiled_module
+from tinybound.certify import grow
 from tinybound.certify import linear as linear_module
 from tinybound.certify import pieces as pieces_module
 from tinybound.certify import points as points_module
-from tinybound.certify.best_first import Effort
 from tinybound.certify.cells import Numpy
 from tinybound.certify.certificate import certify
 from tinybound.certify.compiled import Compiled, kernel_of
+from tinybound.certify.effort import Effort
 from tinybound.certify.linear import Form
 from tinybound.checker import cells as checker_cells
 from tinybound.checker import chain as checker_chain
@@ -229,7 +229,7 @@ def compiled():
 def test_both_kernels_give_the_same_numbers(seed, compiled):
     """Equal, not close: the operations are the same ones in the same order."""
     each = case(seed)
-    lower, upper = cells_module._floats(each.pieces)
+    lower, upper = cells_module.ends_of(each.pieces)
     mine, other = Numpy(each.chain).linear(lower, upper), compiled(each.chain).linear(lower, upper)
     for name in ("c", "g", "r", "lip", "score"):
         assert (getattr(mine, name) == getattr(other, name)).all(), name
@@ -259,7 +259,7 @@ def test_without_a_compiler_the_certificate_is_the_same(monkeypatch, compiled):
     pair = each.pair
     texts = []
     for kernel in (compiled, Numpy):
-        monkeypatch.setattr(best_first, "kernel_of", kernel)
+        monkeypatch.setattr(grow, "kernel_of", kernel)
         made = certify(
             pair.real,
             pair.whole,

@@ -70,6 +70,7 @@ def test_bounds_hold_on_every_cell(seed, at, tmp_path):
     assert (bound <= 1.2 * seen).all()
 
 
+@pytest.mark.slow
 def test_grids(tmp_path):
     """Integers of a sensor: each cell is one number."""
     build = network(3, tmp_path)

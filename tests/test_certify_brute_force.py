@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from pair_nets import NONE, RELU, Sketch, reals
 
-from tinybound.certify.best_first import Effort
 from tinybound.certify.certificate import certify
+from tinybound.certify.effort import Effort
 from tinybound.domains.exact import run
 
 

@@ -15,8 +15,8 @@ from pair_nets import DOMAINS, NONE, RELU, Pair, Sketch, points, ranges, reals, 
 
 from tinybound.build import compile as compile_model
 from tinybound.build_files import hashes_of
-from tinybound.certify.best_first import Effort
 from tinybound.certify.certificate import bound_e9, certify, claim
+from tinybound.certify.effort import Effort
 from tinybound.certify.lockstep import lockstep
 from tinybound.checker import check_certificate
 from tinybound.domains.exact import run

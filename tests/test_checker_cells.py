@@ -12,7 +12,7 @@ import pytest
 from tinybound.boxes import Box
 from tinybound.certify import best_first
 from tinybound.certify.batch import evaluate
-from tinybound.certify.best_first import Effort
+from tinybound.certify.effort import Effort
 from tinybound.checker import check_certificate, cover
 from tinybound.checker.envelopes import Entry
 from tinybound.checker.files import Rejected

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import samples
 import test_kernels
+import test_kernels16
 import test_neighbours
 import test_pool_kernels
 import test_straight
@@ -31,6 +32,13 @@ def differing(graph, x, favourites, folder):
 def test_layers(code, tmp_path):
     graph = test_kernels.network(1, "random", code)
     wrong, compared, first = differing(graph, test_kernels.vectors(graph, 1), test_kernels.FAST, tmp_path)
+    assert compared > 10_000
+    assert wrong == 0, first
+
+
+def test_layers_of_16_bits(tmp_path):
+    graph = test_kernels16.network(1, "random")
+    wrong, compared, first = differing(graph, test_kernels16.vectors(graph, 1), test_kernels16.FAST, tmp_path)
     assert compared > 10_000
     assert wrong == 0, first
 

@@ -14,8 +14,8 @@ from exact_solver import HALF, Choices, cut, largest, net_of, program, solve
 from pair_nets import DOMAINS, NONE, RELU, RELU6, Rational, Sketch, fractions, points, ranges, reals
 from test_certify_brute_force import supremum
 
-from tinybound.certify.best_first import Effort
 from tinybound.certify.certificate import certify
+from tinybound.certify.effort import Effort
 from tinybound.domains import pair
 from tinybound.domains.exact import run
 from tinybound.ops.clip import Clip

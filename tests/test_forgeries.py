@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 from checker_nets import moving, random_build
 
-from tinybound.certify.best_first import Effort
 from tinybound.certify.branch import bounds
 from tinybound.certify.cells import Cells, Numpy
 from tinybound.certify.certificate import certify
 from tinybound.certify.chain import chain_of
+from tinybound.certify.effort import Effort
 from tinybound.certify.lockstep import entries, lockstep
 from tinybound.certify.pieces import Whole
 from tinybound.checker import check_certificate
@@ -184,7 +184,7 @@ def forge(name, bundled, tmp_path, first, step):
 
 
 @pytest.mark.parametrize(
-    "name, step", [("pieces", 8), ("cells", 16), ("residual_qdq", 60), ("moving", 24), ("int16", 40)]
+    "name, step", [("pieces", 8), ("cells", 16), ("residual_qdq", 100), ("moving", 24), ("int16", 40)]
 )
 def test_forgeries(name, step, bundled, tmp_path):
     assert forge(name, bundled, tmp_path, 3, step).total() > 20

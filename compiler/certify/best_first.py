@@ -5,52 +5,27 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from ..domains.pair import Entry
-from ..domains.pair_crown import PairCrown
 from ..domains.pair_float import Floats
-from ..domains.pair_product import PairProduct
-from .branch import Bounds, Make, bounds
-from .cells import Cells
-from .chain import chain_of
-from .compiled import kernel_of
+from .branch import Bounds
+from .effort import ALL, Effort
+from .grow import FLAT, Done, Grower, Item, Job, Node
 from .lockstep import Lockstep
-from .pieces import Cut, Piece, Whole
+from .pieces import Cut
+from .workers import Workers
 
-BATCH = 64  # pieces cut at a time
+BATCH = 64  # enumerated pieces cut at a time
 NEAR = 16  # inputs handed over for proof
-PIECES, CELLS, ALL = 90_000, 1 << 18, (1 << 24) - (1 << 17)  # what the checker takes, or a little less
-CLOSE, PART = 1.01, 1 << 13
 NUMBERS = 1 << 24  # elements of all pieces; the checker takes so many
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How long to search: at most `pieces`, until time.perf_counter() says `until` or `stop` says so, no
-    further than `ratio` times the attack. A piece of at most `cells` cells is enumerated. Networks of more
-    than `work` (multiply-adds times input elements) are bounded by intervals alone."""
-
-    pieces: int = 1
-    until: float = np.inf
-    ratio: float = 0.0
-    cells: int = 0
-    work: float = np.inf
-    stop: Callable[[], bool] = lambda: False
-    progress: Callable[[float, float], None] = lambda _low, _high: None
-
-
-QUICK = Effort(work=1 << 30)  # seconds, what `tinybound compile` does
-
-
-def thorough(timeout: float, **more: Any) -> Effort:
-    """What `tinybound certify` does: until the bound is 1 % above the attack, or for `timeout` seconds."""
-    return Effort(PIECES, time.perf_counter() + timeout, CLOSE, CELLS, **more)
+TICK = 0.2  # seconds between looks at the clock
+STAGES = 1.5, 3.0  # times the attack: goals on the way, the last one first
+LOST = 3  # times a piece may take its worker with it
 
 
 @dataclass(frozen=True)
@@ -64,131 +39,131 @@ class Pieces:
     near: tuple[Floats, ...]
 
 
-@dataclass(frozen=True)
-class _Node:
-    piece: Piece
-    bound: Bounds
-    method: str
-    worst: float  # what cutting the piece may lower: not the float network's own rounding
-    score: Floats | None
-
-
 def search(
     both: Lockstep, at: Mapping[int, Entry], root: Mapping[str, Bounds], attack: float, effort: Effort
 ) -> Pieces:
     """`root`: bounds over the whole box, by product and crown; `attack`: the largest difference known."""
-    return _Search(both, at, list(root["product"]), attack, effort).run(root)
+    grower = Grower(both, at, list(root["product"]), effort.cells)
+    return _Search(grower, attack, effort).run(root)
 
 
 class _Search:
-    def __init__(
-        self, both: Lockstep, at: Mapping[int, Entry], names: list[str], attack: float, effort: Effort
-    ) -> None:
-        self.both, self.whole, self.names, self.effort = both, Whole(both, at), names, effort
+    """The tree: its leaves, its cuts, and which leaves are worth cutting."""
+
+    def __init__(self, grower: Grower, attack: float, effort: Effort) -> None:
+        self.grower, self.whole, self.effort = grower, grower.whole, effort
         self.attack, self.near = attack, list[Floats]()
-        chain = chain_of(both, self.names) if effort.cells else None
-        self.cells = None
-        if chain is not None:
-            self.cells = Cells(chain, self.whole.entries[0], self.whole.root, kernel_of(chain))
-        # crown where its tighter bounds save much enumeration
-        self.method = "product" if self.cells is None else "crown"
-        self.domain: Make = PairProduct if self.cells is None else PairCrown
         self.pieces = min(effort.pieces, max(NUMBERS // len(self.whole.owner), 1))
         self.room = ALL  # cells that further leaves may have
-        # Where the box itself is too large, large pieces are steep: crown bounds them better, and sooner.
-        self.most = effort.cells if self.whole.root.count <= effort.cells else min(effort.cells, PART)
+        # Of large boxes each part is first brought near the goal: a search that is ended has something then.
+        large = self.whole.root.count > grower.most > 0
+        self.goals = [effort.ratio, *(goal for goal in STAGES if large and goal > effort.ratio)]
+        self.ratio = self.goals.pop()
+        self.nodes = dict[int, Node]()
+        self.cuts = dict[int, tuple[tuple[int, Fraction], int]]()
+        self.heap, self.fresh = list[tuple[float, int]](), 1
+        self.floor = 0.0  # the largest bound of what cannot be cut
+        self.lost = dict[int, int]()
 
     def run(self, known: Mapping[str, Bounds]) -> Pieces:
-        effort, root = self.effort, self.whole.root
-        enumerated = self._enumerate([root] if self._enumerable(root) else [])
-        first = enumerated[0] if enumerated else self._passed(root, known[self.method])
-        nodes, cuts = {0: first}, dict[int, tuple[tuple[int, Fraction], int]]()
-        heap, fresh, floor = [(-first.worst, 0)], 1, 0.0  # floor: the largest bound of a single point
-        effort.progress(self.attack, first.worst)
-        while heap and len(nodes) < self.pieces and time.perf_counter() < effort.until:
-            if -heap[0][0] <= max(effort.ratio * self.attack, floor) or effort.stop():
+        effort = self.effort
+        whole = known[self.grower.method]
+        done = self.grower.start(whole, self._job((), 1))
+        self._hear(done)
+        self._plant(0, done.grown[0] or ())
+        with Workers(self.grower, effort) as workers:
+            while time.perf_counter() < effort.until and not effort.stop():
+                while workers.idle() and (popped := self._pop(workers.slots)):
+                    workers.submit(popped, self._job(popped, workers.slots))
+                busy = workers.busy()
+                effort.progress(self.attack, max(self.floor, self._top(), *map(self._worst, busy)))
+                if not busy and not self.goals:
+                    break
+                if not busy:
+                    self.ratio = self.goals.pop()
+                for popped, made in workers.done(min(TICK, self._seconds())):
+                    self._settle(popped, made)
+        return self._answer()
+
+    def _seconds(self) -> float:
+        return max(self.effort.until - time.perf_counter(), 0.0)
+
+    def _worst(self, at: int) -> float:
+        return self.nodes[at].worst
+
+    def _top(self) -> float:
+        return -self.heap[0][0] if self.heap else 0.0
+
+    def _pop(self, slots: int) -> tuple[int, ...]:
+        """The worst pieces, of those that are worse than the goal; large ones and lost ones alone."""
+        popped, room = list[int](), (self.pieces - len(self.nodes)) // slots
+        goal = max(self.ratio * self.attack, self.floor)
+        while len(popped) < room and self._top() > goal:
+            at = self.heap[0][1]
+            node = self.nodes[at]
+            alone = node.method != "cells" or node.piece.count > FLAT or at in self.lost
+            if popped and (alone or len(popped) >= min(BATCH, -(-(len(self.heap) + len(popped)) // slots))):
                 break
-            popped = self._pop(heap, nodes, self.pieces - len(nodes))
-            places = {i: p for i in popped if (p := self._place(nodes[i])) is not None}
-            halves = [half for i, p in places.items() for half in self.whole.cut(nodes[i].piece, *p)]
-            self.room += sum(nodes[i].piece.count for i in places if nodes[i].method == "cells")
-            made = iter(self.evaluate(halves))
-            for i, place in places.items():
-                del nodes[i]
-                cuts[i] = place, fresh
-                for half in (next(made), next(made)):
-                    nodes[fresh] = half
-                    heapq.heappush(heap, (-half.worst, fresh))
-                    fresh += 1
-            floor = max([floor, *(nodes[i].worst for i in popped if i in nodes)])
-            effort.progress(self.attack, max(floor, -heap[0][0] if heap else 0.0))
-        worst = {n: np.maximum.reduce([node.bound[n] for node in nodes.values()]) for n in self.names}
-        order = _prefix(cuts)
-        tree = tuple(None if i in nodes else self.whole.named(*cuts[i][0]) for i in order)
-        methods = tuple(nodes[i].method for i in order if i in nodes)
+            popped.append(heapq.heappop(self.heap)[1])
+            if alone:
+                break
+        return tuple(popped)
+
+    def _job(self, popped: tuple[int, ...], slots: int) -> Job:
+        nodes = tuple(self.nodes[i] for i in popped)
+        leaves, room = self.pieces - max(len(self.nodes), 1), self.room + _cells(nodes)
+        return Job(nodes, self.attack, self.ratio, leaves // slots, room // slots, self._seconds())
+
+    def _settle(self, popped: tuple[int, ...], done: Done | None) -> None:
+        """What became of these leaves; None: their worker was lost."""
+        if done is None:
+            for at in popped:
+                self.lost[at] = self.lost.get(at, 0) + 1
+                if self.lost[at] < LOST:
+                    heapq.heappush(self.heap, (-self._worst(at), at))
+                else:
+                    self.floor = max(self.floor, self._worst(at))
+            return
+        self._hear(done)
+        for at, items in zip(popped, done.grown, strict=True):
+            if items is None:
+                self.floor = max(self.floor, self._worst(at))
+            else:
+                self.room += _cells([self.nodes.pop(at)])
+                self._plant(at, items)
+
+    def _hear(self, done: Done) -> None:
+        for gap, near in done.found:
+            if gap > self.attack:
+                self.attack = gap
+                self.near.append(near)
+
+    def _plant(self, at: int, items: tuple[Item, ...]) -> None:
+        """A tree in prefix order takes the place of a leaf."""
+        waiting = [at]
+        for item in items:
+            here = waiting.pop()
+            if isinstance(item, Node):
+                self.nodes[here] = item
+                self.room -= _cells([item])
+                heapq.heappush(self.heap, (-item.worst, here))
+            else:
+                self.cuts[here] = item, self.fresh
+                waiting += [self.fresh + 1, self.fresh]
+                self.fresh += 2
+
+    def _answer(self) -> Pieces:
+        names, order, waiting = self.grower.names, list[int](), [0]
+        while waiting:
+            order.append(waiting.pop())
+            if order[-1] in self.cuts:
+                below = self.cuts[order[-1]][1]
+                waiting += [below + 1, below]
+        worst = {n: np.maximum.reduce([node.bound[n] for node in self.nodes.values()]) for n in names}
+        tree = tuple(None if i in self.nodes else self.whole.named(*self.cuts[i][0]) for i in order)
+        methods = tuple(self.nodes[i].method for i in order if i in self.nodes)
         return Pieces(worst, tree, methods, tuple(self.near[-NEAR:]))
 
-    def _pop(self, heap: list[tuple[float, int]], nodes: Mapping[int, _Node], room: int) -> list[int]:
-        """The worst pieces, of those that are worse than the goal."""
-        batch = BATCH if nodes[heap[0][1]].method == "cells" else 1
-        goal, popped = self.effort.ratio * self.attack, list[int]()
-        while heap and len(popped) < min(batch, room) and -heap[0][0] > goal:
-            popped.append(heapq.heappop(heap)[1])
-        return popped
 
-    def evaluate(self, pieces: Sequence[Piece]) -> list[_Node]:
-        """Bounds on pieces, those that can be enumerated together."""
-        chosen = [i for i, piece in enumerate(pieces) if self._enumerable(piece)]
-        found = dict(zip(chosen, self._enumerate([pieces[i] for i in chosen]), strict=True))
-        return [
-            found[i] if i in found else self._passed(piece, self._bounds(piece))
-            for i, piece in enumerate(pieces)
-        ]
-
-    def _enumerable(self, piece: Piece) -> bool:
-        """Whether this piece is to be enumerated; then its cells are spent."""
-        if self.cells is None or piece.count > min(self.most, self.room):
-            return False
-        self.room -= piece.count
-        return True
-
-    def _enumerate(self, pieces: Sequence[Piece]) -> list[_Node]:
-        if not pieces or self.cells is None:
-            return []
-        found = self.cells.bounds(pieces)
-        for k in np.argsort(found.gap, kind="stable"):
-            if found.gap[k] > self.attack:
-                self.attack = float(found.gap[k])
-                self.near.append(found.near[k])
-        shape, (name,) = self.both.steps[-1].shape, self.names
-        return [
-            _Node(piece, {name: bound.reshape(shape)}, "cells", float(bound.max() - blur), score)
-            for piece, bound, score, blur in zip(pieces, found.bound, found.score, found.blur, strict=True)
-        ]
-
-    def _bounds(self, piece: Piece) -> Bounds:
-        return bounds(self.both, self.domain, self.whole.of(piece), self.names)
-
-    def _passed(self, piece: Piece, bound: Bounds) -> _Node:
-        """A piece that is bounded by one pass."""
-        worst = max(float(b.max()) for b in bound.values())
-        if self.cells is None:
-            return _Node(piece, bound, self.method, worst, None)
-        output = np.array([bound[self.names[0]].argmax()])
-        return _Node(piece, bound, self.method, worst, self.cells.scores([piece], output)[0])
-
-    def _place(self, node: _Node) -> tuple[int, Fraction] | None:
-        if node.score is None:
-            return self.whole.by_width(node.piece)
-        return self.whole.by_score(node.piece, node.score)
-
-
-def _prefix(cuts: Mapping[int, tuple[tuple[int, Fraction], int]]) -> list[int]:
-    order, stack = list[int](), [0]
-    while stack:
-        node = stack.pop()
-        order.append(node)
-        if node in cuts:
-            below = cuts[node][1]
-            stack += [below + 1, below]
-    return order
+def _cells(nodes: Iterable[Node]) -> int:
+    return sum(node.piece.count for node in nodes if node.method == "cells")

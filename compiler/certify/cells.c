@@ -8,6 +8,8 @@
 #include <string.h>
 
 #define BLOCK 64 /* inputs at a time */
+#define NEURONS 2052 /* more than a chain has */
+#define LANES 16 /* sums that stay in registers */
 #define U 0x1p-53
 #define RHO 0x1p-40
 #define TINY 0x1p-1000
@@ -38,11 +40,19 @@ static double up(double v) { return v + 4 * U * fabs(v); }
 FAST static void product(const double *w, int64_t rows, int64_t columns, const double *x, double *out,
                          int64_t n, int64_t apart) {
   for (int64_t j = 0; j < rows; j++) {
-    double *sum = out + j * apart;
-    memset(sum, 0, (size_t)n * sizeof *sum);
-    for (int64_t k = 0; k < columns; k++) {
-      const double factor = w[j * columns + k], *from = x + k * apart;
-      for (int64_t i = 0; i < n; i++) sum[i] += factor * from[i];
+    const double *factors = w + j * columns;
+    double *to = out + j * apart;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+      double sum[LANES] = {0};
+      for (int64_t k = 0; k < columns; k++)
+        for (int v = 0; v < LANES; v++) sum[v] += factors[k] * x[k * apart + i + v];
+      memcpy(to + i, sum, sizeof sum);
+    }
+    for (; i < n; i++) {
+      double sum = 0;
+      for (int64_t k = 0; k < columns; k++) sum += factors[k] * x[k * apart + i];
+      to[i] = sum;
     }
   }
 }
@@ -216,4 +226,84 @@ void tb_linear(const layer_t *layers, const double *const *sizes, int64_t depth,
       }
     }
   }
+}
+
+/* What can move of a layer; with `exact`, scale = m / 2^s and every product with it is a float. Keys are rows
+ * of integers as int16. */
+typedef struct {
+  const double *w, *start, *scale;
+  layer_t law; /* of the rows that move; w, b, counts, bias are not used */
+  int64_t exact;
+} part_t;
+
+FAST static void passed(const part_t *p, double *from, double *to, int64_t n) {
+  const layer_t *l = &p->law;
+  for (int64_t k = 0; k < l->columns; k++)
+    for (int64_t i = 0; i < n; i++) from[k * BLOCK + i] -= (double)l->zero_in;
+  product(p->w, l->rows, l->columns, from, to, n, BLOCK);
+  const double zero = (double)l->zero, lo = (double)l->lo, hi = (double)l->hi;
+  for (int64_t j = 0; j < l->rows; j++) {
+    double *sum = to + j * BLOCK;
+    if (p->exact)
+      for (int64_t i = 0; i < n; i++)
+        sum[i] = clip(rint((sum[i] + p->start[j]) * p->scale[j]) + zero, lo, hi);
+    else
+      for (int64_t i = 0; i < n; i++) sum[i] = (double)requantised(l, j, (int64_t)(sum[i] + p->start[j]));
+  }
+}
+
+/* The place of a key of `size` integers, a multiple of 4, among `kept` ones, which it joins if it is new;
+ * table: 0 or 1 + place, `mask` + 1 long. */
+static int32_t placed(const int16_t *key, int64_t size, int16_t *keys, int32_t *kept, int32_t *table,
+                      uint64_t mask) {
+  uint64_t hash = 0, word;
+  for (int64_t j = 0; j < size; j += 4) {
+    memcpy(&word, key + j, sizeof word);
+    hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
+    hash ^= hash >> 32;
+  }
+  for (;; hash++) {
+    int32_t *here = table + (hash & mask);
+    if (*here == 0) {
+      memcpy(keys + *kept * size, key, (size_t)size * sizeof *key);
+      return (*here = ++*kept) - 1;
+    }
+    if (memcmp(keys + (*here - 1) * size, key, (size_t)size * sizeof *key) == 0) return *here - 1;
+  }
+}
+
+/* cells (count, columns of the first part); which (count); whole (kept, rows of the last part, at the front of
+ * `keys`), kept returned. room: 2 * widest * BLOCK; keys: 2 * widest * count, widest a multiple of 4; places:
+ * count; table: 4 * count. */
+int64_t tb_states(const part_t *parts, int64_t depth, int64_t count, int64_t widest, const int16_t *cells,
+                  int32_t *which, double *room, int16_t *keys, int32_t *places, int32_t *table) {
+  const int16_t *rows = cells;
+  int64_t n = count, at = 0, apart = parts[0].law.columns; /* of rows */
+  while (at < depth) {
+    const int64_t end = at == 0 && depth > 1 ? 2 : at + 1; /* the first layer brings few cells together */
+    const int64_t outs = parts[end - 1].law.rows, size = (outs + 3) / 4 * 4;
+    int16_t *to = keys + (rows == keys ? widest * count : 0), key[NEURONS] = {0};
+    int32_t kept = 0;
+    uint64_t length = 1;
+    while (length < 2 * (uint64_t)n) length *= 2;
+    memset(table, 0, length * sizeof *table);
+    for (int64_t first = 0; first < n; first += BLOCK) {
+      const int64_t m = n - first < BLOCK ? n - first : BLOCK;
+      double *x = room, *y = room + widest * BLOCK, *swap;
+      for (int64_t i = 0; i < m; i++)
+        for (int64_t k = 0; k < parts[at].law.columns; k++) x[k * BLOCK + i] = rows[(first + i) * apart + k];
+      for (int64_t l = at; l < end; l++) {
+        passed(parts + l, x, y, m);
+        swap = x, x = y, y = swap;
+      }
+      for (int64_t i = 0; i < m; i++) {
+        for (int64_t j = 0; j < outs; j++) key[j] = (int16_t)x[j * BLOCK + i];
+        places[first + i] = placed(key, size, to, &kept, table, length - 1);
+      }
+    }
+    for (int64_t i = 0; i < count; i++) which[i] = at == 0 ? places[i] : places[which[i]];
+    rows = to, n = kept, at = end, apart = size;
+  }
+  if (rows != keys) memcpy(keys, rows, (size_t)(n * apart) * sizeof *keys);
+  return n;
 }

@@ -19,6 +19,7 @@ from .linear import RHO, WIDE, Linear, linear
 from .pieces import Piece
 from .points import errors, points
 from .single import deviations
+from .states import states
 
 CHUNK = 1 << 15  # cells at a time
 FAINT = 1e-9  # where nothing is lost to the bands, cut what the output depends on
@@ -30,6 +31,7 @@ class Kernel(Protocol):
 
     def linear(self, lower: Floats, upper: Floats) -> Linear: ...
     def points(self, x: Floats, q: Ints) -> tuple[Floats, Ints]: ...
+    def states(self, first: Ints, last: Ints) -> tuple[Ints, Ints]: ...
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class Numpy:
 
     def points(self, x: Floats, q: Ints) -> tuple[Floats, Ints]:
         return points(self.chain.layers, x, q)
+
+    def states(self, first: Ints, last: Ints) -> tuple[Ints, Ints]:
+        return states(self.chain.layers, first, last)
 
 
 @dataclass(frozen=True)
@@ -74,23 +79,32 @@ class Cells:
         self.off = errors(chain.layers, *ends)
         self.known = _Known(self, root, *ends)
 
-    def scores(self, pieces: Sequence[Piece], outputs: Ints) -> Floats:
-        """What to cut pieces by that are not enumerated, for one output each."""
-        form = self.kernel.linear(*_floats(pieces))
-        each = np.arange(len(pieces))
+    def at(self, x: Floats, q: Ints) -> tuple[Floats, Floats]:
+        """Both networks at inputs x of the cells q, in plain float64."""
+        real, whole = self.kernel.points(x, q)
+        steps = (whole - self.chain.units.zero).astype(np.float64)
+        return real, np.asarray(float(self.chain.units.scale) * steps)
+
+    def blur(self, lower: Floats, upper: Floats) -> Floats:
+        """Of boxes (pieces, outputs): how far the float network may be from its real value."""
+        if self.chain.single:
+            return deviations(self.chain.layers, lower, upper)
+        return np.zeros((len(lower), len(self.chain.layers[-1].w)))
+
+    def worth(self, form: Linear, outputs: Ints) -> Floats:
+        """What to cut pieces by (pieces, inputs), for one output each."""
+        each = np.arange(len(outputs))
         score, reach = (np.moveaxis(v, -1, 0)[each, outputs] for v in (form.score, np.abs(form.g)))
         return np.asarray(score + FAINT * reach)
 
     def bounds(self, pieces: Sequence[Piece]) -> Found:
         """Bounds over all pieces, their cells at most CHUNK at a time (or one piece's)."""
-        lower, upper = _floats(pieces)
+        lower, upper = ends_of(pieces)
         form = self.kernel.linear(lower, upper)
         middle = 0.5 * lower + 0.5 * upper
         rad = up(np.maximum(upper - middle, middle - lower))
         counts = np.array([piece.count for piece in pieces])
-        blur = np.zeros((len(pieces), len(self.chain.layers[-1].w)))
-        if self.chain.single:
-            blur = deviations(self.chain.layers, lower, upper)
+        blur = self.blur(lower, upper)
         starts, parts = [0], []
         for i in range(1, len(pieces) + 1):
             if i == len(pieces) or counts[starts[-1] : i + 1].sum() > CHUNK:
@@ -136,8 +150,7 @@ class Cells:
         sign = np.sign(over[worst, output] - under[worst, output])[:, None] * slope[each, output]
         corner = np.where(sign > 0, high[worst], np.where(sign < 0, low[worst], p[worst]))
         x = np.nextafter(corner, p[worst])
-        real, whole = self.kernel.points(x, q[worst])
-        y = float(self.chain.units.scale) * (whole - self.chain.units.zero)
+        real, y = self.at(x, q[worst])
         reach = np.abs(g[each, output])
         return bound, score[each, output] + FAINT * reach, x, np.abs(real - y).max(axis=1)
 
@@ -197,7 +210,8 @@ def _first_of(value: Floats, owner: Ints, starts: Ints) -> Ints:
     return at[np.searchsorted(owner[at], np.arange(len(starts)))]
 
 
-def _floats(pieces: Sequence[Piece]) -> tuple[Floats, Floats]:
+def ends_of(pieces: Sequence[Piece]) -> tuple[Floats, Floats]:
+    """Lower and upper ends (pieces, inputs), outward."""
     return (
         np.array([[_below(v) for v in piece.lower] for piece in pieces]),
         np.array([[_above(v) for v in piece.upper] for piece in pieces]),

@@ -26,8 +26,9 @@ from ..ops import Requantise, Softmax
 from ..ops.final import final
 from ..ops.requantise import AVERAGE
 from .attack import Attack, attack, contradicted, improved
-from .best_first import Effort, Pieces, search
+from .best_first import Pieces, search
 from .branch import Bounds, Make, bounds, largest, ranges
+from .effort import Effort
 from .layers import describe
 from .lockstep import Lockstep, entries, lockstep
 from .pieces import Cut

@@ -22,8 +22,9 @@ from ..domains.pair_float import Floats, Ints
 from ..errors import TinyboundError
 from ..tools import run
 from .cells import Kernel, Numpy
-from .chain import MODES, Chain
+from .chain import MODES, Chain, Layer
 from .linear import Linear
+from .states import fine, plan
 
 # No contraction: a fused multiplication and addition rounds once, numpy twice.
 FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror")
@@ -36,6 +37,14 @@ class _Layer(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("w", "b", "counts", "bias", "m", "s")),
         *((name, ctypes.c_double) for name in ("a", "c")),
         *((name, ctypes.c_int64) for name in NAMES),
+    )
+
+
+class _Part(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("w", "start", "scale")),
+        ("law", _Layer),
+        ("exact", ctypes.c_int64),
     )
 
 
@@ -90,21 +99,19 @@ class Compiled:
     """A Kernel."""
 
     def __init__(self, chain: Chain, library: ctypes.CDLL) -> None:
-        self.library, layers = library, chain.layers
+        self.library, self.chain, layers = library, chain, chain.layers
         self.kept = [[np.ascontiguousarray(v) for v in _arrays(layer)] for layer in layers]
         self.sizes = [np.abs(arrays[0]) for arrays in self.kept]
         self.layers = (_Layer * len(layers))()
         for item, layer, arrays in zip(self.layers, layers, self.kept, strict=True):
-            numbers = (*layer.w.shape, layer.zero_in, layer.zero, layer.lo, layer.hi, MODES.index(layer.mode))
+            _describe(item, layer, layer.w.shape)
             item.w, item.b, item.counts, item.bias, item.m, item.s = (a.ctypes.data for a in arrays)
             item.a, item.c = layer.a, layer.c
-            for name, number in zip(NAMES, numbers, strict=True):
-                setattr(item, name, number)
         self.pointers = (ctypes.c_void_p * len(layers))(*(size.ctypes.data for size in self.sizes))
         self.inputs, self.outputs = layers[0].w.shape[1], len(layers[-1].w)
         self.widest = max(max(layer.w.shape) for layer in layers)
         self.neurons = sum(len(layer.w) for layer in layers)
-        self.library.tb_room.restype = ctypes.c_int64
+        self.library.tb_room.restype = self.library.tb_states.restype = ctypes.c_int64
 
     def points(self, x: Floats, q: Ints) -> tuple[Floats, Ints]:
         count = len(x)
@@ -113,6 +120,26 @@ class Compiled:
         arrays = x, q, real, whole, np.empty(2 * self.widest * ROOM)
         self._call("tb_points", [self.layers], [len(self.layers), count, self.widest], arrays)
         return real, whole
+
+    def states(self, first: Ints, last: Ints) -> tuple[Ints, Ints]:
+        way, spans = plan(self.chain.layers, first, last), last - first + 1
+        count, depth, moves = int(spans.prod()), len(way.parts), first < last
+        parts, held = (_Part * depth)(), list[Any]()
+        for item, part in zip(parts, way.parts, strict=True):
+            m, s = part.layer.m[part.rows], part.layer.s[part.rows]
+            numbers = part.weights, part.start, m * 2.0 ** -s.astype(np.float64), m, s
+            held.append([np.ascontiguousarray(v) for v in numbers])
+            item.w, item.start, item.scale, item.law.m, item.law.s = (v.ctypes.data for v in held[-1])
+            _describe(item.law, part.layer, part.weights.shape)
+            item.exact = fine(part.layer, part.most)
+        cells = _vectors(first[moves], last[moves])
+        widest = padded(max(max(part.weights.shape) for part in way.parts))
+        which, places, table = (np.empty(n, np.int32) for n in (count, count, 4 * count))
+        room, keys = np.empty(2 * widest * ROOM), np.empty(2 * widest * count, np.int16)
+        arrays = cells, which, room, keys, places, table
+        kept, rows = self._call("tb_states", [parts], [depth, count, widest], arrays), len(way.parts[-1].rows)
+        found = keys[: kept * padded(rows)].reshape(kept, padded(rows))
+        return way.whole(found[:, :rows].astype(np.float64)), which.astype(np.int64)
 
     def linear(self, lower: Floats, upper: Floats) -> Linear:
         boxes = len(lower)
@@ -125,10 +152,30 @@ class Compiled:
         self._call("tb_linear", [self.layers, self.pointers], numbers, (*ends, c, g, r, lip, score, room))
         return Linear(*(np.moveaxis(v, 0, -1) for v in (c, g, r, lip, score)))
 
-    def _call(self, name: str, tables: list[Any], numbers: list[int], arrays: Sequence[NDArray[Any]]) -> None:
+    def _call(self, name: str, tables: list[Any], numbers: list[int], arrays: Sequence[NDArray[Any]]) -> int:
         sizes = [ctypes.c_int64(n) for n in numbers]
-        getattr(self.library, name)(*tables, *sizes, *map(_pointer, arrays))
+        return int(getattr(self.library, name)(*tables, *sizes, *map(_pointer, arrays)))
+
+
+def _describe(item: _Layer, layer: Layer, shape: tuple[int, ...]) -> None:
+    numbers = (*shape, layer.zero_in, layer.zero, layer.lo, layer.hi, MODES.index(layer.mode))
+    for name, number in zip(NAMES, numbers, strict=True):
+        setattr(item, name, number)
 
 
 def _arrays(layer: Any) -> tuple[NDArray[Any], ...]:
     return layer.w, layer.b, layer.counts, layer.bias, layer.m, layer.s
+
+
+def padded(count: int) -> int:
+    """Numbers of a row of keys: whole words."""
+    return -(-count // 4) * 4
+
+
+def _vectors(first: Ints, last: Ints) -> NDArray[np.int16]:
+    """All integers from first to last (cells, elements), the last one fastest."""
+    axes = [np.arange(a, b + 1, dtype=np.int16) for a, b in zip(first, last, strict=True)]
+    grid = np.empty((*(len(axis) for axis in axes), len(axes)), np.int16)
+    for i, axis in enumerate(axes):
+        grid[..., i] = axis.reshape(-1, *(1,) * (len(axes) - 1 - i))
+    return grid.reshape(-1, len(axes)) if axes else np.empty((1, 0), np.int16)

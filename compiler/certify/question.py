@@ -16,10 +16,11 @@ from ..domains.pair_product import PairProduct
 from ..errors import CompileError
 from ..graph import Graph
 from .attack import COMBINED, attack, contradicted
-from .best_first import CELLS, PIECES, Effort, search
+from .best_first import search
 from .branch import Bounds, bounds
 from .certificate import bounded, claim, twin_of
 from .combine import combined
+from .effort import CELLS, PIECES, Effort
 from .lockstep import entries, lockstep
 
 Floats = NDArray[np.float64]

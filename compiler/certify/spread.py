@@ -7,10 +7,11 @@ the answer must not depend on who computes it or in which order.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -53,6 +54,48 @@ def _dask(address: str) -> Iterator[Any]:
         raise CompileError("--cluster", f"no scheduler at {address!r}", "tcp://HOST:PORT") from error
     with client:
         yield client
+
+
+class Pool:
+    """An executor that outlives the loss of its processes, for jobs that come one by one."""
+
+    def __init__(self, jobs: int, cluster: str | None) -> None:
+        self.age, self._held, self._jobs, self._client = 0, ExitStack(), jobs, None
+        if cluster is None:
+            self._executor: Executor = self._processes()
+            self.size = jobs
+        else:
+            self._client = self._held.enter_context(_dask(cluster))
+            self._executor = self._client.get_executor(pure=False)
+            self.size = max(sum(self._client.nthreads().values()), 1)
+
+    def _processes(self) -> Executor:
+        # Ctrl-C is for the process that asked: it ends the search and keeps what there is.
+        ignore = signal.SIGINT, signal.SIG_IGN
+        return ProcessPoolExecutor(self._jobs, initializer=signal.signal, initargs=ignore)
+
+    def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """As of an Executor."""
+        try:
+            return self._executor.submit(function, *arguments)
+        except BrokenProcessPool:
+            self.renew()
+            return self._executor.submit(function, *arguments)
+
+    def renew(self) -> bool:
+        """New processes in place of lost ones; False where there is nobody left to work. A scheduler sees to
+        its workers itself."""
+        if self._client is not None:
+            return bool(self._client.status == "running")
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor, self.age = self._processes(), self.age + 1
+        return True
+
+    def close(self) -> None:
+        """Without waiting for what nobody will read."""
+        if self._client is None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+        self._held.close()
 
 
 def spread(

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from . import large
 from .chain import RHO, Chain
 from .cover import Leaf
 from .envelopes import Entry
@@ -17,41 +18,70 @@ from .files import need
 from .lines import Lines, drift, lines
 from .rounding import Floats, Ints, U, above, below, down, times, up
 
-MOST, ALL = 1 << 18, 1 << 24  # cells of one leaf, and of all
-GROUP = 1 << 15  # cells at a time
+MOST, ALL = 1 << 20, 1 << 28  # cells of one leaf, and of all
+GROUP = 1 << 15  # cells whose leaves are bounded together
+SHARE = 1 << 13  # of them evaluated together
+FEW = 1 << 12  # cells of a leaf that are all looked at; of more, those that the claim is close to
 
 
-def bound(chain: Chain, root: Entry, leaves: list[Leaf], *, single: bool = False) -> Floats:
-    """Largest |y - x| per output over all these leaves; `single`: x is computed in float32."""
+def bound(chain: Chain, root: Entry, leaves: list[Leaf], claim: Floats, *, single: bool = False) -> Floats:
+    """Largest |y - x| per output over all these leaves, or something between that and the claim; `single`: x
+    is computed in float32."""
     counts = [leaf.count for leaf in leaves]
     need(max(counts) <= MOST and sum(counts) <= ALL, "leaves by cells: too many cells")
     width = max(len(p.w) for p in chain.pairs) * sum(len(p.w) for p in chain.pairs)
     off = chain.off(np.array([below(v) for v in root.lower]), np.array([above(v) for v in root.upper]))
-    worst, borders = np.zeros(off.shape), _borders(root)
-    for group in _groups(counts, max(1, (1 << 22) // width)):
-        ends = [next(iter(leaf.entries.values())) for leaf in leaves[group]]
-        low = np.array([[below(v) for v in entry.lower] for entry in ends])
-        high = np.array([[above(v) for v in entry.upper] for entry in ends])
-        form = lines(chain, low, high)
-        blur = drift(chain, form, low, high) if single else np.zeros_like(form.r)
-        form = replace(form, r=form.r + blur)
-        owner = np.repeat(np.arange(len(ends)), counts[group])
-        q = np.concatenate([_integers(leaf) for leaf in leaves[group]])
-        n = q - borders[0]
-        part = np.maximum(low[owner], borders[1][n]), np.minimum(high[owner], borders[2][n])
-        worst = np.maximum(worst, _gap(chain, form, off + blur[owner], owner, q, part).max(axis=0))
+    worst = np.zeros(off.shape)
+    for group in _groups(leaves, max(1, (1 << 22) // width)):
+        worst = np.maximum(worst, _worst(chain, root, off, group, claim, single=single))
     return worst
 
 
-def _groups(counts: list[int], most: int) -> Iterator[slice]:
-    """Leaves next to each other, at most so many, of at most GROUP cells if there are several."""
-    first, cells = 0, 0
-    for i, count in enumerate(counts):
-        if i > first and (i - first == most or cells + count > GROUP):
-            yield slice(first, i)
-            first, cells = i, 0
-        cells += count
-    yield slice(first, len(counts))
+def _groups(leaves: list[Leaf], most: int) -> Iterator[list[Leaf]]:
+    """Small leaves together until their cells are many, and large ones."""
+    for few in (True, False):
+        group, cells = list[Leaf](), 0
+        for leaf in (leaf for leaf in leaves if (leaf.count <= FEW) == few):
+            if group and (len(group) == most or (few and cells + leaf.count > GROUP)):
+                yield group
+                group, cells = [], 0
+            group.append(leaf)
+            cells += leaf.count
+        if group:
+            yield group
+
+
+def _worst(
+    chain: Chain, root: Entry, off: Floats, leaves: list[Leaf], claim: Floats, *, single: bool
+) -> Floats:
+    (name,) = leaves[0].entries
+    ends = [leaf.entries[name] for leaf in leaves]
+    low = np.array([[below(v) for v in entry.lower] for entry in ends])
+    high = np.array([[above(v) for v in entry.upper] for entry in ends])
+    form = lines(chain, low, high)
+    blur = drift(chain, form, low, high) if single else np.zeros_like(form.r)
+    form = replace(form, r=form.r + blur)
+    first, *borders = _borders(root)
+    if leaves[0].count > FEW:
+        found = np.zeros(off.shape)
+        for i, leaf in enumerate(leaves):
+            spans = [slice(a - first, b - first + 1) for a, b in zip(leaf.first, leaf.last, strict=True)]
+            parts = [
+                (np.maximum(low[i, k], borders[0][span]), np.minimum(high[i, k], borders[1][span]))
+                for k, span in enumerate(spans)
+            ]
+            ends_of = np.array(leaf.first), np.array(leaf.last)
+            found = np.maximum(found, large.bound(chain, form, i, *ends_of, parts, off + blur[i], claim))
+        return found
+    owner = np.repeat(np.arange(len(leaves)), [leaf.count for leaf in leaves])
+    q = np.concatenate([_integers(leaf) for leaf in leaves])
+    found = np.zeros(off.shape)
+    for i in range(0, len(q), SHARE):
+        at, n = owner[i : i + SHARE], q[i : i + SHARE]
+        near = [border[n - first] for border in borders]
+        part = np.maximum(low[at], near[0]), np.minimum(high[at], near[1])
+        found = np.maximum(found, _gap(chain, form, off + blur[at], at, n, part).max(axis=0))
+    return found
 
 
 def _gap(chain: Chain, form: Lines, off: Floats, owner: Ints, q: Ints, part: tuple[Floats, Floats]) -> Floats:

@@ -194,7 +194,8 @@ def _recompute(
             worst = {name: np.maximum(worst[name], gap(boxes[name])) for name in wanted}
         if "cells" in pieces:
             form, (root,) = chain(steps, whole, wanted), entries.values()
-            more = cells.bound(form, root, pieces["cells"], single=single)
+            least = np.min([claim.bound.ravel() for claim in claims], axis=0)
+            more = cells.bound(form, root, pieces["cells"], least, single=single)
             worst = {name: np.maximum(each, more) for name, each in worst.items()}
         found = {name: np.minimum(found[name], worst[name]) for name in wanted}
     for claim in claims:

@@ -33,6 +33,22 @@ def inside(step: Step) -> list[int]:
     return found
 
 
+def lines(step: Step) -> Counts:
+    """Rows of taps of all windows: `cut` by a side of the map, `above` or below it, of an `odd` length."""
+    op: Any = step.node.op
+    channels, _, width = step.view["input"]
+    _, rows, columns = step.view["output"]
+    tall, wide = (getattr(op, "kernel", (1, 1))[i] for i in (0, 1))
+    at = np.arange(columns)[:, None] * getattr(op, "strides", (1, 1))[1] - getattr(op, "pads", (0, 0))[1]
+    at = at + np.arange(wide) * getattr(op, "dilations", (1, 1))[1]
+    whole, there = int(((at >= 0) & (at < width)).all(axis=1).sum()), inside(step)[0]
+    return {
+        "cut": there * (columns - whole),
+        "above": (rows * tall - there) * columns,
+        "odd": rows * columns * tall * bool(channels * wide % 4),
+    }
+
+
 def window(step: Step) -> Counts:
     """Positions and taps of a window that slides over a map; a dense layer has one of each.
 
