@@ -27,7 +27,7 @@ test: setup  ## lint, types, and the tests that are quick
 	$(PYTHON_BIN) -m pytest -q -n $(JOBS) --dist worksteal -m "not slow"
 
 test-slow: setup  ## the other tests
-	$(PYTHON_BIN) -m pytest -q -n $(JOBS) -m slow
+	$(PYTHON_BIN) -m pytest -q -n $(JOBS) --maxschedchunk 4 -m slow
 
 models: setup  ## train the bundled models again (about a minute)
 	$(PYTHON_BIN) examples/make_models.py

@@ -22,7 +22,7 @@ from tinybound.ops import (
     Take,
 )
 from tinybound.ops.argmax import MOST
-from tinybound.ops.softmax import exponentials
+from tinybound.ops.softmax import exponentials, wide_exponentials
 from tinybound.ranges import INT8, INT16, Range
 from tinybound.targets.plan import make_plan
 
@@ -81,8 +81,17 @@ POOLS = [
 MAPS = [(10,), (64,), (128,), (8, 4, 4), (16, 8, 8), (640,)]
 
 
+def normal(rng, shape):
+    """Powers of two near numbers of a normal distribution of deviation 32, up to 64; few are 0."""
+    numbers = rng.normal(0, 32, shape)
+    exponents = np.clip(np.round(np.log2(np.maximum(np.abs(numbers), 0.5))), 0, 6).astype(np.int64)
+    return np.where(np.abs(numbers) < 0.5, 0, np.sign(numbers).astype(np.int64) << exponents)
+
+
 def integers(rng, code, shape):
-    """Weights that a code can hold."""
+    """Weights that a code can hold; `normal`: of pot4, as networks have them."""
+    if code == "normal":
+        return normal(rng, shape)
     if code == "int8":
         return rng.integers(-127, 128, shape)
     if code == "int4":
@@ -190,6 +199,9 @@ def networks():
         average = AveragePool(size, kernel, strides, pads, zero=4, total=True)
         turn, reach = (3, 0, 3, 2, 4)[i % 5], 255 * kernel[0] * kernel[1]
         maker.add(average, [size], then=requantise(rng, turn, 1, reach))
+    for shape in MAPS[1:]:  # after which a Relu follows
+        relu = Requantise(np.ones(1, np.int64), np.full(1, 28), 0, -128, -128, 127)
+        maker.add(Add(646_825_729, 119_309_381, 3, 4), [shape, shape], then=relu)
     for shape in MAPS:
         maker.add(Add(900_000_001, 700_000_001, 3, 4), [shape, shape], then=requantise(rng, 0, 1, 1 << 39))
         maker.add(Add(646_825_729, 119_309_381, 3, 4), [shape, shape], then=requantise(rng, 0, 1, 1 << 34))
@@ -214,8 +226,8 @@ def networks16():
     rng, found = np.random.default_rng(2), []
     for code in ("int8", "int4", "pot4"):
         maker = Maker(f"cost_16_{code}", INT16)
-        layers = [*CONVOLUTIONS, *DENSE, *DEPTHWISE]
-        for i, layer in enumerate((*layers, *DEPTHWISE)):
+        layers = [*CONVOLUTIONS, *DENSE, (1200, 16), (2000, 32), *DEPTHWISE]  # two of sums of 64 bits
+        for i, layer in enumerate((*layers, *CONVOLUTIONS[:6], *DEPTHWISE)):
             kind = (1, 0, 1, 3)[i % 4] if i < len(layers) else 1
             op, shape, then = weighted(rng, code, layer, kind, ends=INT16)
             maker.add(op, [shape], code, then)
@@ -231,6 +243,8 @@ def networks16():
             then = Requantise(np.ones(1, np.int64), np.full(1, 30), 0, zero, 0, (1 << 15) - 1)
             maker.add(Add(900_000_001, 700_000_001, 3, 4), [shape, shape], then=then)
         maker.add(Mul(3, 4), [shape, shape], then=requantise16(rng, 3, 1, 1 << 31))
+        if len(shape) == 1:
+            maker.add(Softmax(wide_exponentials(1 / 4096)), [shape])
         for shift in (31, 33):
             maker.add(Requantise(np.array([1 << 30]), np.array([shift]), 3, 4, *INT16), [shape])
         maker.add(Concat(0), [shape, shape])

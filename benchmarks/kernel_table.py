@@ -32,9 +32,9 @@ SHAPES = {
 
 
 def network(code, shape):
-    """One layer, requantised per channel without ties."""
+    """One layer, requantised per channel without ties; powers of two as in the notes that set the goals."""
     maker, rng = Maker("layer"), np.random.default_rng(3)
-    op, size, then = weighted(rng, code, shape, 1, clip=False)
+    op, size, then = weighted(rng, "normal" if code == "pot4" else code, shape, 1, clip=False)
     maker.add(op, [size], code, then)
     return maker.graph()
 

@@ -24,7 +24,7 @@ from tinybound.report.summary import planned
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.cycles import BRANCHES, Flash
 from tinybound.simulate.emulated import Emulated
-from tinybound.simulate.executors import Artefact, packed
+from tinybound.simulate.executors import Artefact, flatten, packed
 from tinybound.simulate.footprint import footprint
 from tinybound.targets.c import generate_c
 from tinybound.targets.grouping import plan_memory
@@ -48,23 +48,24 @@ def multiplies(step):
     return height * width * step.view["rows"].shape[1] * outputs
 
 
-def integer_graph(model, domain):
+def integer_graph(model, domain, activations):
     """The network of a file, or of the name `mobilenet`, as it is compiled."""
+    options = Options(target="c", domain="-1,1" if model == "mobilenet" else domain, activations=activations)
     if model != "mobilenet":
-        return build_networks(Path(model), Options(domain=domain), 1).integer_graph
+        return build_networks(Path(model), options, 1).integer_graph
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
     from row_nets import mobilenet
 
     with tempfile.TemporaryDirectory() as place:
         path = mobilenet(Path(place) / "mobilenet.onnx")
-        return build_networks(path, Options(domain="-1,1"), 1).integer_graph
+        return build_networks(path, options, 1).integer_graph
 
 
 def measured(graph, plan, core, flash, layers):
     """Instructions, those of each layer (with whole maps), modelled cycles by branch, bytes by their use."""
     name = identifier(graph.name)
-    x = np.random.default_rng(0).integers(-128, 128, (1, sum(graph.values[n].size for n in graph.inputs)))
-    inputs, board = x.astype(np.int8), BOARDS[core]
+    rng, board = np.random.default_rng(0), BOARDS[core]
+    inputs = flatten(graph, {n: rng.integers(-128, 128, (1, *graph.values[n].shape)) for n in graph.inputs})
     machine = Emulated(board)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -109,10 +110,32 @@ def reference(macs):
     return next((each for each in REFERENCE["networks"].values() if each["macs"] == macs), {})
 
 
-def beside(macs, cores):
+def nearest(step):
+    """The layer that CMSIS-NN was counted on whose instructions per MAC stand for those of a step."""
+    op, channels = step.node.op, step.view["input"][0]
+    kernel = getattr(op, "kernel", None)
+    if kernel is None:
+        return "fc640x128" if channels > 384 else "fc128x128"
+    if getattr(op, "groups", 1) > 1:
+        return "dw3x3_64_25x5"
+    if kernel == (1, 1):
+        return "conv1x1_64_25x5" if channels < 96 else "conv1x1_128_6x6"
+    return f"conv3x3_{'16_32x32' if channels < 24 else '32_16x16' if channels < 48 else '64_8x8'}"
+
+
+def computed(plan, core):
+    """Instructions of CMSIS-NN's kernels for a network, from those per MAC of the nearest counted layers."""
+    each = REFERENCE["layers"]
+    weighted = [step for step in plan.steps if multiplies(step)]
+    return round(sum(multiplies(step) * each[nearest(step)][core] for step in weighted))
+
+
+def beside(plan, macs, cores):
     """Print what others need for a network of the same shape, on the cores that were measured."""
     theirs = reference(macs)
-    for core in cores:
+    for core in cores if theirs else ():
+        if core in REFERENCE["layers"]["fc128x128"] and core not in theirs.get("cmsis_nn", {}):
+            row("CMSIS-NN, computed from single layers", core, macs, computed(plan, core))
         if core in theirs.get("cmsis_nn", {}):
             found = theirs["cmsis_nn"][core]
             row(
@@ -135,6 +158,7 @@ def main():
     parser.add_argument("--core", nargs="*", default=CORES, choices=BOARDS)
     parser.add_argument("--layers", action="store_true", help="each layer too, with whole maps in memory")
     parser.add_argument("--domain", help="as of `tinybound build`, for models that are not quantised")
+    parser.add_argument("--activations", type=int, default=8, choices=(8, 16), help="bits of a float model's")
     parser.add_argument("--wait-states", type=int, default=0, help="of flash, in the modelled cycles")
     parser.add_argument("--line-bytes", type=int, default=16, help="of flash")
     parser.add_argument("--cache-lines", type=int, default=1, help="that are kept")
@@ -146,7 +170,7 @@ def main():
     print("\n| " + " | ".join(HEADS) + " |\n" + "|---" * len(HEADS) + "|")
     groups = []
     for model in options.models:
-        graph, bars_of = integer_graph(model, options.domain), []
+        graph, bars_of = integer_graph(model, options.domain, options.activations), []
         name = Path(model).stem
         for core in options.core:
             plan = kernel_plan(graph, (), core)
@@ -158,7 +182,7 @@ def main():
             for step, number in zip(plan.steps, each, strict=False):
                 work = multiplies(step) or int(np.prod(step.view["output"]))
                 row(f"{step.index}: {step.kind} {step.view['output']}", core, work, number)
-        beside(macs, options.core)
+        beside(plan, macs, options.core)
         counted = reference(macs).get("cmsis_nn", {}).get("cortex-m4")
         groups.append((name, bars_of, counted["instructions"] / macs if counted else None))
     if options.svg:

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Start-up for the emulated Cortex-M boards: vector table, memory, FPU; a fault says so and ends the program. */
+/* Start-up for the emulated Cortex-M boards: vector table, memory, FPU; a fault says so and ends the
+ * program. */
 #include "tb_io.h"
 
 #include <stddef.h>
@@ -22,8 +23,8 @@ void tb_reset(void)
         *to = 0;
     }
 #if defined(__ARM_ARCH_6M__)
-    /* A Cortex-M0+ faults on an unaligned access; the emulated Cortex-M3 that runs its code does so on request:
-     * UNALIGN_TRP in the configuration and control register. */
+    /* A Cortex-M0+ faults on an unaligned access; the emulated Cortex-M3 that runs its code does so on
+     * request: UNALIGN_TRP in the configuration and control register. */
     *(volatile uint32_t *)0xE000ED14u |= 1u << 3;
 #endif
 #if defined(__ARM_FP)
@@ -51,7 +52,8 @@ __attribute__((naked)) void tb_fault_entry(void)
     __asm__("mov r0, sp\n\tldr r1, =tb_fault\n\tbx r1\n\t.ltorg");
 }
 
-/* The hardware reads this table at the start of the code region: initial stack, reset, then 14 system exceptions. */
+/* The hardware reads this table at the start of the code region: initial stack, reset, then 14 system
+ * exceptions. */
 typedef struct {
     uint32_t *stack;
     void (*handlers[15])(void);

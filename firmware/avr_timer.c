@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Cycles by two timers of 16 bits: one counts them all and wraps, one counts every 1024th and tells how often. */
+/* Cycles by two timers of 16 bits: one counts them all and wraps, one counts every 1024th and tells how
+ * often. */
 #include "tb_timer.h"
 
 #include <avr/io.h>

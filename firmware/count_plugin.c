@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A QEMU plugin that counts executed instructions between the two markers of tb_count.c, exactly: QEMU calls back
- * before every guest instruction. Options: begin=ADDRESS,end=ADDRESS,out=FILE. FILE gets one line per region, the
- * number of instructions after the first one of tb_mark_begin and before the first one of tb_mark_end.
+/* A QEMU plugin that counts executed instructions between the two markers of tb_count.c, exactly: QEMU
+ * calls back before every guest instruction. Options: begin=ADDRESS,end=ADDRESS,out=FILE. FILE gets one
+ * line per region, the number of instructions after the first one of tb_mark_begin and before the first
+ * one of tb_mark_end.
  *
- * With profile=FILE,line=BYTES,lines=NUMBER as well, that file gets per region a line per instruction that was
- * executed: its address, how often it was, how often what followed was not the next instruction. Then `fetched` and
- * how often an instruction's flash line was in none of the last NUMBER lines: the least recently used one goes.
+ * With profile=FILE,line=BYTES,lines=NUMBER as well, that file gets per region a line per instruction that
+ * was executed: its address, how often it was, how often what followed was not the next instruction. Then
+ * `fetched` and how often an instruction's flash line was in none of the last NUMBER lines: the least
+ * recently used one goes.
  *
- * Distributions ship QEMU with plugins enabled but without qemu-plugin.h, hence our own declarations of the few
- * functions used; they are the same in every version of the interface so far. Built for the computer, not the board. */
+ * Distributions ship QEMU with plugins enabled but without qemu-plugin.h, hence our own declarations of
+ * the few functions used; they are the same in every version of the interface so far. Built for the
+ * computer, not the board. */
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The markers of tb_count.h where the emulator takes no plugin: under -icount every instruction takes the same virtual
- * time, and the board's own timer measures it. Each region's ticks, uint32, go to counts.bin. What the two
- * functions themselves take is in every region alike, the empty one that the driver marks first included. */
+/* The markers of tb_count.h where the emulator takes no plugin: under -icount every instruction takes the
+ * same virtual time, and the board's own timer measures it. Each region's ticks, uint32, go to counts.bin.
+ * What the two functions themselves take is in every region alike, the empty one that the driver marks
+ * first included. */
 #include "tb_count.h"
 #include "tb_driver.h"
 #include "tb_timer.h"
 
-/* Behind all other variables (this file is linked last): on RISC-V one among the small ones could move others out of
- * reach of the global pointer, which costs them instructions. */
+/* Behind all other variables (this file is linked last): on RISC-V one among the small ones could move
+ * others out of reach of the global pointer, which costs them instructions. */
 static int opened __attribute__((section(".bss.counts")));  /* the file's number and 1 */
 
 static void keep(uint32_t ticks)

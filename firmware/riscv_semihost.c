@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The semihosting trap of RISC-V: an ebreak between two shifts that do nothing, all three uncompressed and in one page. */
+/* The semihosting trap of RISC-V: an ebreak between two shifts that do nothing, all three uncompressed and
+ * in one page. */
 #include "tb_semihost.h"
 
 int tb_semihost(uint32_t operation, const void *argument)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Sums of two maps whose factors are split into halves, so that nothing takes more than 32 bits:
- * a ma + b mb + c = 2^16 (a ma' + b mb' + c') + (a ma" + b mb" + c"), with |m"| <= 2^15 and 0 <= c" < 2^16. The
- * constant holds zero points and half a unit of the last place: the compiler saw that no two inputs make a tie.
+ * Sums of two maps whose factors are split into halves, so that nothing takes more than 32 bits: a ma + b mb
+ * + c = 2^16 (a ma' + b mb' + c') + (a ma" + b mb" + c"), with |m"| <= 2^15 and 0 <= c" < 2^16. The constant
+ * holds zero points and half a unit of the last place: the compiler saw that no two inputs make a tie.
  */
 #ifndef TB_ADD_H
 #define TB_ADD_H

@@ -17,8 +17,8 @@ typedef struct {
   uint32_t factors;
 } tb_direct_sums;
 
-/* r0 sums, r1 biases, r2 factors; r8 gap, r9 to, r10 round, r11 bits, r12 until, lr range, on the stack hi. The upper
- * word of a product is made of four products of 16 bits, as tb_high does. */
+/* r0 sums, r1 biases, r2 factors; r8 gap, r9 to, r10 round, r11 bits, r12 until, lr range, on the stack
+ * hi. The upper word of a product is made of four products of 16 bits, as tb_high does. */
 static TB_ASSEMBLY void tb_direct_each(TB_UNUSED const tb_direct_sums *sums)
 {
   __asm__(".syntax unified\n\t"

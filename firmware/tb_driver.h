@@ -11,15 +11,16 @@
 #include "tb_io.h"
 #include "tb_trace.h"
 
-/* A buffer lies between two guard zones. The sanitizer keeps better ones of its own, which see reads as well. */
+/* A buffer lies between two guard zones. The sanitizer keeps better ones of its own, which see reads as
+ * well. */
 #ifdef __SANITIZE_ADDRESS__
 enum { TB_MARGIN = 0 };
 #else
 enum { TB_MARGIN = TB_GUARD };
 #endif
 
-/* In trace builds buffers start at an odd address, of longer integers at an odd multiple of their size: a network may
- * not assume that its caller aligned more than C does. */
+/* In trace builds buffers start at an odd address, of longer integers at an odd multiple of their size: a
+ * network may not assume that its caller aligned more than C does. */
 #if defined(TB_TRACE) && !defined(TB_COUNT)
 #define TB_CHECK 1
 enum { TB_OFFSET = TB_MARGIN + (sizeof(TB_INPUT_T) > sizeof(TB_OUTPUT_T) ? sizeof(TB_INPUT_T) : sizeof(TB_OUTPUT_T)) };

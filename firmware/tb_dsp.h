@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The kernels of tb_int8.h for cores with the DSP extension, two products per instruction.
  *
- * The inner loops are written in assembly where a compiler would not load several words at once or would unpack
- * again what is unpacked. They leave r7 to compilers that keep a frame in it. Windows are read before any output
- * of their position is written: outputs may lie over inputs as far as the plain kernels allow it.
+ * The inner loops are written in assembly where a compiler would not load several words at once or would
+ * unpack again what is unpacked. They leave r7 to compilers that keep a frame in it. Windows are read before
+ * any output of their position is written: outputs may lie over inputs as far as the plain kernels allow it.
  */
 #ifndef TB_DSP_H
 #define TB_DSP_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * tb_halves.h for cores with the DSP extension: columns by fours of 16-bit numbers, of one position, or of two by
- * turns, and assembly that sums, requantises and writes.
+ * tb_halves.h for cores with the DSP extension: columns by fours of 16-bit numbers, of one position, or of
+ * two by turns, and assembly that sums, requantises and writes.
  */
 #ifndef TB_DSP_HALVES_H
 #define TB_DSP_HALVES_H
@@ -34,7 +34,8 @@
     }                                                                                                 \
   } while (0)
 
-/* `count` activations from number `k` on, and their sum; `gap` half words from four numbers to the next four. */
+/* `count` activations from number `k` on, and their sum; `gap` half words from four numbers to the next
+ * four. */
 static inline int32_t tb_halves_line(int16_t *column, int32_t k, int32_t gap, const int8_t *from, int32_t count,
                                      int32_t turned)
 {
@@ -69,11 +70,11 @@ static inline int32_t tb_halves_line(int16_t *column, int32_t k, int32_t gap, co
 
 #include "tb_halves_window.h"
 
-/* What the functions below keep in their frame. The taps come in blocks of eight times four: `blocks` of them, of
- * the first of which the code of the first `skip` bytes is left out. `multipliers`: bytes from bias to multiplier,
- * and `each` is -1; or the end of four equal multipliers, and `each` is 0.
- * `next`: of two positions, from an output to that of the second; of one, bytes of a row of weights.
- * `less`: -128 times the sum of a position's activations, what the 128 in the weights adds to both sums. */
+/* What the functions below keep in their frame. The taps come in blocks of eight times four: `blocks` of
+ * them, of the first of which the code of the first `skip` bytes is left out. `multipliers`: bytes from
+ * bias to multiplier, and `each` is -1; or the end of four equal multipliers, and `each` is 0. `next`: of
+ * two positions, from an output to that of the second; of one, bytes of a row of weights. `less`: -128
+ * times the sum of a position's activations, what the 128 in the weights adds to both sums. */
 typedef struct {
   int32_t blocks, skip;
   const int32_t *end;

@@ -101,7 +101,8 @@ TB_INLINE void tb_softmax(const int8_t *in, int8_t *out, int32_t rows, int32_t c
       sum += table[top - in[i]];
     }
     for (int32_t i = 0; i < count; i++) {
-      /* 256 e / sum in nine bits, one by one: not every core divides, and none in the same time every time. */
+      /* 256 e / sum in nine bits, one by one: not every core divides, and none in the same time every
+       * time. */
       int32_t rest = table[top - in[i]], q = 0;
       for (int32_t bit = 0; bit < 9; bit++) {
         const int32_t less = rest - sum, taken = ~(less >> 31);

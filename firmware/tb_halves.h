@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Layers in pairs of filters, requantised where they are summed, in two forms: plain C, and assembly for cores with
- * the DSP extension.
+ * Layers in pairs of filters, requantised where they are summed, in two forms: plain C, and assembly for
+ * cores with the DSP extension.
  *
- * A half word of weights is 256 b + a + 128 for two filters a and b, so that one UXTB16 unpacks four weights: over
- * the taps of a window, S sums half words times activations, L the same for their low bytes, X the activations. Then
- * A = L - 128 X, and 256 B = S - L. The compiler made sure that 256 B fits 32 bits, found one shift for the layer
- * (r->direct) and filled up taps to a multiple of four. Windows become columns first, so that padding costs nothing
- * in the sums. Where the channels are a multiple of four, the first and third of four taps share a word, and the
- * others: so SXTB16 leaves activations.
+ * A half word of weights is 256 b + a + 128 for two filters a and b, so that one UXTB16 unpacks four weights:
+ * over the taps of a window, S sums half words times activations, L the same for their low bytes, X the
+ * activations. Then A = L - 128 X, and 256 B = S - L. The compiler made sure that 256 B fits 32 bits, found
+ * one shift for the layer (r->direct) and filled up taps to a multiple of four. Windows become columns first,
+ * so that padding costs nothing in the sums. Where the channels are a multiple of four, the first and third
+ * of four taps share a word, and the others: so SXTB16 leaves activations.
  */
 #ifndef TB_HALVES_H
 #define TB_HALVES_H

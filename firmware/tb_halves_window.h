@@ -4,7 +4,8 @@
 #ifndef TB_HALVES_WINDOW_H
 #define TB_HALVES_WINDOW_H
 
-/* `count` times the padding as number `k` and on, and its sum; `gap` half words from four numbers to the next. */
+/* `count` times the padding as number `k` and on, and its sum; `gap` half words from four numbers to the
+ * next. */
 static inline int32_t tb_halves_pad(int16_t *column, int32_t k, int32_t gap, int8_t pad, int32_t count)
 {
   int16_t *to = column + (k >> 2) * gap;

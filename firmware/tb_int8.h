@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Layers of int8 weights that were ordered for cores with the DSP extension (Cortex-M4, M7, M33), in two forms:
- * plain C for every core, and with two products per instruction. Both read the same weights.
+ * Layers of int8 weights that were ordered for cores with the DSP extension (Cortex-M4, M7, M33), in two
+ * forms: plain C for every core, and with two products per instruction. Both read the same weights.
  *
- * Pairs: filters a and b side by side, tap by tap, so that a half word is 256 b + (a + 128). From a sum over whole
- * half words and one over their low bytes follow A and B: one UXTB16 unpacks four weights. The compiler makes
- * sure that 256 B fits 32 bits, and fills up filters to an even number and taps to four by zeros.
+ * Pairs: filters a and b side by side, tap by tap, so that a half word is 256 b + (a + 128). From a sum over
+ * whole half words and one over their low bytes follow A and B: one UXTB16 unpacks four weights. The compiler
+ * makes sure that 256 B fits 32 bits, and fills up filters to an even number and taps to four by zeros.
  * Depthwise: four channels side by side, tap by tap.
  */
 #ifndef TB_INT8_H

@@ -7,8 +7,8 @@
 
 typedef enum { TB_READ, TB_WRITE } tb_mode;
 
-/* Every function returns a negative number (tb_open) or non-zero (the others) on failure. A name is relative to the
- * folder in which the program, or the emulator, was started. */
+/* Every function returns a negative number (tb_open) or non-zero (the others) on failure. A name is
+ * relative to the folder in which the program, or the emulator, was started. */
 int tb_open(const char *name, tb_mode mode);
 int tb_read(int file, void *data, uint32_t bytes);
 int tb_write(int file, const void *data, uint32_t bytes);

@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Assembly wants the frame's register, whatever the command line says: in all functions of a core with the DSP
- * extension, and in some on the others, where the pragma changes the code beside it. */
+/* Assembly wants the frame's register, whatever the command line says: in all functions of a core with the
+ * DSP extension, and in some on the others, where the pragma changes the code beside it. */
 #if defined __GNUC__ && !defined __clang__ && defined __ARM_FEATURE_DSP
 #pragma GCC optimize("omit-frame-pointer")
 #define TB_FRAMELESS
@@ -49,8 +49,8 @@
 #define TB_UNKNOWN(number)
 #endif
 
-/* Layers with weights share one body per kernel, the others are made for their numbers: so a layer costs the same
- * in every network. */
+/* Layers with weights share one body per kernel, the others are made for their numbers: so a layer costs
+ * the same in every network. */
 #if defined __GNUC__ && !defined __clang__ && __GNUC__ >= 8
 #define TB_KERNEL static __attribute__((noipa, unused))
 #elif defined __GNUC__
@@ -102,8 +102,8 @@ typedef struct {
 #endif
 } tb_scaling;
 
-/* A step of a group that runs row by row: where its next row goes in its buffer, the row of the first tap (or how
- * far a table was read), and where it reads each input. */
+/* A step of a group that runs row by row: where its next row goes in its buffer, the row of the first tap
+ * (or how far a table was read), and where it reads each input. */
 typedef struct {
   int32_t place, top;
   int32_t first[2];
@@ -128,17 +128,23 @@ static inline void tb_slide(int8_t *rows, int32_t bytes, int32_t row)
 
 #include "tb_requantise.h"
 
-/* One weight times one activation, by weight code. */
+/* One weight times one activation, by weight code: products of 16 bits where the others branch on signs. */
+#ifdef __AVR__
+#define TB_TIMES(a, b) ((int16_t)(a) * (int16_t)(b))
+#else
+#define TB_TIMES(a, b) ((a) * (b))
+#endif
+
 static inline int32_t tb_term_int8(const uint8_t *row, int32_t k, int32_t x)
 {
   const int32_t byte = row[k];
-  return ((byte ^ 128) - 128) * x;
+  return TB_TIMES((byte ^ 128) - 128, x);
 }
 
 static inline int32_t tb_term_int4(const uint8_t *row, int32_t k, int32_t x)
 {
   const int32_t nibble = (row[k >> 1] >> ((k & 1) << 2)) & 15;
-  return ((nibble ^ 8) - 8) * x;
+  return TB_TIMES((nibble ^ 8) - 8, x);
 }
 
 static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)
@@ -215,8 +221,8 @@ static inline void tb_planes(const int8_t *in, int8_t pad, uint8_t *planes)
   }
 }
 
-/* Weight pool: table[byte][index] << plane, from the top plane down to plane 8 - bits. `less`: how much the vectors
- * of a filter are raised in the table, in all. */
+/* Weight pool: table[byte][index] << plane, from the top plane down to plane 8 - bits. `less`: how much
+ * the vectors of a filter are raised in the table, in all. */
 TB_KERNEL void tb_affine_pool64(const int8_t *in, int8_t *out, const tb_window *w,
                                 const uint8_t *indices, const int32_t *bias, const tb_scaling *r,
                                 const int32_t *less, const uint16_t *table, uint8_t *planes, int32_t bits)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Depthwise layers of 3 x 3 int8 weights and steps of one column: two positions side by side share their weights and
- * two of their columns, so cores with the DSP extension unpack each but once.
+ * Depthwise layers of 3 x 3 int8 weights and steps of one column: two positions side by side share their
+ * weights and two of their columns, so cores with the DSP extension unpack each but once.
  *
- * A record of four channels, two and two. Of two: their biases; per column a word of its upper two weights, the bytes
- * of both channels at the first row, then at the second; a word of the last row's first two weights; multipliers.
- * Between the first word of last rows and the multipliers stand the last weights of all four channels. The compiler
- * found one shift for the layer (r->direct). TB_NEIGHBOURS(bits, clamped) makes the inner function of a layer.
+ * A record of four channels, two and two. Of two: their biases; per column a word of its upper two weights,
+ * the bytes of both channels at the first row, then at the second; a word of the last row's first two
+ * weights; multipliers. Between the first word of last rows and the multipliers stand the last weights of all
+ * four channels. The compiler found one shift for the layer (r->direct). TB_NEIGHBOURS(bits, clamped) makes
+ * the inner function of a layer.
  */
 #ifndef TB_NEIGHBOURS_H
 #define TB_NEIGHBOURS_H
@@ -13,11 +14,11 @@
 #include "tb_bytes.h"
 
 #ifdef TB_SIDES
-/* Two positions, and those that follow, `count` pairs in all. upper: taps of the first two rows, column by column,
- * last: of the third; rooms: for words made of them; end: of the first position's channels. round: half a unit of the
- * last place and the zero point; low and high hold the bounds four times. Assembly knows the order of these. Outputs
- * may lie over inputs: a position's lie before what its neighbour reads by four bytes or more (targets/layout.py), so
- * that those of four channels at a time are over channels that both have read. */
+/* Two positions, and those that follow, `count` pairs in all. upper: taps of the first two rows, column by
+ * column, last: of the third; rooms: for words made of them; end: of the first position's channels. round:
+ * half a unit of the last place and the zero point; low and high hold the bounds four times. Assembly
+ * knows the order of these. Outputs may lie over inputs, whole words before what is still read
+ * (targets/layout.py): so those of four channels at two positions are over channels that both have read. */
 typedef struct {
   const int8_t *last[4];
   uint32_t room[4];
@@ -31,8 +32,8 @@ typedef struct {
 
 typedef void tb_neighbours(const tb_sides *sides);
 
-static inline void tb_affine_neighbours(const int8_t *in, int8_t *out, const tb_window *w, const int32_t *records,
-                                        const tb_scaling *r, tb_neighbours *positions)
+static inline void tb_affine_neighbours(const int8_t *in, int8_t *out, const tb_window *w,
+                                        const int32_t *records, const tb_scaling *r, tb_neighbours *positions)
 {
   uint32_t pads[TB_SIDES], none[TB_SIDES];
   const uint32_t four = 0x01010101u;
@@ -100,7 +101,8 @@ TB_INLINE void tb_neighbours_pairs(const tb_sides *p, int32_t bits)
         const int32_t i = c & 1, *two = record + ((c & 2) ? 9 : 0);
         int32_t sum = two[i];
         for (int32_t k = 0; k < 3; k++) {
-          sum += tb_byte(two + 2 + k, i) * upper[2 * k][c] + tb_byte(two + 2 + k, i + 2) * upper[2 * k + 1][c];
+          sum += tb_byte(two + 2 + k, i) * upper[2 * k][c];
+          sum += tb_byte(two + 2 + k, i + 2) * upper[2 * k + 1][c];
         }
         sum += tb_byte(two + 5, i) * last[0][c] + tb_byte(two + 5, i + 2) * last[1][c];
         sum += tb_byte(record + 6, c & 3) * last[2][c];
@@ -121,7 +123,8 @@ TB_INLINE void tb_neighbours_pairs(const tb_sides *p, int32_t bits)
 
 #else
 
-/* Words of four channels: of the last row's taps, two columns each; of the upper two rows, column by column. */
+/* Words of four channels: of the last row's taps, two columns each; of the upper two rows, column by
+ * column. */
 #define TB_SIDES_WORDS                                                                               \
   "mov r0, sp\n\t"                                                                                   \
   "ldm r0!, {r3-r6}\n\t"                                                                             \
@@ -154,7 +157,8 @@ TB_INLINE void tb_neighbours_pairs(const tb_sides *p, int32_t bits)
   "pkhbt r7, r7, r12, lsl #16\n\t"                                                                   \
   "stm r0, {r8-r11}\n\t"
 
-/* Two channels: a word of each column's upper taps in r4 to r7. Sums: r8, r9 of this position, r10, r11 of the next. */
+/* Two channels: a word of each column's upper taps in r4 to r7. Sums: r8, r9 of this position, r10, r11 of
+ * the next. */
 #define TB_SIDES_COLUMNS                                                                             \
   "ldm r1!, {r8, r9, r12}\n\t"                                                                       \
   "sxtb16 lr, r12, ror #8\n\t"                                                                       \

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Weight pools whose dot products are computed once per input position.
  *
- * The product of a pool vector with eight activations depends on neither filter nor tap. So a ring keeps, for the
- * input rows that a window reaches over, the products of all 64 vectors with every eight channels, and a weight
- * costs one look-up and one addition per eight multiplications. They take 16 bits while the compiler's bound says
- * that they fit (always up to 6 activation bits), else 32.
+ * The product of a pool vector with eight activations depends on neither filter nor tap. So a ring keeps, for
+ * the input rows that a window reaches over, the products of all 64 vectors with every eight channels, and a
+ * weight costs one look-up and one addition per eight multiplications. They take 16 bits while the compiler's
+ * bound says that they fit (always up to 6 activation bits), else 32.
  */
 #ifndef TB_POOL_H
 #define TB_POOL_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Dot products of the 64 vectors of a weight pool, and sums of them, for tb_pool.h.
  *
- * By table: a byte of bits, one plane of eight activations, selects 64 subset sums, two to a word. Each has been
- * raised by the vector's negative weights, so none is negative, and no lane reaches into the next.
+ * By table: a byte of bits, one plane of eight activations, selects 64 subset sums, two to a word. Each has
+ * been raised by the vector's negative weights, so none is negative, and no lane reaches into the next.
  */
 #ifndef TB_POOL_DOTS_H
 #define TB_POOL_DOTS_H
@@ -187,8 +187,8 @@ static TB_APART void tb_dots_dsp(const int16_t *vectors, uint32_t a, uint32_t b,
 
 #define TB_ROW(word, byte) (dots->table + ((((word) >> (8 * (byte))) & 255u) << 5))
 
-/* Four planes of eight activations, two nibbles to a byte (activation i and i + 4): byte p has plane p, bit i of it
- * is activation i. */
+/* Four planes of eight activations, two nibbles to a byte (activation i and i + 4): byte p has plane p,
+ * bit i of it is activation i. */
 static inline uint32_t tb_pool_turn(uint32_t nibbles)
 {
   uint32_t mask = 0x0000CCCCu;

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Sums of products out of the ring of tb_pool.h: four filters at two outputs, or at one.
  *
- * An index byte is twice the number of a vector, and 128 more for every other vector of a piece: products of both
- * follow each other, so the address moves once per two.
+ * An index byte is twice the number of a vector, and 128 more for every other vector of a piece: products of
+ * both follow each other, so the address moves once per two.
  */
 #ifndef TB_POOL_SUMS_H
 #define TB_POOL_SUMS_H
 
-/* What a window reads of the ring: `count` pieces of `length` vectors at one output, `second` bytes further on at
- * the next. Sums are shifted by `shift`, for the activation bits that were dropped. */
+/* What a window reads of the ring: `count` pieces of `length` vectors at one output, `second` bytes
+ * further on at the next. Sums are shifted by `shift`, for the activation bits that were dropped. */
 typedef struct {
   int32_t count, length, second, shift;
   const uint8_t *piece[TB_PIECES];
@@ -27,7 +27,8 @@ typedef struct {
 #include "tb_pool_thumb1.h"
 #elif defined TB_THUMB2
 /* r0: address of a vector's products, r2: the same at the second output, r1: indices, lr: counts vectors.
- * On the stack: the piece after this one, end of the pieces, `second`, `length`, first piece, `shift`, fours, sums. */
+ * On the stack: the piece after this one, end of the pieces, `second`, `length`, first piece, `shift`,
+ * fours, sums. */
 #define TB_SUMS_BEGIN                                                                                \
   "push {r2-r11, lr}\n\t"                                                                            \
   "sub sp, #24\n\t"                                                                                  \

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The sums of tb_pool_sums.h for cores with eight registers that most instructions reach (Cortex-M0, M0+, M23):
- * sums lie in the others too, where an addition can reach them, and an index end in lr counts.
+ * The sums of tb_pool_sums.h for cores with eight registers that most instructions reach (Cortex-M0, M0+,
+ * M23): sums lie in the others too, where an addition can reach them, and an index end in lr counts.
  */
 #ifndef TB_POOL_THUMB1_H
 #define TB_POOL_THUMB1_H
 
-/* On the stack: the piece after this one, end of the pieces, `second`, `length` times four, first piece, `shift`,
- * registers of the caller, fours, sums. r0: address of a vector's products, r2: the same at the second output. */
+/* On the stack: the piece after this one, end of the pieces, `second`, `length` times four, first piece,
+ * `shift`, registers of the caller, fours, sums. r0: address of a vector's products, r2: the same at the
+ * second output. */
 #define TB_SUMS_BEGIN                                                                                \
   ".syntax unified\n\t"                                                                              \
   "push {r2-r7, lr}\n\t"                                                                             \

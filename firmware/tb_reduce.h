@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Average and maximum over windows, four channels at a time. An average takes at most 256 taps: sums of 16 bits.
+ * Average and maximum over windows, four channels at a time. An average takes at most 256 taps: sums of 16
+ * bits.
  */
 #ifndef TB_REDUCE_H
 #define TB_REDUCE_H

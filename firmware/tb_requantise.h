@@ -4,7 +4,8 @@
 #ifndef TB_REQUANTISE_H
 #define TB_REQUANTISE_H
 
-/* What follows shifts negative numbers to the right, and takes no branch on data: the same instructions every time. */
+/* What follows shifts negative numbers to the right, and takes no branch on data: the same instructions
+ * every time. */
 typedef char tb_shifts_keep_the_sign[((-1 >> 1) == -1) ? 1 : -1];
 
 /* The larger and the smaller of two numbers less than 2^31 apart. */
@@ -28,9 +29,9 @@ static inline int64_t tb_half_even(int64_t v, uint8_t s)
 }
 
 #ifdef TB_TFLITE
-/* v / 2^s rounded half up; or, of an average, half away from zero; or twice, by 31 bits half up and by the rest
- * half away from zero: one shift does it, because the first rounding moves the second one's tie by half of its
- * unit, towards zero. */
+/* v / 2^s rounded half up; or, of an average, half away from zero; or twice, by 31 bits half up and by the
+ * rest half away from zero: one shift does it, because the first rounding moves the second one's tie by
+ * half of its unit, towards zero. */
 static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
 {
   const int64_t half = ((int64_t)1 << s) >> 1;
@@ -41,6 +42,19 @@ static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
 }
 #endif
 
+#ifdef __AVR__
+/* Its library branches on signs, and on carries of longer products; this takes always the same time. 0 <=
+ * b. */
+static inline int64_t tb_product(int32_t a, int32_t b)
+{
+  const uint16_t a0 = (uint16_t)a, a1 = (uint16_t)((uint32_t)a >> 16);
+  const uint16_t b0 = (uint16_t)b, b1 = (uint16_t)((uint32_t)b >> 16);
+  const uint32_t low = (uint32_t)a0 * b0, mid = (uint32_t)a1 * b0 + (low >> 16);
+  const uint32_t more = (uint32_t)a0 * b1 + (uint16_t)mid;
+  const uint32_t high = (uint32_t)a1 * b1 + (mid >> 16) + (more >> 16) - (uint32_t)(b & (a >> 31));
+  return (int64_t)(((uint64_t)high << 32) | (more << 16) | (uint16_t)low);
+}
+#else
 static inline int64_t tb_product(int32_t a, int32_t b)
 {
 #ifdef TB_THUMB1 /* the library's 64-bit product branches on carries */
@@ -52,6 +66,7 @@ static inline int64_t tb_product(int32_t a, int32_t b)
   return (int64_t)a * b;
 #endif
 }
+#endif
 
 /* The upper 32 bits of a product: |a| up to 2^29, 0 <= b < 2^30, so that the middle of it fits 32 bits. */
 static inline int32_t tb_high(int32_t a, int32_t b)
@@ -60,6 +75,8 @@ static inline int32_t tb_high(int32_t a, int32_t b)
   const int32_t a0 = a & 0xffff, a1 = a >> 16, b0 = b & 0xffff, b1 = b >> 16;
   const int32_t mid = a1 * b0 + (int32_t)(((uint32_t)a0 * (uint32_t)b0) >> 16) + a0 * b1;
   return a1 * b1 + (mid >> 16);
+#elif defined __AVR__
+  return (int32_t)(tb_product(a, b) >> 32);
 #else
   return (int32_t)(((int64_t)a * b) >> 32);
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a generated network calls before and after each layer when it is built with -DTB_TRACE, so that tinybound can
- * compare the layer's integers with the golden model and catch a stray write. Layers come in order, 0 first.
+/* What a generated network calls before and after each layer when it is built with -DTB_TRACE, so that
+ * tinybound can compare the layer's integers with the golden model and catch a stray write. Layers come in
+ * order, 0 first.
  *
- * With -DTB_COUNT as well, the hooks become the two instruction-counting markers of tb_count.c, arguments dropped:
- * what is then counted of a layer is its own instructions and those of the markers. */
+ * With -DTB_COUNT as well, the hooks become the two instruction-counting markers of tb_count.c, arguments
+ * dropped: what is then counted of a layer is its own instructions and those of the markers. */
 #ifndef TB_TRACE_H
 #define TB_TRACE_H
 
@@ -21,8 +22,9 @@
 /* layer: its number; arena, arena_bytes: the network's working memory. */
 void tb_layer_begin(unsigned layer, void *arena, size_t arena_bytes);
 
-/* data, bytes: what the layer computed, in the arena or in the caller's output; scratch, scratch_bytes: memory that
- * it was free to spoil (NULL, 0 for none). Any other change of a watched byte ends the program with exit code 3. */
+/* data, bytes: what the layer computed, in the arena or in the caller's output; scratch, scratch_bytes:
+ * memory that it was free to spoil (NULL, 0 for none). Any other change of a watched byte ends the program
+ * with exit code 3. */
 void tb_layer_end(unsigned layer, const void *data, size_t bytes, const void *scratch, size_t scratch_bytes,
                   void *arena, size_t arena_bytes);
 

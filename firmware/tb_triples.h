@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Layers of powers of two as straight-line code for cores with loads of several words and without shifted additions.
+ * Layers of powers of two as straight-line code for cores with loads of several words and without shifted
+ * additions.
  *
- * Buckets as in tb_buckets.h, two positions in a word. Taps come in order, so that one instruction loads three of
- * them, and each of the three is added where it belongs: 4 instructions for 3 weights at two positions. On Thumb-1
+ * Buckets as in tb_buckets.h, two positions in a word. Taps come in order, so that one instruction loads
+ * three of them, and each is added where it belongs: 4 instructions for 3 weights at two positions. On Thumb-1
  * four exponents have low registers; the others have two high ones each, which only add: of weights above 0 and
  * below. Operations begin with TBT_:
  *
@@ -177,7 +178,8 @@
     const uint32_t *x = first;                                                                       \
     uint32_t b0, b1, b2, b3, b4, b5, b6, t1 = 0, t2 = 0, t3 = 0, s0, s1;                             \
     code                                                                                             \
-    (void)x, (void)b0, (void)b1, (void)b2, (void)b3, (void)b4, (void)b5, (void)b6, (void)t1, (void)t2, (void)t3;\
+    (void)x, (void)b0, (void)b1, (void)b2, (void)b3, (void)b4, (void)b5, (void)b6;                   \
+    (void)t1, (void)t2, (void)t3;                                                                    \
   }
 #endif
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Depthwise layers of int8 weights that lie so that they widen to two taps of one channel side by side: cores with
- * the DSP extension make two products of a channel per instruction.
+ * Depthwise layers of int8 weights that lie so that they widen to two taps of one channel side by side: cores
+ * with the DSP extension make two products of a channel per instruction.
  *
- * A record of four channels: their biases; per two taps a word of channels 0 and 1 and one of 2 and 3, in each the
- * bytes of the first tap, then those of the second; of a last tap that is alone the bytes of all four channels;
- * their multipliers. The compiler found one shift for all of them (r->direct). TB_WIDE(taps, bits, clamped) makes
- * the inner function of a layer.
+ * A record of four channels: their biases; per two taps a word of channels 0 and 1 and one of 2 and 3, in
+ * each the bytes of the first tap, then those of the second; of a last tap that is alone the bytes of all
+ * four channels; their multipliers. The compiler found one shift for all of them (r->direct). TB_WIDE(taps,
+ * bits, clamped) makes the inner function of a layer.
  */
 #ifndef TB_WIDE_H
 #define TB_WIDE_H
@@ -13,8 +13,9 @@
 #include "tb_bytes.h"
 
 #ifdef TB_TAPS
-/* `count` positions in one line, whose windows move by `move` less the channels from the end of one to the next;
- * `round` is half a unit of the last place and the zero point; low and high hold the bounds four times. */
+/* `count` positions in one line, whose windows move by `move` less the channels from the end of one to the
+ * next; `round` is half a unit of the last place and the zero point; low and high hold the bounds four
+ * times. */
 typedef struct {
   int32_t channels, round, move, count, channels_again;
   uint32_t low, high;
@@ -31,7 +32,8 @@ static inline void tb_affine_wide(const int8_t *in, int8_t *out, const tb_window
   const int32_t channels = w->groups;
   const int32_t tall = (w->kernel_height - 1) * w->dilation_height;
   const int32_t wide = (w->kernel_width - 1) * w->dilation_width;
-  tb_line line = { channels, (int32_t)((uint32_t)r->zero << (*r->shift - 32)) + ((int32_t)1 << (*r->shift - 33)),
+  const int32_t up = (int32_t)((uint32_t)r->zero << (*r->shift - 32));
+  tb_line line = { channels, up + ((int32_t)1 << (*r->shift - 33)),
                    w->stride_column - channels, 1, channels, (uint8_t)r->lo * four, (uint8_t)r->hi * four };
   for (int32_t c = 0; 4 * c < channels; c++) {
     pads[c] = (uint8_t)w->pad * four;
@@ -110,7 +112,8 @@ TB_UNROLL(8)
 
 #else
 
-/* Numbers of bytes in the frame: taps, then records, out - at, end, round, move, count, channels, low, high. */
+/* Numbers of bytes in the frame: taps, then records, out - at, end, round, move, count, channels, low,
+ * high. */
 #define TB_WIDE(taps, bits, clamped)                                                                  \
   static TB_ASSEMBLY void tb_wide_##taps##_##bits##_##clamped(                                        \
       TB_UNUSED const int8_t *const *tap, TB_UNUSED const int32_t *records, TB_UNUSED int8_t *out,    \
@@ -182,8 +185,8 @@ TB_UNROLL(8)
             "pop {r4-r11, pc}");                                                                      \
   }
 
-/* Four channels: their sums in r8 to r11, their bytes of two taps become (first, second) pairs in r4 to r7, and so do
- * the weights in r0, r3, r12 and lr. */
+/* Four channels: their sums in r8 to r11, their bytes of two taps become (first, second) pairs in r4 to
+ * r7, and so do the weights in r0, r3, r12 and lr. */
 #define TB_PAIR_OF_TAPS                                                                                   \
   "ldrd r4, r5, [sp, #tb_at]\n\t"                                                                     \
   "ldr r4, [r4, r2]\n\t"                                                                              \

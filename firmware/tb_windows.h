@@ -4,7 +4,8 @@
 #ifndef TB_WINDOWS_H
 #define TB_WINDOWS_H
 
-/* How many of `count` taps from `at` on lie inside; those before the map are passed over in *at and *offset. */
+/* How many of `count` taps from `at` on lie inside; those before the map are passed over in *at and
+ * *offset. */
 TB_INLINE int32_t tb_inside(int32_t *at, int32_t count, int32_t dilation, int32_t size, int32_t step, int32_t *offset)
 {
   int32_t inside = 0;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hooks of tb_trace.h. They write trace.bin (for each vector, for each layer: uint32 layer, uint32 bytes, bytes)
- * and compare memory before and after each layer: of the arena, the caller's input and output and the guard zones
- * around the three, only the layer's own output and scratch may change.
+/* The hooks of tb_trace.h. They write trace.bin (for each vector, for each layer: uint32 layer, uint32
+ * bytes, bytes) and compare memory before and after each layer: of the arena, the caller's input and
+ * output and the guard zones around the three, only the layer's own output and scratch may change.
  *
- * Before every vector all of this but the input is filled with a pattern that depends on the vector, so that a network
- * that reads memory it never wrote gives an answer that changes, and stray zeros show. */
+ * Before every vector all of this but the input is filled with a pattern that depends on the vector, so
+ * that a network that reads memory it never wrote gives an answer that changes, and stray zeros show. */
 #include "tb_driver.h"
 
 #include <string.h>
@@ -78,7 +78,8 @@ typedef struct {
     size_t from, to;
 } span;
 
-/* The part of [data, data + bytes) inside the zone's contents, as offsets from the zone's start; never a guard. */
+/* The part of [data, data + bytes) inside the zone's contents, as offsets from the zone's start; never a
+ * guard. */
 static span part(const zone *z, const void *data, size_t bytes)
 {
     uintptr_t low = (uintptr_t)z->start + z->before;
@@ -172,7 +173,8 @@ void tb_trace_vector(uint32_t round)
     remember(&zones[OUTPUT]);
 }
 
-/* After the last layer: nothing but the output itself may differ from what the last hook, or the filling, left. */
+/* After the last layer: nothing but the output itself may differ from what the last hook, or the filling,
+ * left. */
 void tb_trace_vector_end(void)
 {
     const span none = {0, 0};

@@ -35,6 +35,23 @@ BUNDLED = {
     "bits4": ("digits_cnn", "digits_cnn", 1 / 64, {"weights": ("pool64",)}, 4),
 }
 
+# The others have these for siblings: the same model, or the same code and scales in small random networks.
+QUICK = (
+    "controller2",
+    "controller4",
+    "digits_mlp",
+    "digits_cnn_16",
+    "softmax",
+    "qdq_u8",
+    "reference",
+    "bits4",
+)
+
+
+def bundled_path(name: str, folder: Path) -> Path:
+    """Where the certificate lies: one at fewer bits is not the build's own, and lies beside it."""
+    return folder / "certificate.json" if BUNDLED[name][4] == 8 else folder.with_suffix(".json")
+
 
 def bundled(name: str, examples: Path, folder: Path) -> tuple[Path, Build]:
     """(certificate, build) of one of BUNDLED."""
@@ -44,7 +61,7 @@ def bundled(name: str, examples: Path, folder: Path) -> tuple[Path, Build]:
     npz = None if calibration is None else examples / f"{calibration}_calibration.npz"
     box = str(examples / f"{model}_box.json") if radius is None else None
     build = compile_model(examples / f"{model}.onnx", folder, Options(calibration=npz, domain=box, **more))
-    path = folder / "certificate.json"
+    path = bundled_path(name, folder)
     if radius is not None:
         source = build.graph.inputs[0]
         x = np.load(examples / f"{calibration or 'digits_cnn'}_test.npz")["x"][0].astype(float)
@@ -52,7 +69,6 @@ def bundled(name: str, examples: Path, folder: Path) -> tuple[Path, Build]:
         ends = ({source: np.clip(x + move, 0, 1)} for move in (-radius, radius))
         made = build.certify(Box(*ends), bits=bits)
         if bits != 8:
-            path = folder.with_suffix(".json")
             path.write_bytes(made.dump())
     return path, build
 

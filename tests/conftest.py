@@ -6,24 +6,39 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read by numpy; there is a worker for each core
 
+import checker_nets
 from command import InProcess, small, spawn
 
 import tinybound
+from tinybound.certify import attack, certificate
 
 # A shell that starts the tests in the background makes them ignore Ctrl-C, and what they start inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
 
+# Which slow tests come first when time is short: exactness and RTL, then proofs, then kernels. The many
+# comparisons with other tools come last.
+TELLING = (
+    "test_exactness", "test_ops", "test_hw_exact", "test_forgeries", "test_planted_bugs",
+    "test_user_networks", "test_checker", "test_hw_driver", "test_int16", "test_int16_forms", "test_kernels",
+    "test_kernels16", "test_pool_kernels", "test_int4_kernel", "test_kernels_elements", "test_mixed_kernels",
+    "test_cells", "test_hw_cocotb", "test_data_independence", "test_straight", "test_avr",
+)  # fmt: skip
+LAST = ("test_peer_suite",)
+START, LATE = time.monotonic(), "the time was over"
+
 
 def pytest_addoption(parser):
     parser.addoption("--update-golden", action="store_true", help="write tests/golden/ anew")
+    parser.addoption("--seconds", type=float, help="the most telling tests first; none begins later")
 
 
 def pytest_configure(config):
@@ -34,6 +49,26 @@ def pytest_configure(config):
         os.environ["CCACHE_NOHASHDIR"] = "1"  # the same sources in another temporary folder are a hit
     # Most Verilated models run for less than the second that -Os costs on top.
     os.environ.setdefault("MAKEFLAGS", "OPT_FAST=-O1 OPT_GLOBAL=-O1")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--seconds") is not None:
+        rank = {name: i for i, name in enumerate(TELLING)} | {name: len(items) for name in LAST}
+        items.sort(key=lambda item: rank.get(item.path.stem, len(TELLING)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    limit = item.config.getoption("--seconds")
+    if limit is not None and time.monotonic() - START > limit:
+        pytest.skip(LATE)
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = terminalreporter.stats.get("skipped", [])
+    late = sum(LATE in str(report.longrepr) for report in skipped)
+    if late:
+        terminalreporter.write_line(f"{late} tests were left out: {LATE}")
 
 
 @pytest.fixture
@@ -87,6 +122,13 @@ def examples():
 
 
 @pytest.fixture
+def quick_attack(monkeypatch):
+    """Certificates whose lower bounds are as found in a moment: for tests of everything else in them."""
+    monkeypatch.setattr(certificate, "_budget", lambda _: 100)
+    monkeypatch.setattr(attack, "PROVEN", 4)
+
+
+@pytest.fixture
 def command(monkeypatch, capsys):
     """The command line in this process."""
     return InProcess(monkeypatch, capsys)
@@ -118,6 +160,21 @@ def small_build(once):
     """A small certified build; never changed."""
     options = tinybound.Options(domain="-1,1")
     return once("small", lambda f: tinybound.compile(small(f / "bad_input.onnx"), f / "B", options)) / "B"
+
+
+@pytest.fixture
+def bundled(once, examples):
+    """bundled(name, folder): certificate and build of one of checker_nets.BUNDLED, copied to `folder`."""
+
+    def copied(name, folder):
+        source = once(f"bundled_{name}", lambda made: checker_nets.bundled(name, examples, made / name))
+        path = checker_nets.bundled_path(name, folder)
+        shutil.copytree(source / name, folder, dirs_exist_ok=True)
+        if not path.exists():  # beside its build
+            shutil.copy(checker_nets.bundled_path(name, source / name), path)
+        return path, tinybound.load(folder)
+
+    return copied
 
 
 @pytest.fixture

@@ -101,6 +101,12 @@ FORMS = {
                                                     n.constant(-0.25))),
     "min with numbers": (SMALL, 8, lambda n: n.put("Min", n.constant([0.5]), "x",
                                                    n.constant(np.full((1, 1, 1, 1), 0.25)))),
+    "max of two": (MAP, OLD, lambda n: n.put("Max", "x", n.put("Conv", "x", n.normal(4, 4, 1, 1)))),
+    "min of three that broadcast": (MAP, NEW, lambda n: n.put("Min", "x", n.put("Relu", "x"), n.put(
+        "GlobalAveragePool", "x"))),
+    "max of vectors and numbers": ((1, 12), NEW, lambda n: n.put("Max", "x", n.constant([0.1]), n.put(
+        "Gemm", "x", n.normal(12, 12)))),
+    "min of rows": ((1, 5, 6), NEW, lambda n: n.put("Min", "x", n.put("MatMul", "x", n.normal(6, 6)))),
     "max of one": (SMALL, NEW, lambda n: n.put("Relu", n.put("Max", "x"))),
     "a constant row in front": ((1, 5, 6), NEW, lambda n: n.put("MatMul", n.put(
         "Concat", n.normal(1, 1, 6), n.put("MatMul", "x", n.normal(6, 6)), axis=1), n.normal(6, 3))),

@@ -10,11 +10,14 @@ from tinybound.errors import CompileError, PromiseError
 from tinybound.firmware_image import board_of, make_firmware
 from tinybound.kernels.choose import kernel_plan
 from tinybound.passes.run_time_bits import has_bits
+from tinybound.pipeline import build_networks
 from tinybound.simulate.avr import Avr
 from tinybound.simulate.boards import AVR
 from tinybound.simulate.counting import SIMAVR
 from tinybound.targets.c import generate_c
 from tinybound.terminal import show_report
+
+pytestmark = pytest.mark.usefixtures("quick_attack")
 
 MACHINE = Avr(AVR, timeout=60)
 
@@ -82,6 +85,19 @@ def test_cycles_are_exact(loop):
     assert 240001 < counts.layers[2] < 240001 + 30
     assert sum(counts.layers) < counts.total < sum(counts.layers) + 60
     assert (counts.unit, counts.counted_by) == ("cycles", SIMAVR)
+
+
+@pytest.mark.parametrize("name", ["controller2", "digits_mlp"])
+def test_cycles_are_the_same_for_every_input(name, examples, tmp_path):
+    """Products of the compiler's library branch on signs and carries: none is used on data."""
+    options = tinybound.Options(target="c", core="avr", domain="-1,1")
+    graph = build_networks(examples / f"{name}.onnx", options, 2).integer_graph
+    for file, text in generate_c(graph, plan=kernel_plan(graph, (), "avr")).items():
+        (tmp_path / file).write_text(text)
+    rng, size = np.random.default_rng(0), sum(graph.values[n].size for n in graph.inputs)
+    x = np.stack([np.full(size, -128), np.full(size, 127), *rng.integers(-128, 128, (3, size))])
+    counts = MACHINE.count_each(tmp_path, name, tmp_path, x.astype(np.int8))
+    assert len({(each.total, each.layers) for each in counts}) == 1
 
 
 def test_more_vectors_than_flash_holds_at_once(loop, monkeypatch):

@@ -11,6 +11,8 @@ from command import small
 from tinybound import tools
 from tinybound.build_folder import MANIFEST, read_manifest, write_build
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 DOMAIN = ("--domain=-1,1",)
 
 

@@ -15,6 +15,8 @@ from command import COMMAND, dense_model, listing, refusal, save, small, spawn
 from tinybound import tools
 from tinybound.simulate import unicorn_core
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 DOMAIN = ("--domain=-1,1",)
 
 

@@ -83,7 +83,13 @@ def write(graph, folder, plan=None):
 # -- compilers --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("compiler", COMPILERS)
+# The others build all samples under the same flags in tests/test_ops.py.
+FIRST = ("host", "cortex-m0plus")
+
+
+@pytest.mark.parametrize(
+    "compiler", [c if c in FIRST else pytest.param(c, marks=pytest.mark.slow) for c in COMPILERS]
+)
 def test_strict_flags(compiler, tmp_path):
     """Every op and code, with and without traces, optimised for speed and for size."""
     write(samples.build("samples", samples.all_samples(), relu=True)[1], tmp_path)

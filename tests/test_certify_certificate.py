@@ -10,15 +10,20 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import samples
+from onnx_nets import Net
 from pair_nets import DOMAINS, NONE, RELU, Pair, Sketch, points, ranges, reals, zoo
 
+from tinybound.build import compile as compile_model
+from tinybound.build_files import hashes_of
 from tinybound.certify.certificate import bound_e9, certify, claim
 from tinybound.certify.effort import Effort
 from tinybound.certify.lockstep import lockstep
+from tinybound.checker import check_certificate
 from tinybound.domains.exact import run
 from tinybound.errors import CompileError
 from tinybound.graph import Graph
 from tinybound.ops.softmax import Softmax
+from tinybound.options import Options
 from tinybound.passes.run_time_bits import with_bits
 from tinybound.ranges import Range
 
@@ -160,6 +165,26 @@ def test_claims_round_up():
         assert value < up < value * (1 + 3e-9)
         assert -value < claim(np.array([-value]))[0] < -value * (1 - 3e-9)  # an end of a range, no size
     assert bound_e9(np.array([1e-9, 3.0000000001e-9])) == 4
+
+
+def test_where_both_networks_are_equal(tmp_path):
+    """At one input of integers the bound is rounding alone: another order of summation may find more."""
+    rng = np.random.default_rng(28)
+    net, h, width = Net(1, 27, seed=28), "x", 27
+    for units in (9, 5, 3):
+        weights, bias = rng.integers(-1, 2, (width, units)), rng.integers(-2, 3, units)
+        h, width = net.put("Add", net.put("MatMul", h, net.constant(weights)), net.constant(bias)), units
+    build = compile_model(
+        net.save(tmp_path, h), tmp_path / "build", Options(domain="-2,2", target="verilog", scales="pow2")
+    )
+    x = rng.integers(-1, 2, 27) * 1.0
+    made = certify(build.float_graph, build.graph, x, x, hashes=hashes_of(build.files), grid=True, budget=200)
+    assert made.largest < 1e-11
+    least = min(float(each[h].min()) for each in made.alone.values())
+    assert least >= 2.0**-44 * max(np.abs(v).max() for v in run(build.float_graph, {"x": x}).values())
+    path = tmp_path / "certificate.json"
+    path.write_bytes(made.dump())
+    assert check_certificate(path, build.folder)["accepted"]
 
 
 def test_what_it_refuses():

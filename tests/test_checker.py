@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checker_nets import BUNDLED, bundled, random_build
+from checker_nets import BUNDLED, QUICK, random_build
 from onnx_nets import Net
 from pair_nets import Pair, ranges, violations
 
@@ -40,24 +40,12 @@ from tinybound.domains.pair_box import Box as Ranges
 from tinybound.options import Options
 from tinybound.passes.run_time_bits import with_bits
 
-# The others have these for siblings: the same model, or the same code and scales in random networks below.
-QUICK = (
-    "controller2",
-    "controller4",
-    "digits_mlp",
-    "digits_cnn_16",
-    "softmax",
-    "qdq_u8",
-    "reference",
-    "bits4",
-)
-
 
 @pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in BUNDLED]
 )
-def test_it_confirms_the_prover(name, examples, tmp_path):
-    path, build = bundled(name, examples, tmp_path / name)
+def test_it_confirms_the_prover(name, bundled, tmp_path):
+    path, build = bundled(name, tmp_path / name)
     answer = check_certificate(path, build.folder)
     assert answer["accepted"], answer["reason"]
     document = json.loads(path.read_text())
@@ -74,8 +62,8 @@ def moved(folder: Path, where: Path) -> Path:
     return where
 
 
-def test_a_tree_of_pieces(examples, tmp_path):
-    path, build = bundled("controller2", examples, tmp_path / "a")
+def test_a_tree_of_pieces(bundled, tmp_path):
+    path, build = bundled("controller2", tmp_path / "a")
     box = build.domain
     made = certify(
         build.float_graph, build.graph, box.lower, box.upper, hashes={}, effort=Effort(7), budget=500
@@ -91,9 +79,9 @@ def test_a_tree_of_pieces(examples, tmp_path):
     assert answer["leaves"] == 7
 
 
-def test_intervals_alone(examples, tmp_path):
+def test_intervals_alone(bundled, tmp_path):
     """Of a network that is large for `compile`; the checker looks for nothing else then, and for no less."""
-    path, build = bundled("controller2", examples, tmp_path)
+    path, build = bundled("controller2", tmp_path)
     best = build.certificate["outputs"]["y"]
     made = build.certify(build.domain, effort=Effort(work=1))
     document = json.loads(path.read_text())
@@ -115,12 +103,13 @@ def tree_of(folder: Path) -> str:
     return tree_hash(read_folder(folder))
 
 
-def test_a_build_works_wherever_it_is_moved(examples, tmp_path):
-    path, build = bundled("controller2", examples, tmp_path / "a")
+def test_a_build_works_wherever_it_is_moved(bundled, tmp_path):
+    path, build = bundled("controller2", tmp_path / "a")
     other = moved(build.folder, tmp_path / "else" / "where")
     assert check_certificate(path, other)["accepted"]
 
 
+@pytest.mark.usefixtures("quick_attack")
 @pytest.mark.parametrize(
     "seed", [*range(8), *(pytest.param(s, marks=pytest.mark.slow) for s in range(8, 80))]
 )
@@ -141,8 +130,15 @@ def test_random_networks(seed, tmp_path):
         sound(build, json.loads(path.read_text()), bits, seed)
 
 
-@pytest.mark.parametrize("requant", ["tflite-single", "tflite-double"])
-@pytest.mark.parametrize("seed", [0, 1, 4, 5, 7])
+@pytest.mark.usefixtures("quick_attack")
+@pytest.mark.parametrize(
+    "seed, requant",
+    [
+        pytest.param(seed, f"tflite-{mode}", marks=pytest.mark.slow if (i + j) % 2 else ())
+        for i, seed in enumerate([0, 1, 4, 5, 7])
+        for j, mode in enumerate(["single", "double"])
+    ],
+)
 def test_random_networks_as_tflite_rounds(seed, requant, tmp_path):
     build = random_build(seed, tmp_path, requant)
     path = build.folder / "certificate.json"
@@ -154,6 +150,7 @@ def test_random_networks_as_tflite_rounds(seed, requant, tmp_path):
 SLOWER = [pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 4, 5, 6, 7)]
 
 
+@pytest.mark.usefixtures("quick_attack")
 @pytest.mark.parametrize("seed", [0, 3, *SLOWER])
 def test_random_networks_of_16_bits(seed, tmp_path):
     build = random_build(seed, tmp_path, activations=16)
@@ -179,6 +176,7 @@ def sound(build, document, bits, seed):
     assert violations(both, boxes, seed, count=30) == set()
 
 
+@pytest.mark.usefixtures("quick_attack")
 @pytest.mark.parametrize("budget", [1 << 32, 1 << 21])
 @pytest.mark.parametrize("seed", [3, 5])
 def test_the_same_passes_as_the_prover(seed, budget, tmp_path, monkeypatch):
@@ -228,6 +226,7 @@ PLANTED = {  # place in the checker -> a wrong rule
 }
 
 
+@pytest.mark.usefixtures("quick_attack")
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_bug_is_noticed(name, tmp_path, monkeypatch):
     """A wrong rule in the checker: some exact value of a small network leaves its ranges."""
@@ -236,7 +235,7 @@ def test_a_planted_bug_is_noticed(name, tmp_path, monkeypatch):
     sound(build, document, None, 0)
     place, wrong = PLANTED[name]
     module, attribute = place.split(".")
-    for each in (module, "analysis", "forms", "relax"):  # wherever the name is imported
+    for each in (module, "analysis", "envelopes", "forms", "relax"):  # wherever the name is imported
         target = f"tinybound.checker.{each}.{attribute}"
         monkeypatch.setattr(target, wrong, raising=False)
     try:
@@ -289,9 +288,9 @@ def test_slopes_of_functions(name, fields, form):
     assert slope.max() <= fn.slopes[1] + 1e-9
 
 
-def test_it_stands_alone(examples, tmp_path):
+def test_it_stands_alone(bundled, tmp_path):
     """The folder by itself, in a process where nothing of ours can be imported, accepts a certificate."""
-    path, build = bundled("digits_mlp", examples, tmp_path / "build")
+    path, build = bundled("digits_mlp", tmp_path / "build")
     shutil.copytree(Path(tinybound.checker.__file__).parent, tmp_path / "alone" / "checker")
     code = f"""
 import sys
@@ -324,8 +323,8 @@ assert not [n for n in sys.modules if n.split(".")[0] == "tinybound"]
     ],
     ids=range(9),
 )
-def test_malformed_certificates(text, examples, tmp_path):
-    _, build = bundled("controller2", examples, tmp_path / "build")
+def test_malformed_certificates(text, bundled, tmp_path):
+    _, build = bundled("controller2", tmp_path / "build")
     path = tmp_path / "certificate.json"
     path.write_bytes(text)
     answer = check_certificate(path, build.folder)
@@ -333,8 +332,8 @@ def test_malformed_certificates(text, examples, tmp_path):
     assert answer["reason"]
 
 
-def test_missing_things(examples, tmp_path):
-    path, build = bundled("controller2", examples, tmp_path / "build")
+def test_missing_things(bundled, tmp_path):
+    path, build = bundled("controller2", tmp_path / "build")
     assert not check_certificate(tmp_path / "nothing.json", build.folder)["accepted"]
     assert not check_certificate(path, tmp_path / "nothing")["accepted"]
     assert not check_certificate(build.folder, build.folder)["accepted"]

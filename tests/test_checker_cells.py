@@ -8,7 +8,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from checker_nets import bundled
 
 from tinybound.boxes import Box
 from tinybound.certify import best_first
@@ -21,9 +20,9 @@ from tinybound.errors import CompileError
 
 
 @pytest.mark.parametrize("count, cells", [(12, 1 << 9), (40, 1 << 16)])
-def test_leaves_by_cells(count, cells, examples, tmp_path):
+def test_leaves_by_cells(count, cells, bundled, tmp_path):
     """A tree of pieces by both methods, and one of enumerated pieces alone; far closer than the product."""
-    path, build = bundled("controller2", examples, tmp_path / "a")
+    path, build = bundled("controller2", tmp_path / "a")
     before = json.loads(path.read_text())
     end = np.full(build.domain.lower["x"].shape, 0.25)
     made = build.certify(Box({"x": -end}, {"x": end}), effort=Effort(count, ratio=1.001, cells=cells))
@@ -37,9 +36,9 @@ def test_leaves_by_cells(count, cells, examples, tmp_path):
     assert made.largest < 0.9 * max(before["outputs"][build.graph.outputs[0]]["bound"])
 
 
-def test_too_many_cells(examples, tmp_path):
+def test_too_many_cells(bundled, tmp_path):
     """What a leaf may cost the checker is limited."""
-    path, build = bundled("controller4", examples, tmp_path / "a")
+    path, build = bundled("controller4", tmp_path / "a")
     document = json.loads(path.read_text())
     document |= {"leaves": ["cells"], "method": document["method"] + ", worst piece"}
     path.write_text(json.dumps(document))
@@ -48,14 +47,14 @@ def test_too_many_cells(examples, tmp_path):
     assert answer["seconds"] < 20
 
 
-def test_many_pieces_of_many_elements(examples, tmp_path, monkeypatch):
+def test_many_pieces_of_many_elements(bundled, tmp_path, monkeypatch):
     """A tree may have 100,000 pieces, but not of thousands of elements each: they fill the memory."""
     many, half = 1 << 12, Fraction(1, 2)
     root = {"x": Entry((-half,) * many, (half,) * many, Fraction(1, 64), 0, (many,))}
     cuts = [["x", i % many, f"0/{i + 1}"] for i in range(1 << 12)]
     with pytest.raises(Rejected, match="too many pieces"):
         cover.leaves([*cuts, *[None] * (len(cuts) + 1)], root)
-    _, build = bundled("controller2", examples, tmp_path / "a")
+    _, build = bundled("controller2", tmp_path / "a")
     monkeypatch.setattr(best_first, "NUMBERS", 10)
     made = build.certify(build.domain, effort=Effort(40))
     assert made.fields["tree"].count(None) == 5  # of 2 elements each
@@ -66,9 +65,9 @@ def sources(build):
 
 
 @pytest.mark.parametrize("model, pieces, cells", [("controller2", 60, 1 << 16), ("controller4", 6, 0)])
-def test_inputs_on_the_grid(model, pieces, cells, examples, tmp_path):
+def test_inputs_on_the_grid(model, pieces, cells, bundled, tmp_path):
     """The sensor gives integers: only they count, each exactly; the checker agrees and tells both apart."""
-    path, build = bundled(model, examples, tmp_path / "a")
+    path, build = bundled(model, tmp_path / "a")
     box, effort = build.domain, Effort(pieces, ratio=1.0001, cells=cells)
     whole = build.certify(box, effort=effort)
     assert "--grid" not in sources(build)
@@ -100,8 +99,8 @@ def test_inputs_on_the_grid(model, pieces, cells, examples, tmp_path):
     assert "not on the grid" in check_certificate(path, build.folder)["reason"]
 
 
-def test_a_box_between_two_integers(examples, tmp_path):
-    _, build = bundled("controller2", examples, tmp_path / "a")
+def test_a_box_between_two_integers(bundled, tmp_path):
+    _, build = bundled("controller2", tmp_path / "a")
     step = float(build.graph.values["x"].quant.scale[0])
     ends = np.full(2, 0.3 * step), np.full(2, 0.6 * step)
     with pytest.raises(CompileError, match="holds no integer"):

@@ -60,11 +60,11 @@ def of_every_kind():
     """A small layer for every kernel of KERNELS, each a network of its own, in one graph."""
     rng, maker, size = np.random.default_rng(5), Maker("every"), (8, 4, 4)
     window = (4, 4, (3, 3), (1, 1), (1, 1, 1, 1))
-    for code, times in (("int8", 3), ("int4", 2), ("pot4", 4), ("pool64", 3)):
+    for code, times in (("int8", 3), ("int4", 2), ("pot4", 5), ("pool64", 3)):
         for _ in range(times):
             op, shape, then = weighted(rng, code, (8, 8, *window), 1, clip=False)
             maker.add(op, [shape], code, then)
-    for _ in range(3):
+    for _ in range(4):
         op, shape, then = weighted(rng, "int8", (8, *window), 1, clip=False)
         maker.add(op, [shape], "int8", then)
     for _ in range(2):

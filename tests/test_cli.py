@@ -13,7 +13,7 @@ from tinybound.tools import TOOLS
 # compile
 
 
-def test_compile_shows_a_table(command, tmp_path, examples):
+def test_compile_shows_a_table(quick_attack, command, tmp_path, examples):
     box = examples / "controller2_box.json"
     out = plain(command("compile", examples / "controller2.onnx", "-o", tmp_path / "B", "--domain", box))
     assert f"{tmp_path / 'B'}: controller2" in out.replace("\n", " ")
@@ -73,7 +73,7 @@ def test_options_are_recorded(built):
     assert set(manifest["files"]) == set(listing(built)) - {"manifest.json"}
 
 
-def test_every_option(command, tmp_path, examples):
+def test_every_option(quick_attack, command, tmp_path, examples):
     folder = tmp_path / "B"
     done = command(
         "compile", examples / "digits_cnn_qdq.onnx", "-o", folder, "--target", "c", "--core", "rv32imc",
@@ -107,7 +107,7 @@ def test_same_input_same_bytes(built, tmp_path, examples, command):
         assert pair[0] == pair[1]
 
 
-def test_a_new_build_replaces_the_old(command, build, examples):
+def test_a_new_build_replaces_the_old(quick_attack, command, build, examples):
     """A user's own files stay."""
     (build / "notes").mkdir()
     (build / "notes" / "mine.txt").write_text("precious")
@@ -167,7 +167,7 @@ def test_verify_at_every_precision(command, pooled):
     assert verdict["bound"]["bound"] is None
 
 
-def test_verify_a_softmax(command, tmp_path, examples):
+def test_verify_a_softmax(quick_attack, command, tmp_path, examples):
     """The bound is on the logits."""
     folder = tmp_path / "B"
     model, samples = examples / "digits_cnn_softmax.onnx", examples / "digits_cnn_calibration.npz"

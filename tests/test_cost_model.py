@@ -19,12 +19,15 @@ from tinybound.targets.layout import lay_out
 from tinybound.targets.names import identifier
 from tinybound.targets.plan import make_plan
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 WITHIN = 0.10
 TINY = Path(__file__).resolve().parents[2] / "shared" / "data" / "mlperf_tiny"
 
 
-def network(path, code="int8"):
-    options = tinybound.Options(domain=None if "qdq" in path.name else "-1,1", weights=(code,))
+def network(path, code="int8", activations=8):
+    domain = None if "qdq" in path.name else "-1,1"
+    options = tinybound.Options(target="c", domain=domain, weights=(code,), activations=activations)
     return build_networks(path, options, 2).integer_graph
 
 
@@ -63,6 +66,19 @@ def test_predictions(model, core, examples, tmp_path):
 @pytest.mark.parametrize("model", ["kws", "ic", "ad"])
 def test_predictions_for_known_networks(model, core, tmp_path):
     close(network(TINY / f"kj_{model}_qdq.onnx"), core, tmp_path)
+
+
+@pytest.mark.parametrize("core", ["cortex-m4", pytest.param("cortex-m0plus", marks=pytest.mark.slow)])
+def test_predictions_at_16_bits(core, examples, tmp_path):
+    close(network(examples / "residual_cnn.onnx", activations=16), core, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not TINY.exists(), reason="the MLPerf Tiny models are not here")
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m0plus"])
+@pytest.mark.parametrize("model", ["kws_dscnn", "ic_resnet8", "ad_autoenc"])
+def test_predictions_for_known_networks_at_16_bits(model, core, tmp_path):
+    close(network(TINY / f"{model}_float.onnx", activations=16), core, tmp_path)
 
 
 def test_the_choice_gets_smaller_step_by_step(examples):

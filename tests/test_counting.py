@@ -14,6 +14,8 @@ from tinybound.simulate.counting import PLUGIN, TIMER, UNICORN, from_timer, meth
 from tinybound.simulate.emulated import Emulated
 from tinybound.targets.c import generate_c
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 CORTEX = [core for core in BOARDS if core.startswith("cortex")]
 
 

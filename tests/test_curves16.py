@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import samples
 import slow
+from int16_nets import quantised
 from onnx_nets import Net
 from pipeline import same_network
 from replay import replay
@@ -25,6 +26,8 @@ from tinybound.ops.base import Sample, Scaled
 from tinybound.ops.function import Function
 from tinybound.options import Options
 from tinybound.quantise.curves import curve
+
+pytestmark = pytest.mark.usefixtures("quick_attack")
 
 Q = np.arange(-32768, 32768)
 FUNCTIONS = {
@@ -264,3 +267,61 @@ def test_trunc_of_16_bits_is_refused():
             [(n, replace(s, inputs=(wide(s.inputs[0]),))) for n, s in samples.all_samples() if n == "Trunc0"],
             relu=False,
         )
+
+
+def mobile(folder):
+    """A float network as quantisers meet it: squeeze and excite, swish, PRelu, a softmax at its end."""
+    net = Net("N", 3, 10, 8, opset=21, seed=4)
+    x = net.put(
+        "Conv", "x", net.normal(8, 3, 3, 3, scale=0.3), net.normal(8), pads=[1, 1, 1, 1], strides=[2, 2]
+    )
+    x = net.put("HardSwish", x)
+    y = net.put("Conv", x, net.normal(8, 1, 3, 3), net.normal(8), pads=[1, 1, 1, 1], group=8)
+    y = net.put("PRelu", y, net.constant(net.rng.uniform(0, 0.5, (8, 1, 1))))
+    s = net.put("Conv", net.put("GlobalAveragePool", y), net.normal(4, 8, 1, 1), net.normal(4))
+    s = net.put("HardSigmoid", net.put("Conv", net.put("Tanh", s), net.normal(8, 4, 1, 1), net.normal(8)))
+    y = net.put("Add", x, net.put("Mul", y, s))
+    y = net.put(
+        "Gelu", net.put("Conv", net.put("LeakyRelu", y), net.normal(12, 8, 2, 2, scale=0.2), net.normal(12))
+    )
+    z = net.put("Sigmoid", net.put("Flatten", net.put("GlobalAveragePool", y)))
+    z = net.put("Gemm", z, net.normal(12, 5), net.normal(5))
+    return net.save(folder, net.put("Softmax", z), file="float.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["QUInt16", "QInt16"])
+def test_a_whole_network(kind, tmp_path):
+    """As ONNX Runtime quantises it: layer by layer within a step, then certified, checked and verified."""
+    shape = (3, 10, 8)
+    path = quantised(tmp_path, kind, mobile(tmp_path), shape)
+    seen, graph = replay(path, np.random.default_rng(1).normal(0, 1.2, (12, *shape)), optimise=False)
+    for name, found in seen.items():
+        print(kind, name, found)
+        softmax = type(graph.producer(name).op).__name__ == "Softmax" if graph.producer(name) else False
+        assert found.worst <= 1 + softmax
+    low = np.random.default_rng(1).uniform(-0.5, 0.4, shape)
+    np.savez(tmp_path / "box.npz", lower=low, upper=low + 0.01)
+    build = compile_model(path, tmp_path / "build", Options(target="c", domain=str(tmp_path / "box.npz")))
+    found = check_certificate(build.folder / "certificate.json", build.folder)
+    assert found["accepted"], found["reason"]
+    assert {"Curve", "Softmax"} <= {type(node.op).__name__ for node in build.graph.nodes}
+    print(build.certificate["outputs"])
+    verdict = build.verify(["host", "cortex-m4"])
+    assert verdict.ok
+
+
+@pytest.mark.slow
+def test_a_float_network(tmp_path):
+    """The same from floats: 8 bits and 16."""
+    path, bounds = mobile(tmp_path), []
+    low = np.random.default_rng(1).uniform(-0.5, 0.4, (3, 10, 8))
+    np.savez(tmp_path / "box.npz", lower=low, upper=low + 0.01)
+    for bits in (8, 16):
+        options = Options(target="c", domain=str(tmp_path / "box.npz"), activations=bits)
+        build = compile_model(path, tmp_path / f"build{bits}", options)
+        assert build.verify(["host"]).ok
+        (output,) = build.certificate["outputs"].values()
+        bounds.append(max(output["bound"]))
+    print(bounds)
+    assert bounds[1] < bounds[0]

@@ -8,18 +8,25 @@ import pytest
 import samples
 import test_curves16
 from pair_nets import Pair, broken
+from row_nets import STORED, WIDE, _Builder, random_groups
 from test_curves16 import parts
+from test_rows import check
 
 from tinybound.checker import curves as checker_curves
 from tinybound.domains import extremes, interval, pair_table
 from tinybound.domains.exact import Exact
+from tinybound.graph import Graph
 from tinybound.ops import Gelu, HardSigmoid, HardSwish, LeakyRelu, Sigmoid, Softmax
 from tinybound.ops.base import Sample, Scaled
+from tinybound.passes.activations import add_activations
+from tinybound.quantise.lower import lower
+from tinybound.quantise.weights import choose_weights
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.emulated import Emulated
 from tinybound.simulate.executors import Artefact, packed
 from tinybound.simulate.host import Host
 from tinybound.targets.c import generate_c
+from tinybound.targets.layout import lay_out
 
 IN, OUT = Scaled(Fraction(1, 4000), -77, -32768, 32767), Scaled(Fraction(1, 9000), -3001, -32768, 32767)
 FUNCTIONS = (HardSwish(), LeakyRelu(-0.5), Gelu(), Sigmoid(), HardSigmoid(0.5, 0.25))
@@ -201,3 +208,22 @@ def test_words_of_both_lengths(whole):
     for name in ("curve_int16_int16_8_0", "curve_int16_int8_8_2", "softmax_int16_int16_int32"):
         assert f"(tb_{name}, " in kernels
     assert "(tb_softmax_int16_int16_int64, " in kernels
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, 8))])
+def test_functions_run_row_by_row(seed, tmp_path):
+    """Between convolutions, in groups of rows as chance wants them."""
+    rng = np.random.default_rng(seed)
+    net = _Builder(rng, (3, 9, 6))
+    for fn in (HardSwish(), Sigmoid(), LeakyRelu(-0.5), Gelu()):
+        net.conv(same=True)
+        net.add(fn, net.line[-1])
+    graph = Graph("rows", ("x",), (net.line[-1],), tuple(net.nodes), net.values)
+    known = {name: WIDE for name in net.values if not name.endswith(".sum")}
+    known |= {name: STORED for name in net.line[2:] if rng.integers(4) == 0}
+    graph, known = add_activations(graph, known)
+    whole = lower(graph, known, choose_weights(graph, {}, {}, power_of_two=False))
+    plan, groups = random_groups(whole, rng)
+    kinds = [step.kind for group in groups for step in group.steps]
+    assert "curve" in kinds, kinds
+    assert check(whole, lay_out(plan, groups, "caller", final=False), Host(sanitize=True), tmp_path, 12)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from test_costs import LOOP_HEADER
 
-from tinybound.errors import CompileError
+from tinybound.errors import CompileError, ToolMissing
+from tinybound.simulate import cycles
 from tinybound.simulate.boards import BOARDS
 from tinybound.simulate.cycles import BRANCHES, Flash
 from tinybound.simulate.emulated import Emulated
@@ -68,6 +69,20 @@ def test_known_code(code, core, modelled):
     for p in BRANCHES[core]:
         want = costs[list(BRANCHES).index(core)] + p * taken
         assert after["cycles"][f"P={p}"] - before["cycles"][f"P={p}"] == want
+
+
+def test_what_is_no_instruction_is_told(tmp_path, monkeypatch):
+    """In one line, as any other error: the program ran, but its code cannot be read."""
+    monkeypatch.setattr(cycles, "_decoder", lambda _: lambda _: None)
+    with pytest.raises(CompileError, match=r"loop\.elf, address 0x8.*no instruction") as refused:
+        cycles.cycles("cortex-m4", tmp_path / "loop.elf", cycles.Profile({8: (1, 0)}, 0), Flash())
+    assert "\n" not in str(refused.value)
+
+
+def test_without_the_plugin_there_are_no_cycles(tmp_path):
+    machine = Emulated(BOARDS["cortex-m4"], counted_by="timer")
+    with pytest.raises(ToolMissing, match="cycles need the counting plugin"):
+        machine.profile(tmp_path, "loop", tmp_path, np.zeros((1, 1), np.int8), Flash())
 
 
 def test_lines_of_flash(modelled):

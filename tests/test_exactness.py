@@ -98,7 +98,7 @@ def rtl(monkeypatch, build, examples, tmp_path, count, patterns):
         check(build, "rtl", examples, tmp_path, count)
 
 
-@pytest.mark.parametrize("code", [pytest.param(c, marks=slow if c[3:] == "4" else ()) for c in CODES])
+@pytest.mark.parametrize("code", ["int8", *(pytest.param(code, marks=slow) for code in CODES[1:])])
 def test_rtl(monkeypatch, build, examples, tmp_path, code):
     rtl(monkeypatch, build("digits_cnn", code), examples, tmp_path, 100, [(0, 0), (30, 30)])
 

@@ -11,7 +11,6 @@ from pipeline import refused, same_network
 
 from tinybound.asks import Ask, answer
 from tinybound.build import compile as compile_model
-from tinybound.certify import certificate
 from tinybound.checker import check_certificate
 from tinybound.checker.files import Rejected
 from tinybound.checker.float_net import read_float
@@ -19,6 +18,8 @@ from tinybound.domains.exact import run
 from tinybound.frontends import load_onnx
 from tinybound.ops.final import final
 from tinybound.options import Options
+
+pytestmark = pytest.mark.usefixtures("quick_attack")
 
 MAPS, ROWS, ROW = (1, 3, 4, 5), (1, 4, 6), (1, 6)
 
@@ -100,8 +101,7 @@ def test_the_float_meaning_is_onnx_runtimes(form, saved):
     "form",
     ["softmax of all behind the channels", "softmax, moved", "argmax of a softmax, cast", "argmax of many"],
 )  # fmt: skip
-def test_c_and_the_certificate(form, saved, tmp_path, monkeypatch):
-    monkeypatch.setattr(certificate, "_budget", lambda _: 100)  # the search is not the subject
+def test_c_and_the_certificate(form, saved, tmp_path):
     path, shape = saved(form)
     build = compile_model(path, tmp_path / "build", Options(domain="-2,2", target="c"))
     x = np.random.default_rng(0).uniform(-2, 2, (40, *shape[1:]))
@@ -143,8 +143,7 @@ def test_an_argmax_says_which_of_equal_elements_wins(tmp_path):
         assert (row["refuted"] is None) == bool(last_one)
 
 
-def test_what_the_bound_of_an_argmax_means_is_said(command, monkeypatch, tmp_path):
-    monkeypatch.setattr(certificate, "_budget", lambda _: 100)
+def test_what_the_bound_of_an_argmax_means_is_said(command, tmp_path):
     net = Net(1, 4)
     path = net.save(tmp_path, net.put("ArgMax", net.put("Relu", "x"), axis=1))
 
@@ -156,8 +155,7 @@ def test_what_the_bound_of_an_argmax_means_is_said(command, monkeypatch, tmp_pat
     assert f"compares: certified at most {top:.6g}" in said
 
 
-def test_a_forged_argmax_is_rejected(tmp_path, monkeypatch):
-    monkeypatch.setattr(certificate, "_budget", lambda _: 100)
+def test_a_forged_argmax_is_rejected(tmp_path):
     net = Net(1, 5)
     path = net.save(tmp_path, net.put("ArgMax", net.put("Relu", "x"), axis=1))
     compile_model(path, tmp_path / "build", Options(domain="-1,1", target="c"))

@@ -9,13 +9,15 @@ import json
 import re
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import forger
 import numpy as np
 import pytest
-from checker_nets import bundled, moving, random_build
+from checker_nets import moving, random_build
 
 from tinybound.certify.branch import bounds
 from tinybound.certify.cells import Cells, Numpy
@@ -69,9 +71,9 @@ STILL_TRUE = {
 }
 
 
-def pieces(examples: Path, folder: Path, effort: Effort) -> Path:
+def pieces(bundled: Callable[..., Any], folder: Path, effort: Effort) -> Path:
     """The controller, its box in pieces; the header's macro says the same."""
-    path, build = bundled("controller2", examples, folder)
+    path, build = bundled("controller2", folder)
     box = build.domain
     made = certify(build.float_graph, build.graph, box.lower, box.upper, hashes={}, effort=effort, budget=500)
     path.write_bytes(made.with_hashes({"float": "", "network": "", "network_arrays": ""}).dump())
@@ -84,11 +86,11 @@ def pieces(examples: Path, folder: Path, effort: Effort) -> Path:
     return path
 
 
-def made(name: str, examples: Path, folder: Path) -> Path:
+def made(name: str, bundled: Callable[..., Any], folder: Path) -> Path:
     if name == "pieces":
-        return pieces(examples, folder, Effort(5))
+        return pieces(bundled, folder, Effort(5))
     if name == "cells":
-        return pieces(examples, folder, Effort(9, cells=1 << 13))
+        return pieces(bundled, folder, Effort(9, cells=1 << 13))
     if name == "table":
         return random_build(1, folder).folder / "certificate.json"
     if name == "curve":
@@ -97,7 +99,7 @@ def made(name: str, examples: Path, folder: Path) -> Path:
         return random_build(3, folder, activations=16).folder / "certificate.json"
     if name == "moving":
         return moving(folder).folder / "certificate.json"
-    return bundled(name, examples, folder)[0]
+    return bundled(name, folder)[0]
 
 
 def still_true(path: Path) -> bool:
@@ -155,9 +157,9 @@ def leaves(tree, whole, piece):
     return first + leaves(tree, whole, above)
 
 
-def forge(name, examples, tmp_path, first, step):
+def forge(name, bundled, tmp_path, first, step):
     """Every step-th mutation from `first` on."""
-    path = made(name, examples, tmp_path / "build")
+    path = made(name, bundled, tmp_path / "build")
     answer = check_certificate(path, path.parent)
     assert answer["accepted"], answer["reason"]
     start, accepted, count, wrong = forger.load(path, path.parent), Counter(), Counter(), []
@@ -182,10 +184,10 @@ def forge(name, examples, tmp_path, first, step):
 
 
 @pytest.mark.parametrize(
-    "name, step", [("pieces", 8), ("cells", 16), ("residual_qdq", 60), ("moving", 24), ("int16", 40)]
+    "name, step", [("pieces", 8), ("cells", 16), ("residual_qdq", 100), ("moving", 24), ("int16", 40)]
 )
-def test_forgeries(name, step, examples, tmp_path):
-    assert forge(name, examples, tmp_path, 3, step).total() > 20
+def test_forgeries(name, step, bundled, tmp_path):
+    assert forge(name, bundled, tmp_path, 3, step).total() > 20
 
 
 @pytest.mark.slow
@@ -203,8 +205,8 @@ def test_forgeries(name, step, examples, tmp_path):
         ("int16", 3),
     ],
 )
-def test_all_forgeries(name, step, examples, tmp_path):
-    forge(name, examples, tmp_path, 0, step)
+def test_all_forgeries(name, step, bundled, tmp_path):
+    forge(name, bundled, tmp_path, 0, step)
 
 
 def test_moved_integers_mean_what_they_meant(tmp_path):
@@ -224,9 +226,9 @@ def test_moved_integers_mean_what_they_meant(tmp_path):
     assert "another scale" in answer["reason"]
 
 
-def test_an_unchanged_copy_is_accepted(examples, tmp_path):
+def test_an_unchanged_copy_is_accepted(bundled, tmp_path):
     """The forger's own writing is not what is rejected."""
-    path = made("controller2", examples, tmp_path / "build")
+    path = made("controller2", bundled, tmp_path / "build")
     start = forger.load(path, path.parent)
     forged = forger.write(start, lambda _: None, tmp_path / "forged", hashes=True)
     assert check_certificate(forged, forged.parent)["accepted"]
@@ -259,9 +261,9 @@ def bomb() -> bytes:
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_files(kind, examples, tmp_path):
+def test_hostile_files(kind, bundled, tmp_path):
     name, edit = HOSTILE[kind]
-    path = made("controller2", examples, tmp_path / "build")
+    path = made("controller2", bundled, tmp_path / "build")
     (path.parent / name).write_bytes(edit((path.parent / name).read_bytes()))
     document = json.loads(path.read_text())
     texts = {n: (path.parent / n).read_bytes() for n in ("float.onnx", "network.json", "network.npz")}

@@ -27,6 +27,8 @@ from tinybound.simulate.host import Host
 from tinybound.targets.c import generate_c
 from tinybound.targets.plan import make_plan
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 KINDS = (Add, ArgMax, AveragePool, Concat, Conv, Dense, MaxPool, Mul, Take, Transpose)
 WHOLE = Scaled(Fraction(1, 8192), 0, -32768, 32767)
 CORES = ("cortex-m4", "cortex-m0plus", "rv32imc")

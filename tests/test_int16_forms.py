@@ -21,6 +21,8 @@ from tinybound.simulate.host import Host
 from tinybound.targets.c import generate_c
 from tinybound.targets.plan import make_plan
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 MAP = (4, 5, 6)
 
 

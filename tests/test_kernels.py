@@ -237,7 +237,12 @@ PLANTS = {  # header, what it says, and what it says instead
 }
 
 
-@pytest.mark.parametrize("plant", PLANTS)
+FIRST = {file: plant for plant, (file, *_) in reversed(PLANTS.items())}  # of each header
+
+
+@pytest.mark.parametrize(
+    "plant", [p if p in FIRST.values() else pytest.param(p, marks=pytest.mark.slow) for p in PLANTS]
+)
 def test_a_planted_bug_is_seen(plant, tmp_path):
     file, old, new = PLANTS[plant]
     graph = network(10, "random")

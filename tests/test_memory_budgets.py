@@ -15,6 +15,8 @@ from tinybound.report.summary import with_stack
 from tinybound.simulate import footprint
 from tinybound.simulate.boards import BOARDS
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 
 @pytest.mark.parametrize(
     ("option", "key", "of"),

@@ -64,7 +64,7 @@ def mixed():
     chosen = {step.index: left.pop(0) if "stored" in step.view else able(step)[0] for step in plan.steps}
     plan = with_kernels(plan, chosen)
     weighted = {"halves", "pairs", "wide", "depthwise", "fours", "int8", "int4", "pot4", "book", "pool64",
-                "ring", "baked", "straight", "buckets", "triples"}  # fmt: skip
+                "ring", "baked", "straight", "buckets", "triples", "neighbours"}  # fmt: skip
     assert {kernel.name for kernel in wanted} == weighted
     return graph, generate_c(graph, plan=with_kernels(plan, chosen))
 

@@ -9,13 +9,14 @@ from onnx_nets import Net, session
 from pipeline import refused, same_network
 
 from tinybound.build import compile as compile_model
-from tinybound.certify import certificate
 from tinybound.checker import check_certificate
 from tinybound.checker.files import Rejected
 from tinybound.checker.float_net import read_float
 from tinybound.domains.exact import run
 from tinybound.frontends import load_onnx
 from tinybound.options import Options
+
+pytestmark = pytest.mark.usefixtures("quick_attack")
 
 ROW, ROWS, MAPS, ONE = (1, 6), (1, 4, 6), (1, 2, 4, 6), (1, 1)
 
@@ -114,8 +115,7 @@ def test_the_float_meaning_is_onnx_runtimes(layout, saved):
 
 
 @pytest.mark.parametrize("layout", [k for i, k in enumerate(LAYOUTS) if i % 7 == 0])
-def test_c_and_the_certificate(layout, saved, tmp_path, monkeypatch):
-    monkeypatch.setattr(certificate, "_budget", lambda _: 100)  # the search is not the subject
+def test_c_and_the_certificate(layout, saved, tmp_path):
     build = compile_model(saved(layout)[0], tmp_path / "build", Options(domain="-1,1", target="c"))
 
     assert build.verify(["host"]).ok

@@ -14,10 +14,11 @@ from pipeline import refused, same_network
 from test_quantised_forms import differences, domain
 
 from tinybound.build import compile as compile_model
-from tinybound.certify import certificate
 from tinybound.checker import check_certificate
 from tinybound.frontends import load_onnx
 from tinybound.options import Options
+
+pytestmark = pytest.mark.usefixtures("quick_attack")
 
 DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
 MAP = (1, 4, 6, 6)
@@ -306,8 +307,7 @@ TRUNCS = {  # quantiser in front (bits, zero, signed) or None, the Trunc's numbe
 
 
 @pytest.mark.parametrize("form", TRUNCS)
-def test_trunc_rounds_in_its_own_order(form, tmp_path, monkeypatch):
-    monkeypatch.setattr(certificate, "_budget", lambda _: 100)
+def test_trunc_rounds_in_its_own_order(form, tmp_path):
     before, numbers, attributes = TRUNCS[form]
     t = Quants((1, 40))
     x = "x" if before is None else t.quant("x", 0.0625, before[0], float(before[1]), signed=before[2])

@@ -23,6 +23,8 @@ from tinybound.build import compile as compile_model
 from tinybound.checker import check_certificate
 from tinybound.options import Options
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 MS = "com.microsoft"
 MAP, VECTOR = (1, 4, 8, 8), (1, 24)
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"

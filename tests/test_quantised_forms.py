@@ -14,6 +14,8 @@ from tinybound.domains.exact import run
 from tinybound.frontends import load_onnx
 from tinybound.options import Options
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 
 def saved(form, tmp_path):
     shape, opset, write = FORMS[form]

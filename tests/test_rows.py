@@ -29,6 +29,8 @@ from tinybound.targets.layout import lay_out
 from tinybound.targets.replay import replay
 from tinybound.targets.rows import POINTWISE, Group, can_run_by_rows, row_bytes
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 HOST = Host(sanitize=True, level="-O0")
 M4 = Emulated(BOARDS["cortex-m4"])
 FIELDS = {"offsets", "scratch", "arena", "live", "blocks"}

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domains.pair import Entry
+from ..domains.pair_box import Box
 from ..domains.pair_crown import PairCrown
 from ..domains.pair_interval import PairInterval
 from ..domains.pair_product import PairProduct
@@ -34,6 +35,7 @@ from .pieces import Cut
 
 FORMAT = "tinybound-certificate-1"
 MARGIN = Fraction(1, 10**9)  # so that a checker which adds in another order confirms the claim
+LAST = Fraction(1, 1 << 44)  # of the largest number in any layer: where all that is bounded is rounding
 FINE = 256 * MARGIN  # the same beside 16-bit integers, whose bounds are so much smaller than what is added
 Floats = NDArray[np.float64]
 ONCE = Effort()
@@ -153,7 +155,8 @@ def certify(
     evidence = improved(evidence, integer_graph, both, at, split.near)
     least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
     margin = FINE if any(value.word == "int16" for value in integer_graph.stored()) else MARGIN
-    bound = {name: claim(np.minimum(least[name], split.bound[name]), margin) for name in names}
+    rest = LAST * Fraction(max(_magnitude(box) for box in found.values()))
+    bound = {name: claim(np.minimum(least[name], split.bound[name]), margin, rest) for name in names}
     cut = len(split.tree) > 1 or split.methods == ("cells",)
     contradicted(bound, evidence)
     fields = {
@@ -165,21 +168,29 @@ def certify(
         **({"leaves": list(split.methods)} if cut and set(split.methods) != {"product"} else {}),
         "layers": describe(both, integer_graph, found),
     }
-    claims = {kind: {name: claim(b, margin) for name, b in each.items()} for kind, each in alone.items()}
+    claims = {
+        kind: {name: claim(b, margin, rest) for name, b in each.items()} for kind, each in alone.items()
+    }
     chance = {name: _chance(bound[values[name]], error) for name, error in probability.items()}
     seconds = round(time.perf_counter() - start, 3)
     return Certificate(bound, evidence, values, chance, claims, dict(sorted(hashes.items())), fields, seconds)
 
 
-def claim(bound: Floats, margin: Fraction = MARGIN) -> Floats:
-    """A little more than the bound (which may be negative), in 10 significant digits, rounded up."""
+def claim(bound: Floats, margin: Fraction = MARGIN, rest: Fraction = Fraction(0)) -> Floats:
+    """A little more than the bound (which may be negative), in 10 significant digits, rounded up: by a share
+    of it, and by `rest`."""
     context = Context(prec=10, rounding=ROUND_CEILING)
     flat = []
     for value in bound.ravel().tolist():
-        exact = Fraction(value) + abs(Fraction(value)) * margin
+        exact = Fraction(value) + abs(Fraction(value)) * margin + rest
         digits = float(context.divide(Decimal(exact.numerator), Decimal(exact.denominator)))
         flat.append(digits if Fraction(digits) >= exact else float(np.nextafter(digits, np.inf)))
     return np.array(flat).reshape(bound.shape)
+
+
+def _magnitude(box: Box) -> float:
+    """The largest number in the ranges of a layer."""
+    return max(float(np.abs(end).max(initial=0.0)) for end in (box.lx, box.ux, box.ly, box.uy))
 
 
 def bound_e9(bound: Floats) -> int:

@@ -14,7 +14,9 @@ import numpy as np
 
 from .forms import Pad, meet
 from .pairs import Affine
+from .relax import Envelope
 from .rounding import Floats, Ints, slack, up
+from .together import ROOM, Together, gathered, off_by, undecided
 
 BUDGET = 1 << 32  # multiply-adds of all passes; a pass takes at most a quarter of what is left
 PART = 1 << 20  # numbers in one array of coefficients
@@ -28,7 +30,8 @@ Triple = tuple[Floats | float, Floats | float, Floats | float]
 class Sum:
     """What rows have gathered on their way, and the magnitudes that went into it."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, *, joint: bool = False) -> None:
+        self.joint = joint  # elements of a bend may be bounded together
         self.value, self.size, self.terms = np.zeros(rows), np.zeros(rows), MORE
 
     def add(self, value: Floats, size: Floats, terms: int) -> None:
@@ -44,12 +47,15 @@ class Sum:
 
 @dataclass(frozen=True)
 class Node:
-    """A tensor on the tape: what it reads, multiply-adds and most numbers of a row, and the way back."""
+    """A tensor on the tape: what it reads, multiply-adds and most numbers of a row, and the way back; its
+    ranges (6, elements) where nothing linear leads to it, and what is bounded together there."""
 
     reads: tuple[int, ...]
     work: int
     width: int
     back: Callable[[Floats, Sum], list[Floats]]
+    known: Floats | None = None
+    together: Together | None = None
 
 
 def magnitude(box: Floats) -> Floats:
@@ -72,7 +78,8 @@ class Tape:
 
     def root(self, box: Floats) -> int:
         """A tensor of which nothing is known but its ranges."""
-        return self.put(Node((), 0, box[0].size, lambda a, out: _at_ranges(box.reshape(6, -1, 1), a, out)))
+        flat = box.reshape(6, -1)
+        return self.put(Node((), 0, box[0].size, lambda a, out: _at_ranges(flat[..., None], a, out), flat))
 
     def moved(self, read: int, index: Ints, box: Floats, pad: Pad) -> int:
         """Flat positions of a tensor with these ranges, -1 for padding."""
@@ -152,12 +159,45 @@ class Tape:
 
         return self.put(Node(tuple(reads), n, n, back))
 
-    def bent(self, read: int, box: Floats, lines: Sequence[Floats], planes: Sequence[Floats]) -> int:
+    def bent(
+        self,
+        read: int,
+        box: Floats,
+        after: Floats,
+        lines: Sequence[Floats],
+        planes: Sequence[Floats],
+        together: Together | None = None,
+    ) -> int:
         """Lines (slope, low, high) of x and planes (p, q, s, low, high) of d over the same element: x is in
-        slope x_in + [low, high], d in p d_in + q x_in + s x + [low, high]."""
+        slope x_in + [low, high], d in p d_in + q x_in + s x + [low, high]. Ranges before and after."""
         n = box[0].size
-        bend = _Bend(box.reshape(6, n), np.stack(lines).reshape(-1, 3, n), np.stack(planes).reshape(-1, 5, n))
-        return self.put(Node((read,), 16 * n * len(planes), n, bend.back))
+        flat = np.stack(lines).reshape(-1, 3, n), np.stack(planes).reshape(-1, 5, n)
+        bend = _Bend(box.reshape(6, n), *flat, together)
+        known = after.reshape(6, n)
+        return self.put(Node((read,), 16 * n * len(planes), n, bend.back, known, together))
+
+    def joint(self, read: int, box: Floats, env: Envelope, limits: tuple[float, float]) -> Together | None:
+        """What of a step of the tensor `read` can be bounded together."""
+        at = undecided(box, limits)
+        if not at.size:
+            return None
+        n, each = at.size, np.arange(at.size)
+        a = np.zeros((2, box[0].size, 2 * n))
+        a[1, at, each], a[1, at, n + each] = 1.0, -1.0
+        out, waiting, ends = Sum(2 * n), {read: a}, []
+        for place in range(read, -1, -1):
+            if place not in waiting:
+                continue
+            node, here = self.nodes[place], waiting.pop(place)
+            if node.known is not None:
+                ends.append((here, node.known))
+                continue
+            for to, new in zip(node.reads, node.back(here, out), strict=True):
+                waiting[to] = waiting[to] + new if to in waiting else new
+        if any(n * known[0].size > ROOM for _, known in ends):
+            return None
+        high = out.value + slack(out.terms, out.size)
+        return gathered(at, off_by(box, env, limits).ravel()[at], ends, high)
 
     def narrowed(self, place: int, box: Floats) -> Floats:
         """Ranges met with what passes back to the inputs prove, if the budget allows."""
@@ -171,6 +211,10 @@ class Tape:
         if work > self.left // 4:
             return box
         self.left -= work
+        groups = [group for at in behind if (group := self.nodes[at].together)]
+        more = work + len(ROWS) * n * sum(group.work for group in groups)
+        ways = [False, True] if groups and more <= self.left // 4 else [False]
+        self.left -= more if len(ways) == 2 else 0
         part = max(1, PART // max(self.nodes[at].width for at in behind))
         found = np.empty((len(ROWS), n))
         for first in range(0, n, part):
@@ -178,13 +222,14 @@ class Tape:
             for i, signs in enumerate(ROWS):
                 a = np.zeros((2 if signs[1] else 1, n, here.size))
                 a[:, here, here - first] = np.array(signs[: len(a)])[:, None]
-                found[i, here] = self.upper(place, a)
+                tried = [self.upper(place, a, joint=way) for way in ways[: 2 if signs[1] else 1]]
+                found[i, here] = np.min(tried, axis=0)
         ux, lx, ud, ld, uy, ly = found.reshape(-1, *box.shape[1:])
         return meet(box, np.stack([-lx, ux, -ly, uy, -ld, ud]))
 
-    def upper(self, place: int, a: Floats) -> Floats:
+    def upper(self, place: int, a: Floats, *, joint: bool = False) -> Floats:
         """Upper bounds of rows on the tensor at this place."""
-        out, waiting = Sum(a.shape[2]), {place: a}
+        out, waiting = Sum(a.shape[2], joint=joint), {place: a}
         for at in range(place, -1, -1):
             if at in waiting:
                 node = self.nodes[at]
@@ -213,14 +258,15 @@ def _at_ranges(box: Floats, a: Floats, out: Sum) -> list[Floats]:
 class _Bend:
     """Lines and planes around what is not linear, the best ones at the middle of the ranges."""
 
-    def __init__(self, box: Floats, lines: Floats, planes: Floats) -> None:
+    def __init__(self, box: Floats, lines: Floats, planes: Floats, together: Together | None) -> None:
+        self.together = together
         self.x, self.d = (0.5 * box[:2].sum(axis=0))[:, None], (0.5 * box[4:].sum(axis=0))[:, None]
         self.wide = 0.5 * (box[1] - box[0])[:, None], 0.5 * (box[5] - box[4])[:, None]
         size = magnitude(box)
         slope, low, high = lines.transpose(1, 0, 2)
         each = np.arange(size.size)
-        top = _least((slope * self.x[:, 0] + high)[..., None], SAME * size[:, None])[:, 0]
-        bottom = _least(-(slope * self.x[:, 0] + low)[..., None], SAME * size[:, None])[:, 0]
+        top = _least((slope * self.x[:, 0] + high)[..., None], SAME * size[:, None])[0][:, 0]
+        bottom = _least(-(slope * self.x[:, 0] + low)[..., None], SAME * size[:, None])[0][:, 0]
         self.above = slope[top, each], high[top, each]
         self.below = slope[bottom, each], low[bottom, each]
         self.planes = planes
@@ -239,10 +285,29 @@ class _Bend:
         plus, minus = np.maximum(a[1], 0.0), np.minimum(a[1], 0.0)
         line = [part[:, None] for part in (*self.above, *self.below)]
         scores = (self._score(plane[:, :, None], a, plus, minus, line) for plane in self.planes)
-        best = _least(scores, SAME * self.size[:, None] * np.abs(a).sum(axis=0))
+        margin = SAME * self.size[:, None] * np.abs(a).sum(axis=0)
+        best, score = _least(scores, margin)
         p, q, s, low, high = (self.planes[best, i, np.arange(len(best))[:, None]] for i in range(5))
-        out.add((plus * high + minus * low).sum(axis=0), self.offset @ np.abs(a[1]), len(best) + MORE)
-        return [np.stack([self._over_x(a[0] + s * a[1], out) + q * a[1], p * a[1]])]
+        alone, half = a[1], np.zeros_like(a[1])
+        group = self.together if out.joint else None
+        if group is not None:
+            shared = np.where(self._as_one(group, a, line) < (score - margin)[group.at], a[1, group.at], 0.0)
+            half[group.at] = 0.5 * shared
+            most = group.most(shared)
+            out.add(most, most, len(best) + MORE)
+            alone = a[1] - 2 * half
+            plus, minus = np.maximum(alone, 0.0), np.minimum(alone, 0.0)
+        out.add((plus * high + minus * low).sum(axis=0), self.offset @ np.abs(alone), len(best) + MORE)
+        return [np.stack([self._over_x(a[0] + s * alone, out) + q * alone, p * alone + half])]
+
+    def _as_one(self, group: Together, a: Floats, line: list[Floats]) -> Floats:
+        """The score of an element of the group, were it bounded together with the others."""
+        (x, d), here = a[:, group.at], group.at
+        above, below = np.maximum(x, 0.0), np.minimum(x, 0.0)
+        top, bottom = line[0] * self.x + line[1], line[2] * self.x + line[3]
+        score = above * top[here] + below * bottom[here] + 0.5 * d * self.d[here] + np.abs(d) * group.cost
+        far = np.abs(above * line[0][here] + below * line[2][here]) * self.wide[0][here]
+        return np.asarray(score + FAR * (far + 0.5 * np.abs(d) * self.wide[1][here]))
 
     def _score(self, plane: Floats, a: Floats, plus: Floats, minus: Floats, line: list[Floats]) -> Floats:
         p, q, s, low, high = plane
@@ -259,10 +324,10 @@ class _Bend:
         return np.asarray(plus * self.above[0][:, None] + minus * self.below[0][:, None])
 
 
-def _least(scores: Iterable[Floats], margin: Floats) -> Ints:
-    """Which score is the least per element; an earlier one that is as good stays."""
+def _least(scores: Iterable[Floats], margin: Floats) -> tuple[Ints, Floats]:
+    """Which score is the least per element, and it; an earlier one that is as good stays."""
     best, chosen = np.full(1, np.inf), np.zeros(1, np.int64)
     for i, score in enumerate(scores):
         wins = score < best - margin
         best, chosen = np.where(wins, score, best), np.where(wins, i, chosen)
-    return chosen
+    return chosen, best

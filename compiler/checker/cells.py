@@ -19,7 +19,8 @@ from .lines import Lines, drift, lines
 from .rounding import Floats, Ints, U, above, below, down, times, up
 
 MOST, ALL = 1 << 20, 1 << 28  # cells of one leaf, and of all
-GROUP = 1 << 15  # cells at a time
+GROUP = 1 << 15  # cells whose leaves are bounded together
+SHARE = 1 << 13  # of them evaluated together
 FEW = 1 << 12  # cells of a leaf that are all looked at; of more, those that the claim is close to
 
 
@@ -74,10 +75,13 @@ def _worst(
         return found
     owner = np.repeat(np.arange(len(leaves)), [leaf.count for leaf in leaves])
     q = np.concatenate([_integers(leaf) for leaf in leaves])
-    low = np.maximum(low[owner], borders[0][q - first])
-    high = np.minimum(high[owner], borders[1][q - first])
-    off = off + blur[owner]
-    return np.asarray(_gap(chain, form, off, owner, q, (low, high)).max(axis=0))
+    found = np.zeros(off.shape)
+    for i in range(0, len(q), SHARE):
+        at, n = owner[i : i + SHARE], q[i : i + SHARE]
+        near = [border[n - first] for border in borders]
+        part = np.maximum(low[at], near[0]), np.minimum(high[at], near[1])
+        found = np.maximum(found, _gap(chain, form, off + blur[at], at, n, part).max(axis=0))
+    return found
 
 
 def _gap(chain: Chain, form: Lines, off: Floats, owner: Ints, q: Ints, part: tuple[Floats, Floats]) -> Floats:

@@ -13,6 +13,7 @@ from .pairs import Rounding, Step
 from .rounding import TINY, Floats, Ints, rounded, slack
 
 INPUTS, NEURONS = 8, 1 << 11
+PART = 1 << 11  # inputs rounded at a time: what a processor holds near
 RHO = 2.0**-40  # more than the relative error of a sum of so many numbers that are not negative
 
 
@@ -45,9 +46,11 @@ class Chain:
     def whole(self, q: Ints) -> Ints:
         """The integer network at q (N, inputs): sums of whole numbers below 2^53 are exact in float64."""
         for p in self.pairs:
-            acc = ((q - p.zero).astype(np.float64) @ p.counts.T + p.bias).astype(np.int64)
-            q = rounded(acc, p.then.m, p.then.s, p.then.mode, p.then.zero) + p.then.zero
-            q = np.clip(q, p.then.lo, p.then.hi)
+            acc, t = (q - p.zero).astype(np.float64) @ p.counts.T + p.bias, p.then
+            q = np.empty(acc.shape, np.int64)
+            for i in range(0, len(acc), PART):
+                part = rounded(acc[i : i + PART].astype(np.int64), t.m, t.s, t.mode, t.zero) + t.zero
+                q[i : i + PART] = np.clip(part, t.lo, t.hi)
         return q
 
     def off(self, low: Floats, high: Floats) -> Floats:

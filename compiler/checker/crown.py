@@ -9,7 +9,7 @@ import numpy as np
 
 from .analysis import FREE, Analysis, State
 from .backward import Tape
-from .envelopes import Entry, cleared, quantised, rounding, scaled
+from .envelopes import Entry, cleared, quantised, rounding, scaled, stepped
 from .forms import Pad, tighten
 from .pairs import Affine, Rounding, Step, Table
 from .pools import Maximum
@@ -18,6 +18,7 @@ from .relax import Corners, Envelope, chord
 from .rounding import TINY, Floats, Ints, U, down, up
 from .single import inner, reach
 from .tables import Pointwise
+from .together import Together
 
 RELU = (0.0, np.inf)
 
@@ -42,7 +43,7 @@ class Crown(Analysis):
             triples = list(zip((1.0, t.sign), t.factors, t.excess, strict=True))
             place = self.tape.blended([x.place for x in xs], triples, [x.box for x in xs])
             return self._narrowed(out, place)
-        return replace(out, place=self._place(step, xs))
+        return replace(out, place=self._place(step, xs, out.box))
 
     def _sum(self, step: Step, x: State, t: Affine) -> State:
         if t.lost:
@@ -60,7 +61,7 @@ class Crown(Analysis):
     def _narrowed(self, out: State, place: int) -> State:
         return replace(out, box=self.tape.narrowed(place, out.box), place=place)
 
-    def _place(self, step: Step, xs: list[State]) -> int:
+    def _place(self, step: Step, xs: list[State], after: Floats) -> int:
         t, box, place = step.data, xs[0].box, xs[0].place
         match step.layer.op:
             case "Mul":
@@ -68,7 +69,7 @@ class Crown(Analysis):
             case "Requantise":
                 return self._requantised(xs[0], t)
             case "MaxPool":
-                return self._largest(xs[0], t)
+                return self._largest(xs[0], t, after)
             case "Curve" | "Table":
                 return self._pointwise(place, box, t)
             case "Concat":
@@ -78,7 +79,14 @@ class Crown(Analysis):
             case _:
                 return place
 
-    def _bent(self, read: int, box: Floats, env: Envelope, limits: tuple[float, float]) -> int:
+    def _bent(
+        self,
+        read: int,
+        box: Floats,
+        env: Envelope,
+        limits: tuple[float, float],
+        together: Together | None = None,
+    ) -> int:
         """A step function beside a clip."""
         lx, ux, ly, uy, ld, ud = box
         zero, one = np.zeros_like(lx), np.ones_like(lx)
@@ -95,16 +103,16 @@ class Crown(Analysis):
         of_d, of_y = (one, part, one - part, zero), (zero, rise, one)
         for p, q, s in [*((p, zero, zero) for p in of_d), *((p, p, -one) for p in of_y)]:
             planes.append(np.stack([p, q, s, *corners.spread(p, q, s, zero, zero)]))
-        return self.tape.bent(read, box, lines, planes)
+        return self.tape.bent(read, box, stepped(box, env, limits), lines, planes, together)
 
     def _requantised(self, x: State, t: Rounding) -> int:
         env, box, place = rounding(t, x.box), x.box, x.place
         if t.gain is not None:
             place = self.tape.blended([place], [(1.0, *t.gain)], [box])
             box = scaled(box, t.gain)
-        return self._bent(place, box, env, t.limits)
+        return self._bent(place, box, env, t.limits, self.tape.joint(place, box, env, t.limits))
 
-    def _largest(self, x: State, index: Ints) -> int:
+    def _largest(self, x: State, index: Ints, after: Floats) -> int:
         """max(a, b) = b + relu(a - b), pair by pair."""
         whole, read = self.tape.moved(x.place, index, x.box, Pad()), x.gather(index, Pad())
         places = np.arange(index.size).reshape(index.shape).transpose(1, 0, 2)
@@ -112,7 +120,15 @@ class Crown(Analysis):
         while len(taps) > 1:
             over = [self._larger(*taps[i], *taps[i + 1]) for i in range(0, len(taps) - 1, 2)]
             taps = over + taps[2 * len(over) :]
-        return taps[0][1]
+        return self._windows(taps[0][1], read.box, after.reshape(6, -1))
+
+    def _windows(self, place: int, taps: Floats, box: Floats) -> int:
+        """A maximum made of pairs: its difference by ranges, unless a single tap can be the largest."""
+        above = [taps[i + 1] - taps[i].max(axis=1, keepdims=True) for i in (0, 2)]
+        single, zero = ((np.maximum(*above) > 0).sum(axis=1) < 2).ravel(), np.zeros_like(box[0])
+        ends = np.where(single, 0.0, box[4:])
+        planes = [np.stack([single + zero, zero, zero, *ends]), np.stack([zero, zero, zero - 1, *box[2:4]])]
+        return self.tape.bent(place, box, box, [np.stack([zero + 1, zero, zero])], planes)
 
     def _larger(self, a: Floats, of_a: int, b: Floats, of_b: int) -> tuple[Floats, int]:
         gap = self.tape.blended([of_a, of_b], [(1.0, 1.0, 0.0), (-1.0, -1.0, 0.0)], [a, b])
@@ -150,4 +166,6 @@ class Crown(Analysis):
         middle = zero + 0.5 * (fn.slopes[0] + fn.slopes[1])
         planes = [np.stack([middle, zero, zero, down(fn.rho[0] - far), up(fn.rho[1] + far)])]
         planes += [np.stack([al, al, zero - 1, *fn.against(al)]) for al in (lam, zero)]
-        return self.tape.bent(read, box, lines, [*planes, np.stack([zero, zero, zero, fn.box[4], fn.box[5]])])
+        return self.tape.bent(
+            read, box, fn.box, lines, [*planes, np.stack([zero, zero, zero, fn.box[4], fn.box[5]])]
+        )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +42,11 @@ def _constant(p: Place, source: str, i: int) -> str:
 def _extremum(p: Place) -> bool:
     p.only()
     computed = [name for name in p.inputs if name in p.shapes]
-    need(len(computed) == 1, f"{p.name}: {len(computed)} tensors")
+    need(computed, f"{p.name}: no tensor")
+    need(not any(n in p.scales or n in p.kinds for n in computed), f"{p.name}: computes with integers")
+    if len(computed) > 1:
+        return _largest(p, computed)
     source = computed[0]
-    need(source not in p.scales and source not in p.kinds, f"{p.name}: computes with integers")
     numbers: list[float] = []
     for name in p.inputs:
         if name == source:
@@ -71,6 +74,43 @@ def _extremum(p: Place) -> bool:
     for name, end in zip(ends, (low, high), strict=True):
         p.constants[name] = np.array(end)
     p.put("Clip", [source, *ends])
+    return True
+
+
+def _largest(p: Place, tensors: list[str]) -> bool:
+    """All tensors one below the other; of every element a window of as many rows, a tensor's height apart."""
+    held = [name for name in p.inputs if name not in tensors]
+    need(all(name in p.constants for name in held), f"{p.name}: inputs")
+    if held:
+        p.put(p.op, [p.put(p.op, tensors, "tensors"), *held])
+        return True
+    need(len({p.first_axis(name) for name in tensors}) == 1, f"{p.name}: with and without batch axis")
+    sizes = [p.file_shape(name) for name in tensors]
+    need(len({len(size) for size in sizes}) == 1, f"{p.name}: shapes {sizes}")
+    full = tuple(max(column) for column in zip(*sizes, strict=True))
+    fits = all(n in (1, m) for size in sizes for n, m in zip(size, full, strict=True))
+    need(fits, f"{p.name}: shapes {sizes}")
+    if set(sizes) != {full}:
+        at = p.free("shape")
+        p.constants[at] = np.array(full)
+        for i, size in enumerate(sizes):
+            tensors[i] = tensors[i] if size == full else p.put("Expand", [tensors[i], at], f"expanded{i}")
+        p.put(p.op, tensors)
+        return True
+    shape = p.shapes[tensors[0]]
+    if len(shape) != 3:
+        count = int(np.prod(shape))
+        columns = [p.reshape(n, (1, count, 1), f"line{i}") for i, n in enumerate(tensors)]
+        p.reshape(p.put(p.op, columns, "map"), shape)
+    elif p.op == "Min":
+        minus = p.free("minus")
+        p.constants[minus] = -np.ones((shape[0], 1, 1, 1))
+        turned = [p.put("Conv", [n, minus], f"turned{i}", group=shape[0]) for i, n in enumerate(tensors)]
+        p.put("Conv", [p.put("Max", turned, "largest"), minus], group=shape[0])
+    else:
+        stack = p.put("Concat", tensors, "joined", axis=2)
+        taps: dict[str, Any] = {"kernel_shape": [len(tensors), 1], "dilations": [shape[1], 1]}
+        p.put("MaxPool", [stack], **taps)
     return True
 
 

@@ -106,7 +106,7 @@ class Line:
             [abs(f) * a + b for f, a, b in zip(other.factor, self.size, other.size, strict=True)],
             self.extra + other.extra,
         )
-        found.gain = np.minimum(self.gain, MOST) * np.minimum(other.gain, MOST)
+        found.gain = np.minimum(self.gain * other.gain, MOST)
         return found
 
 

@@ -69,10 +69,14 @@ def lattice(low: Floats, high: Floats, step: Floats, span: tuple[int, int]) -> t
 def quotient(product: Any, s: Ints, ties: str) -> Any:
     """round(product / 2^s), exact; `ties` go "even", "up" or "away" from 0."""
     unit = np.left_shift(np.int64(1), s).astype(product.dtype)
-    whole = product // unit
-    rest = product - whole * unit  # 0 <= rest < unit; compared with unit - rest: twice it could overflow
-    upwards = {"even": whole % 2 == 1, "up": np.ones(whole.shape, bool), "away": whole >= 0}[ties]
-    more = (rest > unit - rest) | ((rest == unit - rest) & upwards)
+    whole = product >> s
+    rest = product - (whole << s)  # 0 <= rest < unit; compared with unit - rest: twice it could overflow
+    left = unit - rest
+    more = rest > left
+    tie = rest == left
+    if ties != "even" or tie.any():
+        odd = (whole & 1) == 1
+        more = more | (tie & {"even": odd, "up": np.ones(whole.shape, bool), "away": whole >= 0}[ties])
     return whole + more.astype(np.int64)
 
 

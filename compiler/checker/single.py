@@ -62,7 +62,8 @@ def inner(w: Floats, sizes: Floats, extra: int, offset: Floats, gain: Floats) ->
     w = np.abs(w)
     count = (w != 0).astype(float) @ (sizes >= NOTHING).astype(float) + (offset > 0) + extra
     share, whole = UNIT * count, w @ sizes + offset
-    need((gain * whole < LARGEST).all() and share.max() <= 1 / 16, "float32: a sum that may overflow")
+    fits = gain * (whole + NOTHING) < LARGEST  # nothing is known of what a factor of 0 takes away
+    need(fits.all() and share.max() <= 1 / 16, "float32: a sum that may overflow")
     flushed = 2 * (count + 1) + w.sum(axis=-1)[..., None] + sizes.sum(axis=-2)[..., None, :]
     return np.asarray(OVER * (whole * share / (1 - share) + 2 * SMALL * gain * flushed))
 

@@ -50,6 +50,7 @@ class Total:
     """What rows have collected: upper bounds of everything but the tensors still to come."""
 
     value: Floats
+    joint: bool = False  # whether bends may bound elements together
     size: Floats = field(init=False)
     terms: int = 0
 
@@ -88,7 +89,7 @@ class Root:
     work = 0
 
     def __init__(self, box: Box) -> None:
-        self.size = box.lx.size
+        self.size, self.after = box.lx.size, box
         self._x, self._y, self._d = (
             tuple(part.reshape(-1, 1) for part in centre(*ends))
             for ends in ((box.lx, box.ux), (box.ly, box.uy), (box.ld, box.ud))
@@ -226,9 +227,9 @@ class Scaled:
         return [Rows(real * rows.x + e * rows.d, v * rows.d) for real, v, e in self._factors]
 
 
-def upper_bounds(tape: Sequence[Source], start: int, rows: Rows) -> Floats:
+def upper_bounds(tape: Sequence[Source], start: int, rows: Rows, *, joint: bool = False) -> Floats:
     """Upper bounds of rows on the tensor at position `start`."""
-    total, waiting = Total(np.zeros(rows.x.shape[1])), {start: rows}
+    total, waiting = Total(np.zeros(rows.x.shape[1]), joint), {start: rows}
     for position in range(start, -1, -1):
         here = waiting.pop(position, None)
         if here is None:

@@ -15,7 +15,8 @@ from .pair_box import NOTHING, Box, Pad
 from .pair_float import Floats, Ints, down, up
 from .pair_forms import Forms
 from .pair_interval import FREE, PairInterval, scaled_up
-from .pair_lines import bent_step, bent_table
+from .pair_joint import joint_of
+from .pair_lines import bent_step, bent_table, largest
 from .pair_multiply import linear
 from .pair_product import PairProduct
 from .pair_table import Pointwise
@@ -86,7 +87,9 @@ class PairCrown:
             place = self._put(
                 Scaled([place], [(np.ones_like(terms.gain), terms.gain, terms.excess)], [before])
             )
-        step = bent_step(place, scaled_up(before, terms), terms.envelope(terms.ends(before)), limits)
+        box, envelope = scaled_up(before, terms), terms.envelope(terms.ends(before))
+        step = bent_step(place, box, envelope, limits)
+        step.joint = joint_of(self._tape, place, box, envelope, limits)
         return Traced(self._product.requantise(x.forms, terms, limits), self._put(step))
 
     def truncate(self, x: Traced, step: Step) -> Traced:
@@ -102,7 +105,12 @@ class PairCrown:
         while len(each) > 1:
             pairs = [self._larger(*each[i], *each[i + 1]) for i in range(0, len(each) - 1, 2)]
             each = pairs + each[2 * len(pairs) :]
-        return Traced(self._product.max(x.forms, axis), each[0][0])
+        forms, box = self._product.max(x.forms, axis), x.forms.box
+        over = np.maximum(
+            box.ux - box.lx.max(axis=axis, keepdims=True), box.uy - box.ly.max(axis=axis, keepdims=True)
+        )
+        single = (over > 0).sum(axis=axis) <= 1
+        return Traced(forms, self._put(largest(each[0][0], forms.box, single)))
 
     def table(self, x: Traced, terms: Pointwise) -> Traced:
         place = self._put(bent_table(x.place, x.forms.box, terms))
@@ -140,13 +148,20 @@ class PairCrown:
         if work > self._left // 4:
             return box
         self._left -= work
+        together = sum(joint.work for at in behind if (joint := getattr(self._tape[at], "joint", None)))
+        more = work + len(KINDS) * box.lx.size * together
+        joint = together > 0 and more <= self._left // 4
+        self._left -= more if joint else 0
         found = np.empty((len(KINDS), box.lx.size))
         chunk = max(1, CHUNK // max(self._tape[at].size for at in behind))
         for first in range(0, box.lx.size, chunk):
             one = np.eye(box.lx.size, min(chunk, box.lx.size - first), -first)
             for kind, (x, d) in enumerate(KINDS):
                 rows = Rows(x * one, d * one if d else None)
-                found[kind, first : first + chunk] = upper_bounds(self._tape, place, rows)
+                best = upper_bounds(self._tape, place, rows)
+                if joint and d:
+                    best = np.minimum(best, upper_bounds(self._tape, place, rows, joint=True))
+                found[kind, first : first + chunk] = best
         ux, lx, ud, ld, uy, ly = found.reshape(-1, *box.lx.shape)
         return box.meet(Box(-lx, ux, -ly, uy, -ld, ud)).tighten()
 

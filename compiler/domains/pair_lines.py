@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .pair_back import EDGES, Rows, Total, reach
 from .pair_box import Box
 from .pair_float import TINY, Floats, Ints, U, down, slack, up
+from .pair_interval import stepped
+from .pair_joint import Joint
 from .pair_table import Pointwise
 from .pair_vertex import Envelope, Slopes, Vertices
 
@@ -47,7 +50,12 @@ class Plane:
 class Bent:
     """Each element of x and d by lines over the same element of the input."""
 
-    def __init__(self, read: int, before: Box, lines: Sequence[Line], planes: Sequence[Plane]) -> None:
+    joint: Joint | None = None
+
+    def __init__(
+        self, read: int, before: Box, after: Box, lines: Sequence[Line], planes: Sequence[Plane]
+    ) -> None:
+        self.after = after
         self.reads: tuple[int, ...] = (read,)
         self.size = before.lx.size
         self.work = 16 * self.size * len(planes)
@@ -98,10 +106,32 @@ class Bent:
             best[wins], chosen[wins] = score[wins], j
         each = np.arange(len(chosen))[:, None]
         p, q, s, low, high = (part[chosen, each] for part in self._planes)
-        constant = up * high + down * low
-        total.add(constant.sum(axis=0), self._offset @ np.abs(rows.d), len(chosen) + EDGES)
-        x = self._across(rows.x + s * rows.d, total)
-        return [Rows(x + q * rows.d, p * rows.d)]
+        if self.joint is None or not total.joint:
+            constant = up * high + down * low
+            total.add(constant.sum(axis=0), self._offset @ np.abs(rows.d), len(chosen) + EDGES)
+            x = self._across(rows.x + s * rows.d, total)
+            return [Rows(x + q * rows.d, p * rows.d)]
+        together = self._together(self.joint, rows, best - margin)
+        self.joint.take(together, total)
+        alone = rows.d.copy()
+        alone[self.joint.at] -= together
+        constant = np.maximum(alone, 0.0) * high + np.minimum(alone, 0.0) * low
+        total.add(constant.sum(axis=0), self._offset @ np.abs(alone), len(chosen) + EDGES)
+        d = p * alone
+        d[self.joint.at] += 0.5 * together
+        return [Rows(self._across(rows.x + s * alone, total) + q * alone, d)]
+
+    def _together(self, joint: Joint, rows: Rows, alone: Floats) -> Floats:
+        """Coefficients of d of the elements at joint.at, 0 where one is expected to be better alone."""
+        assert rows.d is not None
+        x, d, at = rows.x[joint.at], rows.d[joint.at], joint.at
+        above, below = np.maximum(x, 0.0), np.minimum(x, 0.0)
+        score = above * (self._upper[0] * self._mx + self._upper[1])[at]
+        score += below * (self._lower[0] * self._mx + self._lower[1])[at]
+        sway = above * self._upper[0][at] + below * self._lower[0][at]
+        score += 0.5 * d * self._md[at] + np.abs(d) * joint.guess[:, None]
+        score += AWAY * (np.abs(sway) * self._rx[at] + 0.5 * np.abs(d) * self._rd[at])
+        return np.where(score < alone[at], d, 0.0)
 
     def _across(self, part: Floats, total: Total) -> Floats:
         """The line of x for a coefficient of either sign."""
@@ -128,9 +158,18 @@ def bent_step(read: int, box: Box, envelope: Envelope, limits: tuple[float, floa
     """x = clip(xhat, limits) beside the step function of `envelope` on yhat."""
     corners = Vertices(box, envelope, limits)
     zero = np.zeros_like(box.lx)
-    return Bent(read, box, _clips(box, limits), [
+    return Bent(read, box, stepped(box, envelope, limits), _clips(box, limits), [
         Plane(p, q, s, *corners.spread(Slopes(p, q, s), zero, zero)) for p, q, s in _slopes(box, envelope)
     ])  # fmt: skip
+
+
+def largest(read: int, box: Box, single: NDArray[np.bool_]) -> Bent:
+    """A maximum that was put together from pairs: where it is not a `single` tap, its difference is bounded
+    by ranges. It is never above all the differences of the taps, as pairs of planes would have it."""
+    zero, one = np.zeros_like(box.lx), np.where(single, 1.0, 0.0)
+    low, high = np.where(single, zero, box.ld), np.where(single, zero, box.ud)
+    planes = [Plane(one, zero, zero, low, high), Plane(zero, zero, zero - 1, box.ly, box.uy)]
+    return Bent(read, box, box, [Line(zero + 1, zero, zero)], planes)
 
 
 def _clips(box: Box, limits: tuple[float, float]) -> list[Line]:
@@ -168,7 +207,7 @@ def bent_table(read: int, box: Box, terms: Pointwise) -> Bent:
     steepest, noise, after = np.maximum(np.abs(box.ld), np.abs(box.ud)), terms.noise(box), terms.box(box)
     far = up(0.5 * (terms.slope[1] - terms.slope[0]) * steepest)
     middle = zero + 0.5 * (terms.slope[0] + terms.slope[1])
-    return Bent(read, box, lines, [
+    return Bent(read, box, after, lines, [
         Plane(middle, zero, zero, down(noise[0] - far), up(noise[1] + far)),
         *(Plane(al, al, zero - 1, *terms.against(box, al)) for al in (lam, zero)),
         Plane(zero, zero, zero, after.ld, after.ud),

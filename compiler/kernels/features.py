@@ -33,6 +33,22 @@ def inside(step: Step) -> list[int]:
     return found
 
 
+def lines(step: Step) -> Counts:
+    """Rows of taps of all windows: `cut` by a side of the map, `above` or below it, of an `odd` length."""
+    op: Any = step.node.op
+    channels, _, width = step.view["input"]
+    _, rows, columns = step.view["output"]
+    tall, wide = (getattr(op, "kernel", (1, 1))[i] for i in (0, 1))
+    at = np.arange(columns)[:, None] * getattr(op, "strides", (1, 1))[1] - getattr(op, "pads", (0, 0))[1]
+    at = at + np.arange(wide) * getattr(op, "dilations", (1, 1))[1]
+    whole, there = int(((at >= 0) & (at < width)).all(axis=1).sum()), inside(step)[0]
+    return {
+        "cut": there * (columns - whole),
+        "above": (rows * tall - there) * columns,
+        "odd": rows * columns * tall * bool(channels * wide % 4),
+    }
+
+
 def window(step: Step) -> Counts:
     """Positions and taps of a window that slides over a map; a dense layer has one of each.
 
@@ -138,13 +154,15 @@ def averages(step: Step) -> Counts:
 
 def elements(step: Step) -> Counts:
     """Of an op that goes from element to element; read: where inputs are more than outputs; wide: of a sum
-    whose factors need long products.
+    whose factors need long products; raised: where the zero point is not the lower bound.
     """
     op: Any = step.node.op
     wide = max(getattr(op, "ma", 0), getattr(op, "mb", 0)) >= 1 << 22
     read, count = int(np.prod(step.view["input"])), int(np.prod(step.view["output"]))
+    r = step.requantise
+    raised = count * (r is not None and r.zero != r.lo)
     found = {"layer": 1, **outputs(step), "read": read * (read > count), "wide": count * wide}
-    return {**found, "wide_high": found.get("shifted_high", 0) * wide}
+    return {**found, "raised": raised, "wide_high": found.get("shifted_high", 0) * wide}
 
 
 def columns(step: Step, filters: int, unrolled: int = 8) -> Counts:

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from ..ops.softmax import WIDE_ONE
 from ..targets.plan import Step
@@ -33,6 +36,11 @@ class Softmax16(Int16):
 
     def functions(self, step: Step) -> tuple[Function, ...]:
         return (Function("TB_SOFTMAX_16", (*types(step), self.sum_type(step))),)
+
+    def features(self, step: Step) -> Mapping[str, int]:
+        """Elements, which cost more with long sums."""
+        count = int(np.prod(step.view["output"]))
+        return {"layer": 1, "row": count // step.view["row"], self.sum_type(step): count}
 
     def sum_type(self, step: Step) -> str:
         """int32_t where that holds twice the sum, which a division needs."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..targets.plan import Step
 from .base import Packed
-from .features import Counts, columns
+from .features import Counts, columns, lines
 from .int16 import INT32, Function, Int16Affine, largest, types
 from .one_shift import MODES
 
@@ -97,7 +97,9 @@ class Quads16(Int16Affine):
         return {"multiplier": filled(found.multiplier), "shift": shift, "direct": 1, "step": 1}
 
     def features(self, step: Step) -> Mapping[str, int]:
-        found = columns(step, 4)
+        found = columns(step, 4) | lines(step)
+        found = {name: count for name, count in found.items() if name not in ("filter_tap", "mac", "padded")}
+        found["long"] = int(np.prod(step.view["output"])) * (self.sum_type(step) == "int64_t")
         if upper(step) is None:  # position by position
             ones = {name: 2 * found[f"two{name[3:]}"] + found[name] for name in ("one", "one_fours")}
             found |= {**ones, "two": 0, "two_fours": 0}

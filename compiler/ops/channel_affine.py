@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import inf, isqrt
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .base import Domain, OnnxNode, Op, Shape, Unsupported
 
 Exacts = tuple[Fraction, ...]
-MOST = Fraction(1 << 1000)  # beyond what is of use
+MOST = Fraction(1 << 500)  # of a gain: what is multiplied by it overflows every float32
 NORMALISATION = 8  # roundings: of the factor v + epsilon, sqrt, quotient, product; then what it is used in
 
 
@@ -31,8 +31,8 @@ def exact(array: NDArray[Any]) -> list[Fraction]:
 
 
 def gains(factor: Iterable[Fraction]) -> tuple[float, ...]:
-    """max(|f|, 1 / |f|); infinite for 0."""
-    return tuple(float(min(max(abs(f), 1 / abs(f)), MOST)) if f else inf for f in factor)
+    """max(|f|, 1 / |f|), at most MOST; that for 0."""
+    return tuple(float(min(max(abs(f), 1 / abs(f)), MOST) if f else MOST) for f in factor)
 
 
 @dataclass(frozen=True, eq=False)

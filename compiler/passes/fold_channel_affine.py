@@ -17,7 +17,7 @@ import numpy as np
 from ..errors import CompileError
 from ..graph import Graph, Node, Rounded
 from ..ops import ChannelAffine, Conv, Dense
-from ..ops.channel_affine import exact
+from ..ops.channel_affine import MOST, exact
 from .rewrite import rebuild
 from .rounded_product import rounded_product
 
@@ -62,7 +62,7 @@ def _chained(graph: Graph) -> list[Node]:
             size = tuple(
                 abs(f) * o + p for f, o, p in zip(node.op.factor, before.size, node.op.size, strict=True)
             )
-            gain = tuple(f * g for f, g in zip(node.op.gain, before.gain, strict=True))
+            gain = tuple(min(f * g, float(MOST)) for f, g in zip(node.op.gain, before.gain, strict=True))
             both = ChannelAffine(factor, offset, size, gain, node.op.rounds + before.rounds)
             nodes[at] = replace(nodes[at], op=both, output=node.output)
         else:

@@ -2,14 +2,15 @@
 """Scales inside a quantised model, of values that its file does not quantise.
 
 Exact where that is possible: a Clip of a stored value keeps the integers of that value, and what is only
-moved until it is stored or joined has the scale of that. Of a PRelu,
-max(x, 0) + slope * min(x, 0), one term is always 0: with the scale of the sum the second term is the sum,
-rounded once. Elsewhere a range, within which nothing saturates that the file does not saturate.
+moved until it is stored or joined has the scale of that, also with its sign turned round twice (a Min). Of a
+PRelu, max(x, 0) + slope * min(x, 0), one term is always 0: with the scale of the sum the second term is the
+sum, rounded once. Elsewhere a range, within which nothing saturates that the file does not saturate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,8 +27,9 @@ def exact_scales(graph: Graph, known: Mapping[str, Scaled]) -> dict[str, Scaled]
     for node in graph.nodes:
         if node.output in known:
             continue
-        if isinstance(node.op, Clip):
-            source = known.get(node.inputs[0]) or found.get(node.inputs[0]) or _ahead(graph, node, known)
+        if isinstance(node.op, Clip | Concat):
+            before = "" if isinstance(node.op, Concat) else node.inputs[0]  # its parts may have other scales
+            source = known.get(before) or found.get(before) or _ahead(graph, node, known)
             if source is not None:
                 found[node.output] = source.whole
         elif isinstance(node.op, Add) and node.op.mb == 1:
@@ -39,13 +41,26 @@ def exact_scales(graph: Graph, known: Mapping[str, Scaled]) -> dict[str, Scaled]
 
 
 def _ahead(graph: Graph, node: Node, known: Mapping[str, Scaled]) -> Scaled | None:
-    """How the file stores what it only moves and joins behind a node."""
+    """How the file stores what it only moves, joins and turns round behind a node."""
+    turned = False
     while node.output not in (*known, *graph.outputs) and len(graph.consumers(node.output)) == 1:
         (node,) = graph.consumers(node.output)
         free = isinstance(node.op, Clip) and (node.op.lo, node.op.hi) == (-np.inf, np.inf)
+        if _negates(node):
+            turned, free = not turned, True
         if not free and not isinstance(node.op, (*KEEPS, Concat)):
             return None
-    return known.get(node.output)
+    found = known.get(node.output)
+    if found is None or not turned:
+        return found
+    return replace(found, zero=-1 - found.zero, lo=-1 - found.hi, hi=-1 - found.lo)  # -y is stored as -1 - q
+
+
+def _negates(node: Node) -> bool:
+    """Whether a node turns the sign of every element: a Min, written as a Max, does so twice."""
+    if not isinstance(node.op, Conv) or not _scales(node.op):
+        return False
+    return bool((node.op.weights == -1).all())
 
 
 def summed(graph: Graph) -> set[str]:

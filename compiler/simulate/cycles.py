@@ -70,6 +70,8 @@ def cycles(core: str, program: Path, profile: Profile, flash: Flash) -> dict[str
     base = 0
     for at, (n, _) in profile.executed.items():
         instruction = code(at)
+        if instruction is None:
+            raise CompileError(f"{program.name}, address {at:#x}", "no instruction for capstone", "one")
         base += n * _cost(core, instruction, code(at + instruction.size))
     taken = sum(n for _, n in profile.executed.values())
     waits = flash.wait_states * profile.fetched

@@ -38,7 +38,7 @@ class Counts:
     layers      of each layer, from a build with hook calls, around which the compiler may arrange code
                 otherwise: their sum comes near total, but need not be below it
     counted_by  one of counting.methods
-    unit        "instructions", or "cycles" of an AVR, which depend on the input by a few percent
+    unit        "instructions", or "cycles" of an AVR
     """
 
     total: int

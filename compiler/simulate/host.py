@@ -34,6 +34,7 @@ class Host:
     sanitize: bool = False
     level: str = ""
     timeout: float = 300.0  # seconds per run
+    compiler: str = "gcc"  # or another one that takes GCC's options
 
     @property
     def name(self) -> str:
@@ -48,7 +49,7 @@ class Host:
         options = [*STRICT, self.level or ("-O1" if self.sanitize else "-O2")]
         options += _SANITIZE if self.sanitize else ()
         run([
-            "gcc", *options, *network_arguments(c_dir, name, macros),
+            self.compiler, *options, *network_arguments(c_dir, name, macros),
             *sources(c_dir, name, ["host.c"], trace=trace), "-o", program,
         ])  # fmt: skip
         return program
