@@ -70,7 +70,7 @@ def finish(walked: Walked) -> Imported:
     nodes = _compared(nodes)
     raw = Graph(walked.name, tuple(walked.inputs), tuple(walked.outputs), tuple(nodes), walked.values)
     graph = rebuild(raw, _live(nodes, walked.outputs))
-    graph, known = add_activations(fold_channel_affine(graph), known)
+    graph, known = add_activations(fold_channel_affine(graph, known), known)
     _check_final(graph)
     weights = {
         node.name: integers

@@ -3,12 +3,16 @@
 
 before: Conv(w, b) -> ChannelAffine(f, o)          after: Conv(f * w, f * b + o)
 before: x -> ChannelAffine(f, o), x not a sum      after: a 1 x 1 depthwise Conv, or a diagonal Dense
+before: Conv -> x -> ChannelAffine(f, o), x stored after: the same as where x is not a sum
+
+`stored` are the values that the model file quantises: what rounds and saturates between two layers stays.
 
 Products are exact rationals, rounded once to the nearest double; the certifier allows for that rounding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -24,16 +28,16 @@ from .rounded_product import rounded_product
 MAX_DIAGONAL = 4096
 
 
-def fold_channel_affine(graph: Graph) -> Graph:
+def fold_channel_affine(graph: Graph, stored: Collection[str] = ()) -> Graph:
     """A float graph without ChannelAffine nodes."""
-    graph = rebuild(graph, _chained(graph))
+    graph = rebuild(graph, _chained(graph, stored))
     nodes: list[Node] = []
     for node in graph.nodes:
         if not isinstance(node.op, ChannelAffine):
             nodes.append(node)
             continue
         source = node.inputs[0]
-        at = _foldable(graph, nodes, source)
+        at = _foldable(graph, nodes, source, stored)
         if at is not None and isinstance(nodes[at].op, Conv | Dense):
             nodes[at] = replace(_scaled(node.name, nodes[at], node.op), output=node.output)
         else:
@@ -42,17 +46,17 @@ def fold_channel_affine(graph: Graph) -> Graph:
     return rebuild(graph, nodes)
 
 
-def _foldable(graph: Graph, nodes: list[Node], value: str) -> int | None:
-    """Place of the node that computes a value which only one node reads."""
-    alone = len(graph.consumers(value)) == 1 and value not in graph.outputs
+def _foldable(graph: Graph, nodes: list[Node], value: str, stored: Collection[str]) -> int | None:
+    """Place of the node that computes a value which only one node reads, as it is."""
+    alone = len(graph.consumers(value)) == 1 and value not in (*graph.outputs, *stored)
     return next((i for i, n in enumerate(nodes) if n.output == value and alone), None)
 
 
-def _chained(graph: Graph) -> list[Node]:
+def _chained(graph: Graph, stored: Collection[str]) -> list[Node]:
     """The nodes with ChannelAffines that follow each other made one, exactly: only the result is rounded."""
     nodes: list[Node] = []
     for node in graph.nodes:
-        at = _foldable(graph, nodes, node.inputs[0])
+        at = _foldable(graph, nodes, node.inputs[0], stored)
         before = None if at is None else nodes[at].op
         if at is not None and isinstance(node.op, ChannelAffine) and isinstance(before, ChannelAffine):
             factor = tuple(f * g for f, g in zip(node.op.factor, before.factor, strict=True))
