@@ -159,6 +159,27 @@ def test_sums_of_two_maps(machine, tmp_path):
     assert wrong == 0, first
 
 
+def difference(factor, zero):
+    """(a - b) factor / 2^33 + zero."""
+    values = {n: Value(n, (9,), Quant.of(1), Range(*INT16)) for n in "aby"}
+    values["s"] = Value("s", (9,), Quant.of(1), Range(-(1 << 47), 1 << 47))
+    then = Requantise(np.ones(1, np.int64), np.full(1, 33), 0, zero, *INT16)
+    nodes = Node("n", Add(factor, -factor), ("a", "b"), "s"), Node("r", then, ("s",), "y")
+    return Graph("difference", ("a", "b"), ("y",), nodes, values)
+
+
+@pytest.mark.parametrize("zero, taken", [(16380, False), (8190, True), (-8190, True), (-16380, False)])
+def test_a_difference_of_two_maps_fits_64_bits(zero, taken, tmp_path):
+    """Both maps at opposite ends, and a zero point that moves what they reach further."""
+    graph = difference((1 << 30) - 1, zero)
+    plan = kernel_plan(graph, ("sum_16",))
+    ends = np.array([[a] * 8 + [b] for a in INT16 for b in INT16])
+    x = {"a": ends, "b": ends[::-1]}
+    wrong, _, first = samples.mismatches(graph, x, samples.OnMachine(M4)(graph, x, tmp_path)[8])
+    assert wrong == 0, first
+    assert (plan.kernel(plan.steps[0]).name == "sum_16") == taken
+
+
 def test_the_kernels_that_are_tested():
     """Both kernels, sums of both lengths, and all ways to requantise."""
     found = set()

@@ -73,5 +73,5 @@ def _constant(step: Step) -> int:
 
 
 def _most(op: Any) -> int:
-    """What no sum of two products exceeds."""
-    return int((op.ma + op.mb) << 15)
+    """What no sum or difference of two products exceeds."""
+    return int((abs(op.ma) + abs(op.mb)) << 15)
