@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -15,6 +15,7 @@ from ..ops import BY_ONNX
 from ..ops.base import Scaled, Unsupported
 from ..ops.function import Function
 from .qdq import Move, Quantised, activation_scale, quantised_type, taken_off, weight_of
+from .reads import Reads
 
 MOVES_INTEGERS = ("MaxPool", "Reshape", "Flatten", "Transpose", "tinybound.Take")  # as they move reals
 MOVES_CONSTANTS = ("Expand", "Flatten", "Gather", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
@@ -32,19 +33,22 @@ class Mark:
 
 
 class Annotations:
-    """The quantisers met so far. `alias`: ONNX tensor -> value; `readers`: how often a tensor is read;
-    `again` puts an identity behind a value that is quantised a second time, differently."""
+    """The quantisers met so far. `alias`: ONNX tensor -> value; `again` puts an identity behind a value that
+    is quantised a second time, differently, or that is read as it is too; of these `parted` are those that
+    no quantiser of the file has rounded before."""
 
     def __init__(
         self,
         constants: dict[str, NDArray[Any]],
         alias: dict[str, str],
         inputs: Collection[str],
-        readers: Mapping[str, int],
+        reads: Reads,
         again: Callable[[str, str], str],
     ) -> None:
         self.constants, self.alias, self.inputs = constants, alias, inputs
-        self.readers, self.again = readers, again
+        self.reads, self.again = reads, again
+        self.parted: set[str] = set()
+        self.copies: dict[tuple[str, Scaled], str] = {}
         self.marks: dict[str, Mark] = {}
         self.activations: dict[str, Scaled] = {}  # by value
         self.weights: dict[str, Quantised] = {}  # dequantised constants
@@ -57,7 +61,22 @@ class Annotations:
         scale = activation_scale(proto, self.constants, kind)
         if value in self.inputs and scale != scale.whole:  # of an input fewer bits are a step of their own
             value = self._quantised(value, scale.whole, out)
-        self._bind(out, self._quantised(value, scale, out), Mark(kind, scale))
+        if value in self.inputs or self.reads.stored(proto.input[0]):
+            value = self._quantised(value, scale, out)
+        elif self.reads.both(proto.input[0]) or self.activations.get(value, scale) != scale:
+            value = self._parted(value, scale, out)
+        else:
+            self.activations[value] = scale
+        self._bind(out, value, Mark(kind, scale))
+
+    def _parted(self, value: str, scale: Scaled, out: str) -> str:
+        """A value of its own for a quantiser; equal ones share it."""
+        copy = self.copies.get((value, scale), "")
+        if self.activations.get(copy) != scale:
+            copy = self.copies[value, scale] = self.again(value, out)
+            self.activations[copy] = scale
+            self.parted.add(copy)
+        return copy
 
     def _quantised(self, value: str, scale: Scaled, out: str) -> str:
         if self.activations.setdefault(value, scale) != scale:
@@ -110,7 +129,7 @@ class Annotations:
         """Whether nothing else reads the integers of a value, which no input brings from outside."""
         value = self.alias[tensor]
         others = any(self.alias[t] == value for t in self.marks if t != tensor)
-        return self.readers[tensor] <= 1 and not others and value not in self.inputs
+        return self.reads.count[tensor] <= 1 and not others and value not in self.inputs
 
     def _limits(self, proto: onnx.NodeProto, kind: Any, scale: Scaled) -> tuple[int, int]:
         given: list[int | None] = []

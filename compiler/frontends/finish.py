@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import CompileError
@@ -13,6 +13,7 @@ from ..ops.base import IntegerWeights, Scaled
 from ..ops.final import final, moves
 from ..passes.activations import add_activations
 from ..passes.fold_channel_affine import fold_channel_affine
+from ..passes.part_quantisers import part_quantisers
 from ..passes.rewrite import fresh, rebuild
 from .qdq import Quantised, integer_weights
 
@@ -52,7 +53,8 @@ class Imported:
 
 @dataclass(frozen=True)
 class Walked:
-    """What a walk through the file found; `alias` names the value that an ONNX tensor is."""
+    """What a walk through the file found; `alias` names the value that an ONNX tensor is; `parted` are values
+    that quantisers have for themselves."""
 
     name: str
     inputs: Sequence[str]
@@ -62,12 +64,15 @@ class Walked:
     alias: Mapping[str, str]
     activations: Mapping[str, Scaled]
     sources: Sources
+    parted: Collection[str]
 
 
 def finish(walked: Walked) -> Imported:
     """Name the outputs, normalise, and match integer weights with the layers they belong to."""
-    nodes, known = _named(walked)
+    nodes, copies = part_quantisers(walked.nodes, walked.parted, {*walked.inputs, *walked.activations})
+    nodes, known = _named(replace(walked, nodes=nodes))
     nodes = _compared(nodes)
+    sources = {**walked.sources, **{c: walked.sources[n] for c, n in copies.items() if n in walked.sources}}
     raw = Graph(walked.name, tuple(walked.inputs), tuple(walked.outputs), tuple(nodes), walked.values)
     graph = rebuild(raw, _live(nodes, walked.outputs))
     graph, known = add_activations(fold_channel_affine(graph, known), known)
@@ -75,8 +80,8 @@ def finish(walked: Walked) -> Imported:
     weights = {
         node.name: integers
         for node in graph.nodes
-        if node.name in walked.sources
-        and (integers := integer_weights(node.op, *walked.sources[node.name], known.get(node.inputs[0])))
+        if node.name in sources
+        and (integers := integer_weights(node.op, *sources[node.name], known.get(node.inputs[0])))
     }
     return Imported(check(graph, integer=False), known, weights)
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -26,6 +25,7 @@ from .finish import Imported, Walked, finish
 from .model_file import initial_constants, input_specs, opset_of, read_model
 from .old_opsets import refuse_old
 from .qdq import Quantised
+from .reads import Reads
 from .unbatched import Unbatched
 
 OWN = "tinybound"  # domain of ops that only expansions write
@@ -97,10 +97,8 @@ class _Walk:
         self.inputs = tuple(spec.name for spec in input_specs(model))
         self.unbatched, self.indices = Unbatched(), set[str]()
         self.unbatched.of_inputs(model.graph)
-        readers = Counter(
-            [*(i for n in model.graph.node for i in n.input), *(e.name for e in model.graph.output)]
-        )
-        self.quantised = Annotations(self.constants, self.alias, self.inputs, readers, self._again)
+        reads = Reads(model.graph)
+        self.quantised = Annotations(self.constants, self.alias, self.inputs, reads, self._again)
         self.names = {t for n in model.graph.node for t in n.output} | {e.name for e in model.graph.input}
         for spec in input_specs(model):
             self.values[spec.name] = Value(spec.name, spec.shape)
@@ -334,7 +332,7 @@ class _Walk:
         alias = {**self.alias, **{name: self._placed(name) for name in outputs if name in self.alias}}
         return Walked(
             self.path.stem, self.inputs, outputs, self.nodes, self.values, alias,
-            self.quantised.activations, self.sources,
+            self.quantised.activations, self.sources, self.quantised.parted,
         )  # fmt: skip
 
 
