@@ -137,7 +137,7 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
     """,
     "checked cells": """
         checker.lines: _State.wide lines _summed _activated _symbols
-        checker.cells: bound _gap _borders
+        checker.cells: bound _worst _gap _borders
         checker.chain: Chain.real
     """,
 }
