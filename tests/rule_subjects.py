@@ -17,7 +17,7 @@ from rule_mutants import truth
 from single_nets import ORDERS, Single
 from test_single import single_case, through
 
-from tinybound.checker import backward
+from tinybound.checker import backward, single
 from tinybound.checker.check import KINDS, _domain
 from tinybound.checker.files import read_npz, strict_json
 from tinybound.checker.float_net import read_float
@@ -41,12 +41,12 @@ class Subject:
     left: Callable[[Any], bool]
 
     def shows(self) -> bool:
-        """Whether some run loses an exact value, or ends in numbers that are none."""
+        """Whether some run loses an exact value, or ends in numbers that are none or in empty ranges."""
         for ranges_of in self.runs:
             try:
                 if self.left(ranges_of()):
                     return True
-            except (RuntimeWarning, OverflowError):
+            except (RuntimeWarning, OverflowError, ValueError):  # ValueError: the least of no entries
                 return True
         return False
 
@@ -170,6 +170,15 @@ def of_magnitudes() -> Subject:
     )
 
 
+def of_checked_magnitudes() -> Subject:
+    """The checker's, and what entering costs: at least a unit in the last place of float32."""
+    ends, u = np.array([[-3.0, 1.0], [2.0, 4.0]]), 2.0**-24
+    return Subject(
+        (lambda: (single.reach(np.concatenate([ends] * 3)), single.entered(np.array([3.0, 4.0]))),),
+        lambda got: bool((got[0] < [3.0, 4.0]).any() or (got[1] < [3.0 * u, 4.0 * u]).any()),
+    )
+
+
 def checker_rows(first: np.ndarray, second: np.ndarray, reach: float) -> float:
     """The same by the checker's."""
     tape, place = backward.Tape(), 0
@@ -177,8 +186,10 @@ def checker_rows(first: np.ndarray, second: np.ndarray, reach: float) -> float:
         end, none = np.array(wide).reshape(1, -1, 1), np.zeros((1, len(w), 1))
         box = np.stack([-end, end, -end, end, 0 * end, 0 * end])
         place = tape.root(box) if i == 0 else place
-        at = np.arange(len(wide)).reshape(1, -1, 1)
-        terms = Affine(w[None], w[None], 0 * w[None], none, none, none, at, Pad(), 0, Fraction(1), 0, (0, 0))
+        at, plain = np.arange(len(wide)).reshape(1, -1, 1), (0, none, none + 1)
+        terms = Affine(
+            w[None], w[None], 0 * w[None], none, none, none, at, Pad(), 0, Fraction(1), 0, (0, 0), plain
+        )
         place = tape.affine(place, terms, box)
     return float(tape.upper(place, np.ones((1, 1, 1)))[0])
 

@@ -41,7 +41,7 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
     """,
     "zoo3": """
         domains.pair_float: lattice
-        domains.pair_box: Box.gather Box.concat
+        domains.pair_box: Box.gather
         domains.pair: Units.integers Rounding.ends Entry.integers
         domains.pair_interval: PairInterval.max PairInterval.gather
         domains.pair_forms: Forms.gather
@@ -49,7 +49,11 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
         domains.pair_zonotope: PairZonotope.gather PairZonotope.max
         domains.pair_product: PairProduct.gather PairProduct.max
         domains.pair_back: Moved._sums
-        domains.pair_crown: PairCrown.gather PairCrown.max PairCrown._larger difference
+        domains.pair_crown: PairCrown.gather PairCrown.max
+    """,
+    "zoo19": """
+        domains.pair_box: Box.concat
+        domains.pair_crown: PairCrown._larger
     """,
     "zoo5": """
         domains.pair_interval: PairInterval.add _weighted
@@ -137,7 +141,7 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
     """,
     "checked cells": """
         checker.lines: _State.wide lines _summed _activated _symbols
-        checker.cells: bound _gap _borders
+        checker.cells: bound _worst _gap _borders
         checker.chain: Chain.real
     """,
 }
@@ -167,6 +171,7 @@ BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made w
     ),
     "domains.pair_lines.Bent.back": ("border0", hand.narrower),
     "domains.pair_lines.bent_step": ("border0", hand.planes_at_middles),
+    "domains.pair_lines.largest": ("zoo3", hand.planes_at_middles),
     "domains.pair_lines.bent_table": ("zoo10", hand.planes_at_middles),
     "domains.pair_single.noise": ("single", hand.no_noise),
     "domains.pair_single.wider": ("single", hand.same),
@@ -190,8 +195,8 @@ BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made w
     "checker.rounding.quotient": ("build0", hand.next_integer),
     "checker.rounding.rounded": ("build0", hand.floor),
     "checker.forms.Pad.of": ("padded", hand.no_padding),
-    "checker.single.reach": ("checked single", ZERO),
-    "checker.single.entered": ("checked single", ZERO),
+    "checker.single.reach": ("checked magnitudes", ZERO),
+    "checker.single.entered": ("checked magnitudes", ZERO),
     "checker.single.drifted": ("checked single", hand.same),
     "checker.analysis.Analysis._in_single": ("checked single", hand.same_state),
     "checker.analysis.Analysis._blurred": ("checked single", hand.same_state),
@@ -220,6 +225,7 @@ BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made w
     "checker.crown.Crown._place": ("build0", hand.lighter),
     "checker.crown.Crown._bent": ("build0", hand.lighter),
     "checker.crown.Crown._requantised": ("build0", hand.lighter),
+    "checker.crown.Crown._windows": ("build3", hand.lighter),
     "checker.crown.Crown._largest": ("build3", hand.lighter),
     "checker.crown.Crown._product": ("moving", hand.lighter),
     "checker.crown.Crown._concatenated": ("moving", hand.lighter),
@@ -240,6 +246,7 @@ ELSEWHERE = {  # rule -> the mutant of another test that it answers to
     "domains.pair_back.Linear.__init__": "test_pair_crown.float_weights_on_both_sides",
     "domains.pair_lines.Bent.__init__": "test_pair_crown.upper_for_lower",
     "domains.pair_single.of_sums": "test_single.test_a_sum_that_loses_all_it_can",
+    "checker.backward.Tape.joint": "test_pair_joint.test_the_checker_puts_the_same_together",
     "checker.single.inner": "test_single.test_a_sum_that_loses_all_it_can",
 }
 
@@ -249,6 +256,8 @@ NOT_RULES = {  # no bound rests on these alone
     "domains.pair.Product.__init__": "its gain is 1 in every network that the compiler makes",
     "domains.pair_forms.Forms.width": CHOICE,
     "domains.pair_lines._slopes": CHOICE,
+    "domains.pair_lines.Bent._together": CHOICE,
+    "checker.backward._Bend._as_one": CHOICE,
     "domains.pair_lines._first_best": CHOICE,
     "domains.pair_zonotope._candidates": CHOICE,
     "domains.pair_score.Best.__init__": CHOICE,
@@ -267,6 +276,7 @@ NOT_RULES = {  # no bound rests on these alone
     "checker.single.softmax_lost": "the same",
     "checker.analysis.Analysis._read": "hands over to a gather and a step",
     "certify.single._bent": "of a Jacobian, as linear._clip",
+    "domains.pair_crown.difference": "passes of its own follow at once, and hide it on these networks",
     "domains.pair_forms.unknown": "infinite ranges",
     "checker.analysis._nothing": "infinite ranges",
     "domains.pair_lines._like": "a shape",

@@ -104,7 +104,7 @@ def drifting(each: Any, *box: Any) -> Any:
 
 
 SUBJECTS = {
-    **{f"zoo{seed}": partial(lambda s: on.of_domains(zoo(s)), seed) for seed in (2, 3, 5, 6, 10)},
+    **{f"zoo{seed}": partial(lambda s: on.of_domains(zoo(s)), seed) for seed in (2, 3, 5, 6, 10, 19)},
     **{f"border{s}": partial(lambda s: on.of_domains(on_borders(s, "tflite-double")), s) for s in (0, 1)},
     **{f"products{seed}": partial(lambda s: on.of_domains(network(s)), seed) for seed in (0, 4)},
     "point9": lambda: on.of_domains(on.at_point(network(0))),
@@ -124,6 +124,7 @@ SUBJECTS = {
     "single cells": lambda: on.of_single_cells(lambda each, *box: single.deviations(each.chain.layers, *box)),
     "checked single cells": lambda: on.of_single_cells(drifting),
     "magnitudes": on.of_magnitudes,
+    "checked magnitudes": on.of_checked_magnitudes,
     "blurred rows": on.of_blurred,
     "sums": lambda: on.of_sums(pair_float),
     "checked sums": lambda: on.of_sums(rounding),
