@@ -19,8 +19,8 @@ import numpy as np
 from acas import RANGE, box_of
 
 from tinybound.certify.attack import enclosed, largest_of
-from tinybound.certify.best_first import Effort, thorough
 from tinybound.certify.certificate import certify, twin_of
+from tinybound.certify.effort import Effort, thorough
 from tinybound.certify.lockstep import entries, lockstep
 from tinybound.certify.search import Search
 from tinybound.options import Options

@@ -252,8 +252,9 @@ TB_KERNEL void tb_quad_sums(const uint8_t *weights, const int16_t *x, int32_t fo
     TB_WORDS int16_t columns[TB_QUAD_COLUMNS];                                                       \
     int32_t y0 = w->top, line = w->first, waiting = 0, left = w->out_height * w->out_width;          \
     const int32_t side = ((most > 1) && (left > 1)) ? 8 : 4;                                         \
+    const int32_t taps = w->kernel_height * w->kernel_width * w->depth;                              \
     for (int32_t i = 0; i < side; i++) {                                                             \
-      columns[side * ((w->row_bytes >> 4) - 1) + i] = 0; /* what fills up taps has weights of 0 */   \
+      columns[side * ((taps - 1) >> 2) + i] = 0; /* what fills up taps has weights of 0 */           \
     }                                                                                                \
     for (int32_t oy = 0; oy < w->out_height; oy++) {                                                 \
       int32_t x0 = w->left, corner = line;                                                           \
@@ -278,6 +279,33 @@ TB_KERNEL void tb_quad_sums(const uint8_t *weights, const int16_t *x, int32_t fo
 
 #define TB_QUADS_16(name, IN, OUT, SUM)                                                              \
   TB_FILTERS_16(name##_filters, OUT, SUM)                                                            \
+  TB_QUADS(name, name##_filters, 1, IN, OUT, SUM)
+
+/* Weights of half a byte, filter by filter, over the column of a position. */
+#define TB_TERMS_16(name, code, IN, OUT, SUM)                                                        \
+  static inline void name##_filters(const int16_t *column, int32_t positions, OUT *out,              \
+                                    const tb_window *w, const uint8_t *weights, const SUM *bias,     \
+                                    const tb_scaling *r)                                             \
+  {                                                                                                  \
+    const int32_t taps = w->kernel_height * w->kernel_width * w->depth;                              \
+    const int16_t *end = column + (taps & ~1);                                                       \
+    (void)positions;                                                                                 \
+    for (int32_t o = 0; o < w->outputs; o++) {                                                       \
+      const uint8_t *row = weights;                                                                  \
+      const int16_t *x = column;                                                                     \
+      SUM acc = bias[o];                                                                             \
+      for (; x < end; x += 2) {                                                                      \
+        acc += tb_term_##code(row, 0, x[0]);                                                         \
+        acc += tb_term_##code(row, 1, x[1]);                                                         \
+        row++;                                                                                       \
+      }                                                                                              \
+      if (taps & 1) {                                                                                \
+        acc += tb_term_##code(row, 0, x[0]);                                                         \
+      }                                                                                              \
+      *out++ = (OUT)tb_scale_##SUM(acc, r, o);                                                       \
+      weights += w->row_bytes;                                                                       \
+    }                                                                                                \
+  }                                                                                                  \
   TB_QUADS(name, name##_filters, 1, IN, OUT, SUM)
 
 /* When r->direct, outputs of 16 bits; bounds: 0 those of int16_t, 1 none below 0, 2 others. */

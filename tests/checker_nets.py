@@ -35,17 +35,8 @@ BUNDLED = {
     "bits4": ("digits_cnn", "digits_cnn", 1 / 64, {"weights": ("pool64",)}, 4),
 }
 
-# The others have these for siblings: the same model, or the same code and scales in small random networks.
-QUICK = (
-    "controller2",
-    "controller4",
-    "digits_mlp",
-    "digits_cnn_16",
-    "softmax",
-    "qdq_u8",
-    "reference",
-    "bits4",
-)
+# The others have these for siblings, or test_softmax, or small random networks of the same code and scales.
+QUICK = ("controller2", "controller4", "digits_mlp", "digits_cnn_16", "reference", "bits4")
 
 
 def bundled_path(name: str, folder: Path) -> Path:

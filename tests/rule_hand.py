@@ -185,3 +185,37 @@ def silent(_true: Any) -> Any:
 def no_padding(_true: Any) -> Any:
     """What is read outside is 0 on both sides."""
     return lambda x, y: Pad(x)
+
+
+def no_noise(true: Any) -> Any:
+    """float32 rounds nothing; where there is no rounding, as before."""
+
+    def wrong(*args: Any) -> Any:
+        found = true(*args)
+        return None if found is None else 0.0 * found
+
+    return wrong
+
+
+def same(_true: Any) -> Any:
+    """Ranges as they were."""
+    return lambda box, by: box
+
+
+def same_state(_true: Any) -> Any:
+    """A state as it was."""
+    return lambda self, x, by: x
+
+
+def same_rows(_true: Any) -> Any:
+    """Rows go by and nothing is paid."""
+    return lambda self, rows, total: [rows]
+
+
+def without_bias(true: Any) -> Any:
+    """Forms of other layers than those asked for."""
+
+    def wrong(layers: Any, lower: Any, upper: Any) -> Any:
+        return true([replace(layer, w=0.1 * layer.w, b=0.1 * layer.b) for layer in layers], lower, upper)
+
+    return wrong

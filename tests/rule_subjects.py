@@ -14,8 +14,10 @@ import numpy as np
 from cell_nets import Case, case, difference, integers, samples
 from pair_nets import DOMAINS, Pair, Rational, fractions, ranges
 from rule_mutants import truth
+from single_nets import ORDERS, Single
+from test_single import single_case, through
 
-from tinybound.checker import backward
+from tinybound.checker import backward, single
 from tinybound.checker.check import KINDS, _domain
 from tinybound.checker.files import read_npz, strict_json
 from tinybound.checker.float_net import read_float
@@ -23,8 +25,8 @@ from tinybound.checker.forms import Pad
 from tinybound.checker.integer_net import read_network
 from tinybound.checker.pairs import Affine
 from tinybound.checker.pairs import pair as paired
-from tinybound.domains import pair_back
-from tinybound.domains.exact import run
+from tinybound.domains import pair_back, pair_single
+from tinybound.domains.exact import Exact, run
 from tinybound.domains.pair_box import Box
 from tinybound.domains.pair_float import above
 from tinybound.domains.pair_itself import Linear
@@ -39,12 +41,12 @@ class Subject:
     left: Callable[[Any], bool]
 
     def shows(self) -> bool:
-        """Whether some run loses an exact value, or ends in numbers that are none."""
+        """Whether some run loses an exact value, or ends in numbers that are none or in empty ranges."""
         for ranges_of in self.runs:
             try:
                 if self.left(ranges_of()):
                     return True
-            except (RuntimeWarning, OverflowError):
+            except (RuntimeWarning, OverflowError, ValueError):  # ValueError: the least of no entries
                 return True
         return False
 
@@ -148,6 +150,35 @@ def prover_rows(first: np.ndarray, second: np.ndarray, reach: float) -> float:
     return float(pair_back.upper_bounds(tape, 2, pair_back.Rows(np.ones((1, 1)), None))[0])
 
 
+def of_blurred() -> Subject:
+    """A row over a tensor whose x is off by a quarter: its bound must grow by as much."""
+    end, zero = np.ones((1, 1, 1)), np.zeros((1, 1, 1))
+
+    def upper() -> float:
+        root = pair_back.Root(Box(-end, end, -end, end, zero, zero))
+        tape = [root, pair_back.Blurred(0, 0.25 * end)]
+        return float(pair_back.upper_bounds(tape, 1, pair_back.Rows(np.ones((1, 1)), None))[0])
+
+    return Subject((upper,), lambda bound: bound < 1.25)
+
+
+def of_magnitudes() -> Subject:
+    """What float32's errors are relative to."""
+    ends = np.array([-3.0, 1.0]), np.array([2.0, 4.0])
+    return Subject(
+        (lambda: pair_single.largest(Box(*ends, *ends, *ends)),), lambda most: bool((most < [3.0, 4.0]).any())
+    )
+
+
+def of_checked_magnitudes() -> Subject:
+    """The checker's, and what entering costs: at least a unit in the last place of float32."""
+    ends, u = np.array([[-3.0, 1.0], [2.0, 4.0]]), 2.0**-24
+    return Subject(
+        (lambda: (single.reach(np.concatenate([ends] * 3)), single.entered(np.array([3.0, 4.0]))),),
+        lambda got: bool((got[0] < [3.0, 4.0]).any() or (got[1] < [3.0 * u, 4.0 * u]).any()),
+    )
+
+
 def checker_rows(first: np.ndarray, second: np.ndarray, reach: float) -> float:
     """The same by the checker's."""
     tape, place = backward.Tape(), 0
@@ -155,8 +186,10 @@ def checker_rows(first: np.ndarray, second: np.ndarray, reach: float) -> float:
         end, none = np.array(wide).reshape(1, -1, 1), np.zeros((1, len(w), 1))
         box = np.stack([-end, end, -end, end, 0 * end, 0 * end])
         place = tape.root(box) if i == 0 else place
-        at = np.arange(len(wide)).reshape(1, -1, 1)
-        terms = Affine(w[None], w[None], 0 * w[None], none, none, none, at, Pad(), 0, Fraction(1), 0, (0, 0))
+        at, plain = np.arange(len(wide)).reshape(1, -1, 1), (0, none, none + 1)
+        terms = Affine(
+            w[None], w[None], 0 * w[None], none, none, none, at, Pad(), 0, Fraction(1), 0, (0, 0), plain
+        )
         place = tape.affine(place, terms, box)
     return float(tape.upper(place, np.ones((1, 1, 1)))[0])
 
@@ -173,3 +206,39 @@ def of_floats(errors: Callable[[Any, np.ndarray, np.ndarray], np.ndarray], real:
                     for r, e in zip(got, exact, strict=True)]).max(axis=0)  # fmt: skip
     form = chain(each)
     return Subject((lambda: errors(form, low, high),), lambda allowed: bool((allowed < off).any()))
+
+
+def of_single(build: Any, side: Callable[[Any], Callable[[Any], dict[str, np.ndarray]]]) -> Subject:
+    """The output at single inputs, whatever order float32 adds in, against the ranges of one side."""
+    (name,), (out,), tried = build.graph.inputs, build.graph.outputs, []
+    low, high = build.domain.lower[name], build.domain.upper[name]
+    for share in np.random.default_rng(0).random((3, *low.shape)):
+        x = (low + share * (high - low)).astype(np.float32)
+        y = build.predict({name: x[None]})[out][0]
+        values = [run(build.float_graph, {name: x}, Single(order))[out].astype(float) for order in ORDERS]
+        tried.append((x, y, values))
+
+    def left(found: list[dict[str, np.ndarray]]) -> bool:
+        for boxes, (_, y, values) in zip(found, tried, strict=True):
+            for box in boxes.values():
+                for v in values:
+                    if ((v < box[0]) | (v > box[1]) | (y - v < box[4]) | (y - v > box[5])).any():
+                        return True
+        return False
+
+    ranges_at = side(build)
+    return Subject((lambda: [ranges_at(x.astype(float)) for x, _, _ in tried],), left)
+
+
+def of_single_cells(far: Callable[[Any, np.ndarray, np.ndarray], np.ndarray], seed: int = 1) -> Subject:
+    """How far a chain in float32 is from its real value, against what one side allows on each piece."""
+    each, rng = single_case(seed), np.random.default_rng(0)
+    low, high = (
+        np.array([[float(v) for v in getattr(p, end)] for p in each.pieces]) for end in ("lower", "upper")
+    )
+    gaps = []
+    for x in low + rng.random(low.shape) * (high - low):
+        real = through(each.chain.layers, x, Exact())
+        ways = (through(each.chain.layers, x.astype(np.float32), Single(order)) for order in ORDERS)
+        gaps.append(np.max([np.abs(way - real) for way in ways], axis=0))
+    return Subject((lambda: far(each, low, high),), lambda most: bool((most + 1e-14 < np.array(gaps)).any()))

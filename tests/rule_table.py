@@ -41,7 +41,7 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
     """,
     "zoo3": """
         domains.pair_float: lattice
-        domains.pair_box: Box.gather Box.concat
+        domains.pair_box: Box.gather
         domains.pair: Units.integers Rounding.ends Entry.integers
         domains.pair_interval: PairInterval.max PairInterval.gather
         domains.pair_forms: Forms.gather
@@ -49,7 +49,11 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
         domains.pair_zonotope: PairZonotope.gather PairZonotope.max
         domains.pair_product: PairProduct.gather PairProduct.max
         domains.pair_back: Moved._sums
-        domains.pair_crown: PairCrown.gather PairCrown.max PairCrown._larger difference
+        domains.pair_crown: PairCrown.gather PairCrown.max
+    """,
+    "zoo19": """
+        domains.pair_box: Box.concat
+        domains.pair_crown: PairCrown._larger
     """,
     "zoo5": """
         domains.pair_interval: PairInterval.add _weighted
@@ -66,7 +70,8 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
     """,
     "zoo10": """
         domains.pair_interval: PairInterval.table
-        domains.pair_table: Pointwise.reach Pointwise.box Pointwise.rest Pointwise.against between
+        domains.pair_table: Pointwise.reach Pointwise.box Pointwise.rest Pointwise.against
+        domains.extremes: between
         domains.pair_zonotope: PairZonotope.table
         domains.pair_product: PairProduct.table
         domains.pair_crown: PairCrown.table
@@ -89,7 +94,7 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
         domains.pair_crown: PairCrown.multiply
     """,
     "cells": """
-        certify.linear: _Form.radius linear product _absolute _affine _clip
+        certify.linear: Form.radius linear product _absolute _affine _clip
         certify.points: points _real
         certify.cells: Numpy.linear Numpy.points Cells._part _Known.points ends_of
     """,
@@ -98,11 +103,13 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
         checker.forms: tighten meet Form.gather Form.reshape Form.rows Form.sums Form.radius Form.box
             Form.reduced Change.of
         checker.relax: Corners.spread chord Choice.change choose_step
-        checker.analysis: State.gather State.reshape quantised rounding stepped centre around
-            Analysis._apply Analysis._enter Analysis._step Analysis._met Analysis._changed Analysis._affine
+        checker.analysis: State.gather State.reshape
+            Analysis._apply Analysis._enter Analysis._step Analysis._met Analysis._changed Analysis._sum
+            Analysis._affine
             Analysis._products Analysis._requantise
         checker.backward: Sum.add Tape.narrowed Tape.upper _Bend.back _Bend._over_x
         checker.crown: Crown._enter Crown._apply Crown._sum Crown._narrowed
+        checker.envelopes: quantised rounding stepped centre around
     """,
     "build1": """
         checker.tables: Pointwise._over Pointwise.rest Pointwise.against
@@ -119,10 +126,11 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
         checker.analysis: Analysis._add
     """,
     "build7": """
-        checker.analysis: scaled
+        checker.envelopes: scaled
     """,
     "build6": """
-        checker.analysis: cleared Analysis._truncate
+        checker.analysis: Analysis._truncate
+        checker.envelopes: cleared
     """,
     "moving": """
         checker.products: product _range Middles.rest linear
@@ -163,7 +171,19 @@ BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made w
     ),
     "domains.pair_lines.Bent.back": ("border0", hand.narrower),
     "domains.pair_lines.bent_step": ("border0", hand.planes_at_middles),
+    "domains.pair_lines.largest": ("zoo3", hand.planes_at_middles),
     "domains.pair_lines.bent_table": ("zoo10", hand.planes_at_middles),
+    "domains.pair_single.noise": ("single", hand.no_noise),
+    "domains.pair_single.wider": ("single", hand.same),
+    "domains.pair_single.largest": ("magnitudes", hand.no_noise),
+    "domains.pair_interval.PairInterval.blurred": ("single", hand.same_state),
+    "domains.pair_zonotope.PairZonotope.blurred": ("single", hand.same_state),
+    "domains.pair_product.PairProduct.blurred": ("single", hand.same_state),
+    "domains.pair_crown.PairCrown.blurred": ("single", hand.same_state),
+    "domains.pair_back.Blurred.__init__": ("blurred rows", hand.after(_by=lambda v: 0 * v)),
+    "domains.pair_back.Blurred.back": ("blurred rows", hand.same_rows),
+    "certify.single.deviations": ("single cells", ZERO),
+    "certify.linear.forms": ("cells", hand.without_bias),
     "certify.linear._with_symbols": ("cells", hand.same_symbols),
     "certify.points._whole": ("cells", hand.next_integer),
     "certify.points.errors": ("floats", ZERO),
@@ -175,6 +195,14 @@ BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made w
     "checker.rounding.quotient": ("build0", hand.next_integer),
     "checker.rounding.rounded": ("build0", hand.floor),
     "checker.forms.Pad.of": ("padded", hand.no_padding),
+    "checker.single.reach": ("checked magnitudes", ZERO),
+    "checker.single.entered": ("checked magnitudes", ZERO),
+    "checker.single.drifted": ("checked single", hand.same),
+    "checker.analysis.Analysis._in_single": ("checked single", hand.same_state),
+    "checker.analysis.Analysis._blurred": ("checked single", hand.same_state),
+    "checker.crown.Crown._blurred": ("checked single", hand.same_state),
+    "checker.backward.Tape.blurred": ("checked single", hand.lighter),
+    "checker.lines.drift": ("checked single cells", ZERO),
     "checker.relax.Choice.offer": ("build0", hand.no_offer),
     "checker.relax.Corners.__init__": ("build0", hand.after(sides=lambda v: [_few(side) for side in v])),
     "checker.tables.Pointwise.__init__": ("build1", hand.after(rho=hand.less, box=hand.less)),
@@ -184,7 +212,7 @@ BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made w
     "checker.pairs._affine": ("build0", hand.result(e=lambda v: 0 * v)),
     "checker.pairs._rounding": ("build0", hand.result(limits=lambda v: (-np.inf, np.inf))),
     "checker.pairs._span": ("build0", lambda true: lambda *args: tuple(end // 3 for end in true(*args))),
-    "checker.analysis.Entry.quantised": ("build0", hand.next_integer),
+    "checker.envelopes.Entry.quantised": ("build0", hand.next_integer),
     "checker.backward._at_ranges": ("build0", hand.at_middles),
     "checker.backward.magnitude": ("checked rows", ZERO),
     "checker.backward.Sum.pay": ("checked rows", hand.silent),
@@ -197,6 +225,7 @@ BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made w
     "checker.crown.Crown._place": ("build0", hand.lighter),
     "checker.crown.Crown._bent": ("build0", hand.lighter),
     "checker.crown.Crown._requantised": ("build0", hand.lighter),
+    "checker.crown.Crown._windows": ("build3", hand.lighter),
     "checker.crown.Crown._largest": ("build3", hand.lighter),
     "checker.crown.Crown._product": ("moving", hand.lighter),
     "checker.crown.Crown._concatenated": ("moving", hand.lighter),
@@ -216,6 +245,9 @@ ELSEWHERE = {  # rule -> the mutant of another test that it answers to
     "certify.cells.Numpy.states": "test_states.test_a_planted_bug_is_noticed",
     "domains.pair_back.Linear.__init__": "test_pair_crown.float_weights_on_both_sides",
     "domains.pair_lines.Bent.__init__": "test_pair_crown.upper_for_lower",
+    "domains.pair_single.of_sums": "test_single.test_a_sum_that_loses_all_it_can",
+    "checker.backward.Tape.joint": "test_pair_joint.test_the_checker_puts_the_same_together",
+    "checker.single.inner": "test_single.test_a_sum_that_loses_all_it_can",
 }
 
 CHOICE = "which of several sound lines, symbols or pieces: any choice is sound"
@@ -224,6 +256,8 @@ NOT_RULES = {  # no bound rests on these alone
     "domains.pair.Product.__init__": "its gain is 1 in every network that the compiler makes",
     "domains.pair_forms.Forms.width": CHOICE,
     "domains.pair_lines._slopes": CHOICE,
+    "domains.pair_lines.Bent._together": CHOICE,
+    "checker.backward._Bend._as_one": CHOICE,
     "domains.pair_lines._first_best": CHOICE,
     "domains.pair_zonotope._candidates": CHOICE,
     "domains.pair_score.Best.__init__": CHOICE,
@@ -235,6 +269,14 @@ NOT_RULES = {  # no bound rests on these alone
     "checker.tables.Pointwise.chord": CHOICE,
     "checker.backward._Bend._score": CHOICE,
     "checker.backward._least": CHOICE,
+    "domains.pair_single.plain": "hands parameters over",
+    "checker.single.folded": "hands parameters over",
+    "checker.single.only_known": "rejects what is not known",
+    "checker.single.pointwise": "what float32 runtimes may do to functions: test_single.py",
+    "checker.single.softmax_lost": "the same",
+    "checker.analysis.Analysis._read": "hands over to a gather and a step",
+    "certify.single._bent": "of a Jacobian, as linear._clip",
+    "domains.pair_crown.difference": "passes of its own follow at once, and hide it on these networks",
     "domains.pair_forms.unknown": "infinite ranges",
     "checker.analysis._nothing": "infinite ranges",
     "domains.pair_lines._like": "a shape",

@@ -12,7 +12,7 @@ from pair_nets import Rational, fractions, reals
 
 from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
-from tinybound.certify.best_first import thorough
+from tinybound.certify.effort import thorough
 from tinybound.checker import check_certificate
 from tinybound.domains.exact import run
 from tinybound.options import Options

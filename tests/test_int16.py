@@ -113,7 +113,7 @@ def test_words_follow_from_ranges():
         value = whole.values[step.value]
         assert plan.bytes(step.target) == value.size * plan.words[step.target]
         assert step.target in plan.outputs or plan.words[step.target] == (2 if value.range.bits > 8 else 1)
-    for name in ("quads_int16_int8_int32", "quads_int16_int16_int64", "affine_int4_int16_int16_int32"):
+    for name in ("quads_int16_int8_int32", "quads_int16_int16_int64", "terms_int4_int16_int16_int32"):
         assert f"_16(tb_{name}, " in kernels
 
 

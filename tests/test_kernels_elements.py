@@ -63,7 +63,7 @@ def network(seed):
     return Graph("elements", tuple(inputs), outputs, tuple(nodes), values)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("machine", MACHINES)
 def test_pools_and_sums(machine, seed, tmp_path):
     graph = network(seed)

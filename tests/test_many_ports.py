@@ -65,7 +65,9 @@ def test_the_certificate_bounds_every_output(build):
     assert [len(entry["bound"]) for entry in outputs.values()] == [48, 5, 5]
 
 
-@pytest.mark.parametrize("executor", ["golden", "host", "cortex-m4", "rtl"])
+@pytest.mark.parametrize(
+    "executor", ["golden", "host", "cortex-m4", pytest.param("rtl", marks=pytest.mark.slow)]
+)
 def test_simulate_gives_outputs_by_name(build, executor):
     rng = np.random.default_rng(0)
     shapes = {"a": (2, 4, 4), "b": (6,), "unread": (3,)}

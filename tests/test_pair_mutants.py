@@ -298,6 +298,7 @@ def test_a_wrong_rule_is_caught(mutant, monkeypatch):
     assert expected <= found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_the_right_rule_is_not(mutant):
     """The networks that expose a mutant are sound without it."""

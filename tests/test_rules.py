@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rule_subjects as on
+import single_nets
 from cell_nets import checker, checker_form, prover
 from checker_nets import moving, random_build
 from onnx_nets import Net
@@ -23,17 +24,19 @@ from test_pair_mutants import leaky
 from test_pair_products import network
 
 from tinybound.build import compile as compile_model
-from tinybound.certify import points
+from tinybound.certify import points, single
 from tinybound.certify.cells import Numpy
-from tinybound.checker import rounding
+from tinybound.checker import lines, rounding
 from tinybound.domains import pair_float
 from tinybound.options import Options
 
 MODULES = """
     domains: pair_float pair_box pair_vertex pair pair_interval pair_forms pair_score pair_table pair_pool
         pair_multiply pair_zonotope pair_product pair_back pair_lines pair_crown
-    certify: linear points cells
-    checker: rounding forms relax tables pools products pairs analysis backward crown lines cells chain
+        pair_single extremes
+    certify: linear points cells single
+    checker: rounding forms relax tables pools products pairs envelopes analysis backward crown lines cells
+        chain single
 """
 QUICK = ("cells", "sums", "checked sums", "rows", "checked rows", "floats", "checked floats")
 
@@ -89,8 +92,19 @@ def of_padded() -> on.Subject:
         return on.of_checker(compile_model(net.save(where, out), where / "B", options))
 
 
+def of_single(side: Any) -> on.Subject:
+    """The float network in float32."""
+    with TemporaryDirectory() as folder:
+        return on.of_single(random_build(1, Path(folder)), side)
+
+
+def drifting(each: Any, *box: Any) -> Any:
+    form = checker_form(each)
+    return lines.drift(form, lines.lines(form, *box), *box)
+
+
 SUBJECTS = {
-    **{f"zoo{seed}": partial(lambda s: on.of_domains(zoo(s)), seed) for seed in (2, 3, 5, 6, 10)},
+    **{f"zoo{seed}": partial(lambda s: on.of_domains(zoo(s)), seed) for seed in (2, 3, 5, 6, 10, 19)},
     **{f"border{s}": partial(lambda s: on.of_domains(on_borders(s, "tflite-double")), s) for s in (0, 1)},
     **{f"products{seed}": partial(lambda s: on.of_domains(network(s)), seed) for seed in (0, 4)},
     "point9": lambda: on.of_domains(on.at_point(network(0))),
@@ -105,6 +119,13 @@ SUBJECTS = {
     "checked cells": lambda: on.together([on.of_cells(seed, checker) for seed in (0, 2)]),
     "rows": lambda: on.of_rows(on.prover_rows),
     "checked rows": lambda: on.of_rows(on.checker_rows),
+    "single": lambda: of_single(single_nets.prover),
+    "checked single": lambda: of_single(single_nets.checker),
+    "single cells": lambda: on.of_single_cells(lambda each, *box: single.deviations(each.chain.layers, *box)),
+    "checked single cells": lambda: on.of_single_cells(drifting),
+    "magnitudes": on.of_magnitudes,
+    "checked magnitudes": on.of_checked_magnitudes,
+    "blurred rows": on.of_blurred,
     "sums": lambda: on.of_sums(pair_float),
     "checked sums": lambda: on.of_sums(rounding),
     "floats": lambda: on.of_floats(errors_of, of_real, lambda each: each.chain.layers),

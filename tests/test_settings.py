@@ -13,6 +13,8 @@ from tinybound.firmware_image import board_of, make_firmware
 from tinybound.passes.run_time_bits import REPORTED
 from tinybound.tools import run
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 FEWER = REPORTED[1:]
 
 

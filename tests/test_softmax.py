@@ -14,6 +14,8 @@ from tinybound.firmware_image import check_budget
 from tinybound.ops import Softmax
 from tinybound.ops.softmax import exponentials
 
+pytestmark = pytest.mark.usefixtures("quick_attack")
+
 
 @pytest.mark.parametrize("count", [1, 2, 10, 300])
 @pytest.mark.parametrize("scale", [Fraction(1, 200), Fraction(1, 16), Fraction(2)])

@@ -40,6 +40,7 @@ class _Form:
         self.slope = np.where(rad > 0, g / np.where(rad > 0, rad, 1.0), 0.0)
         size = np.abs(self.c) + np.abs(g).sum(axis=1) + rest
         (self.blur,) = cells.blur(self.lower[None], self.upper[None])
+        self.point = float(cells.blur(middle[None], middle[None]).max())  # no cut takes this away
         self.rest = rest + WIDE * (len(rad) + 16) * U * size + self.blur
         self.first = np.array(piece.first)
         ends, middles = [], []
@@ -79,7 +80,7 @@ def bounded(cells: Cells, piece: Piece, form: Linear, at: int, limit: float, mos
     """`form`: of several pieces, this one's is number `at`. Bounds above `limit` (the float network's own
     rounding aside) are narrowed cell by cell; None if more than `most` cells need it."""
     lines, zero = _Form(cells, piece, form, at), cells.chain.units.zero
-    limit += float(lines.blur.max())
+    limit += lines.point
     bound, worst, place = np.zeros(len(lines.c)), -np.inf, np.array(piece.first)
     for first, last in blocks(np.array(piece.first), np.array(piece.last)):
         whole, which = cells.kernel.states(first, last)
@@ -102,7 +103,7 @@ def bounded(cells: Cells, piece: Piece, form: Linear, at: int, limit: float, mos
             worst = gaps.max()
             place = _integers(first, last, gaps.max(axis=1).argmax()[None])[0]
     near, found = _attained(cells, lines, place)
-    return Bounded(bound, near, found, float(lines.blur.max()))
+    return Bounded(bound, near, found, lines.point)
 
 
 def blocks(first: Ints, last: Ints) -> Iterator[tuple[Ints, Ints]]:

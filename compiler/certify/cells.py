@@ -58,7 +58,7 @@ class Found:
     score: Floats  # (pieces, inputs)
     near: Floats  # (pieces, inputs)
     gap: Floats  # (pieces,): the difference at `near`, in plain float64
-    blur: Floats  # (pieces,): how much of the bound is the float network's own rounding, at most
+    blur: Floats  # (pieces,): of the bound, what the float network's own rounding adds at a single point
 
 
 class Cells:
@@ -112,7 +112,7 @@ class Cells:
                 parts.append(self._part(*part))
                 starts.append(i)
         bound, score, near, gap = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return Found(bound, score, near, gap, blur.max(axis=1))
+        return Found(bound, score, near, gap, self.blur(middle, middle).max(axis=1))
 
     def _part(
         self, pieces: Sequence[Piece], which: slice, form: Linear, ends: tuple[Floats, ...]

@@ -56,9 +56,8 @@ def of_sums(weights: Floats, sizes: Floats, count: int, offset: Floats, gain: Fl
     offset, gain (..., M, 1) as in Rounded."""
     terms = (weights > 0).astype(np.float64) @ (sizes >= LEAST).astype(np.float64) + (offset > 0) + count
     lost, magnitude = terms * U32, weights @ sizes + offset
-    if (
-        not (gain * (magnitude + LEAST)).max() < MOST or lost.max() > ALL
-    ):  # a factor of 0 hides what it takes off
+    full = gain * (magnitude + LEAST)  # a factor of 0 hides what it takes off
+    if not full.max() < MOST or lost.max() > ALL:
         raise OverflowError("sums that float32 may not hold")
     each = 2 * (terms + 1) + weights.sum(axis=-1, keepdims=True) + sizes.sum(axis=-2, keepdims=True)
     return np.asarray(PAID * (lost / (1 - lost) * magnitude + 2 * FLUSHED * gain * each))

@@ -15,7 +15,7 @@ from .neighbours import Neighbours
 from .pairs import Pairs
 from .plain import Plain, PlainPool, Unweighted
 from .pools import AverageFours, MaxFours
-from .quads16 import Quads16
+from .quads16 import Halfbytes16, Quads16
 from .ring import Ring
 from .straight import Straight
 from .sum16 import Sum16
@@ -51,6 +51,7 @@ KERNELS: tuple[Kernel, ...] = (
     Quads16(),
     Wide16(),
     Sum16(),
+    *map(Halfbytes16, ("int4", "pot4")),
     *map(Int16Affine, ("int8", "int4", "pot4")),
     *map(Int16, BOTH),
     Curves(),

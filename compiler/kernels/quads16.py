@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -104,6 +104,27 @@ class Quads16(Int16Affine):
             ones = {name: 2 * found[f"two{name[3:]}"] + found[name] for name in ("one", "one_fours")}
             found |= {**ones, "two": 0, "two_fours": 0}
         return with_upper(found, step)
+
+
+class Halfbytes16(Int16Affine):
+    """int4 or pot4, filter by filter over the column of a window (firmware/tb_quads_16.h)."""
+
+    headers = Quads16.headers
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.name = f"{code}_columns_16"
+
+    def takes(self, step: Step) -> bool:
+        return super().takes(step) and getattr(step.node.op, "groups", 1) == 1
+
+    def pack(self, step: Step) -> Packed:
+        """QUAD_COLUMNS: activations of a window."""
+        taps = step.view["rows"].shape[1]
+        return replace(super().pack(step), room={"QUAD_COLUMNS": taps + -taps % 4})
+
+    def functions(self, step: Step) -> tuple[Function, ...]:
+        return (Function("TB_TERMS_16", (self.code, *types(step), self.sum_type(step))),)
 
 
 def with_upper(found: Counts, step: Step) -> Counts:
