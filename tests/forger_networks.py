@@ -142,12 +142,15 @@ def of_arrays(start: Forged, rng: np.random.Generator) -> Iterator[Mutation]:
             if kind in ("weights", "bias"):
                 for delta in (1, -1):
                     yield f"{kind} changed by 1", f"{key}[{i}] {delta:+}", add(key, i, delta), True
-        yield f"all {kind} changed", key, add(key, slice(None), large), True
+        if array.size:
+            yield f"all {kind} changed", key, add(key, slice(None), large), True
         yield "array dropped", key, lambda f, k=key: f.arrays.pop(k), True
         yield (
             "array of another shape",
             key,
-            lambda f, k=key: f.arrays.update({k: f.arrays[k].ravel()[:-1]}),
+            lambda f, k=key, n=array.size: f.arrays.update(  # an empty one has nothing to lose
+                {k: f.arrays[k].ravel()[:-1] if n else np.zeros(1, np.int64)}
+            ),
             True,
         )
         yield "array of floats", key, lambda f, k=key: f.arrays.update({k: f.arrays[k].astype(float)}), True

@@ -65,6 +65,8 @@ STILL_TRUE = {
     "knees changed",
     "Requantise.lo changed",  # a limit that no neuron reaches
     "Requantise.hi changed",
+    "Curve.lo changed",
+    "Curve.hi changed",
     "float parameter moved",
     "float parameter moved a little",
     "float attribute changed",
