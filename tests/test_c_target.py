@@ -268,7 +268,7 @@ PLANTS = {
     "half down": ("tb_requantise.h", "((v >> s) & some)", "0"),
     "no saturation at the top": (
         "tb_requantise.h", "tb_min(tb_max(q + r->zero, r->lo), r->hi)", "tb_max(q + r->zero, r->lo)"),
-    "padding reads zero": ("tb_kernels.h", "inside ? in[tap + c] : w->pad", "inside ? in[tap + c] : 0"),
+    "padding reads zero": ("tb_kernels.h", "inside ? in[tap + c] : (padding)", "inside ? in[tap + c] : 0"),
     "the average forgets its zero point": ("tb_windows.h", "rows * columns * w->pad", "rows * columns * 0"),
     "one pool plane too few": ("tb_kernels.h", "p >= 8 - bits; p--", "p > 8 - bits; p--"),
     "pot4 sign": ("tb_kernels.h", "(code & 8u) ? -size", "(code & 8u) ? size"),

@@ -21,7 +21,7 @@ from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
 from tinybound.certify.certificate import certify
 from tinybound.certify.effort import Effort
-from tinybound.checker import analysis, backward, check_certificate
+from tinybound.checker import analysis, backward, check_certificate, envelopes
 from tinybound.checker.analysis import Analysis
 from tinybound.checker.check import KINDS, _domain
 from tinybound.checker.crown import Crown
@@ -258,7 +258,7 @@ def test_a_first_rounding_that_costs_nothing_is_noticed(tmp_path, monkeypatch):
     document = json.loads((build.folder / "certificate.json").read_text())
     assert build.graph.nodes[-1].op.shift.min() == 32
     sound(build, document, None, 0)
-    monkeypatch.setattr(analysis, "moved", lambda scale, s, mode: moved_by(scale, s, "tflite-single"))
+    monkeypatch.setattr(envelopes, "moved", lambda scale, s, mode: moved_by(scale, s, "tflite-single"))
     with pytest.raises(AssertionError):
         sound(build, document, None, 0)
 
