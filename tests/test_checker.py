@@ -21,7 +21,7 @@ from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
 from tinybound.certify.certificate import certify
 from tinybound.certify.effort import Effort
-from tinybound.checker import analysis, backward, check_certificate, envelopes
+from tinybound.checker import backward, check_certificate, envelopes
 from tinybound.checker.analysis import Analysis
 from tinybound.checker.check import KINDS, _domain
 from tinybound.checker.crown import Crown
