@@ -11,6 +11,8 @@
 #ifndef TB_WIDE_16_H
 #define TB_WIDE_16_H
 
+#include "tb_bytes.h"
+
 #ifdef TB_WIDE_TAPS
 /* `count` positions in one line, whose windows move by `move` bytes less those of all channels; `round` is 2 zero + 1;
  * bytes: of all channels; low and high: bounds twice. */
@@ -67,16 +69,6 @@ TB_KERNEL void tb_affine_wide_16(const int16_t *in, int16_t *out, const tb_windo
 }
 
 #ifndef TB_DSP
-/* Byte i of words, the lowest of a word first. */
-TB_INLINE int32_t tb_signed_byte(const int32_t *words, int32_t i)
-{
-#if defined __BYTE_ORDER__ && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-  return ((const int8_t *)words)[i];
-#else
-  return (int8_t)(words[i >> 2] >> (8 * (i & 3)));
-#endif
-}
-
 /* The same in plain C, one channel after the other. */
 TB_INLINE void tb_wide_positions_16(const int16_t *const *taps, const int32_t *records, int16_t *out,
                                     const tb_line_16 *line, int32_t count)
@@ -88,15 +80,15 @@ TB_INLINE void tb_wide_positions_16(const int16_t *const *taps, const int32_t *r
     for (int32_t end = at + (line->bytes >> 1); at < end; at += 4) {
       const int32_t *scale = record + 4 + 2 * pairs + (count & 1);
       for (int32_t i = 0; i < 4; i++) {
-        const int32_t c = at + i, bits = tb_signed_byte(scale + 4, i);
+        const int32_t c = at + i, bits = tb_byte(scale + 4, i);
         int32_t sum = record[i];
 TB_UNROLL(8)
         for (int32_t t = 0; t < pairs; t++) {
-          sum += tb_signed_byte(record + 4, 8 * t + 2 * i) * taps[2 * t][c];
-          sum += tb_signed_byte(record + 4, 8 * t + 2 * i + 1) * taps[2 * t + 1][c];
+          sum += tb_byte(record + 4, 8 * t + 2 * i) * taps[2 * t][c];
+          sum += tb_byte(record + 4, 8 * t + 2 * i + 1) * taps[2 * t + 1][c];
         }
         if (count & 1) {
-          sum += tb_signed_byte(record + 4 + 2 * pairs, (i >> 1) | ((i & 1) << 1)) * taps[count - 1][c];
+          sum += tb_byte(record + 4 + 2 * pairs, (i >> 1) | ((i & 1) << 1)) * taps[count - 1][c];
         }
         const int32_t high = tb_upper(sum, scale[i]);
         const int32_t round = (int32_t)((uint32_t)line->round << bits);

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx_nets import Net
 from pair_nets import NONE, RELU, Rational, Sketch, fractions, points, ranges, reals, violations
+from test_pair_crown import deep
 
 from tinybound.build import compile as compile_model
 from tinybound.certify.lockstep import entries, lockstep, walk
@@ -118,14 +119,6 @@ def test_what_noise_a_difference_has():
     assert np.allclose(middle, 0.5 * np.abs(high + low), rtol=1e-12)
     far = np.maximum(np.abs(low), np.abs(high))
     assert (far <= (middle + np.abs(m).sum(axis=1)) * (1 + 1e-15)).all()
-
-
-def deep(seed):
-    s = Sketch(seed, (6,), lower=-0.2, upper=0.3)
-    h = s.dense("x", 12, RELU)
-    for _ in range(2):
-        h = s.dense(h, 12, RELU)
-    return s.build(s.dense(h, 3, NONE), squeeze=1.2)
 
 
 def joints(pair):
