@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from acas import RANGE, box_of
+from certify_tasks import box_of, full_range
 
 from tinybound.certify.attack import enclosed, largest_of
 from tinybound.certify.certificate import certify, twin_of
@@ -111,9 +111,7 @@ def bundled(name, activations, radius, effort):
 
 def acas(path, name, folder, effort):
     """A network of ACAS Xu, calibrated on its full input range, about a fix point or in a property's box."""
-    calibration = folder / "calibration.npz"
-    np.savez(calibration, X=RANGE[0] + np.random.default_rng(0).random((2000, 5)) * (RANGE[1] - RANGE[0]))
-    nets = build_networks(path, Options(calibration=calibration))
+    nets = build_networks(path, Options(calibration=full_range(folder)))
     (source,), (lower, upper) = nets.float_graph.inputs, box_of(name, 3)
     return Case(nets.float_graph, nets.integer_graph, {source: lower}, {source: upper}, effort)
 

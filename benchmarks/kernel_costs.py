@@ -12,10 +12,11 @@ import argparse
 import json
 import tempfile
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from cost_layers import networks, single
+from cost_layers import layers, networks, single
 from scipy.optimize import nnls
 
 from tinybound.kernels import KERNELS
@@ -78,6 +79,17 @@ def instructions(kernel, core):
     return fitted(rows, results)
 
 
+def alone(kernel, core):
+    """The same for a network's only layer of a kernel, to which compilers fit its code."""
+    rows, results = [], []
+    for graph in islice(layers(kernel), ENOUGH):
+        plan = kernel_plan(graph, (kernel.name,))
+        step = next(step for step in plan.steps if plan.kernel(step) is kernel)
+        rows.append(kernel.features_alone(step))
+        results.append(counted(graph, plan.kernels, core)[step.index])
+    return fitted(rows, results)
+
+
 def _lasts(step):
     """Moves of a few elements become straight code, unlike any other."""
     return step.kind != "reorder" or len(step.view["movement"]) > 64
@@ -109,6 +121,9 @@ def main():
             with tempfile.TemporaryDirectory() as place:
                 each, errors = instructions(kernel, core)
                 costs = {"instructions": each, **sizes(kernel, core, Path(place))}
+            if kernel.fits_one:
+                costs["alone"], more = alone(kernel, core)
+                errors = np.concatenate([errors, more])
             table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
             table.setdefault(kernel.name, {})[core] = costs
             worst = np.abs(errors).max()

@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions per MAC of every kernel on the shapes of the reference, beside the figures of CMSIS-NN.
+"""Every kernel on the layers that CMSIS-NN was counted on, for benchmarks/microcontrollers.py --kernels."""
 
-.venv/bin/python benchmarks/kernel_table.py [--core cortex-m4 ...] [--svg FILE]
-"""
-
-import argparse
-import json
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from bars import bars
-from cost_layers import Maker, weighted
-from kernel_costs import counted
+from cost_maker import Maker, weighted
+from kernel_costs import write
 
-from tinybound.kernels.choose import able, kernel_plan
+from tinybound.kernels import KERNELS
+from tinybound.kernels.choose import able, choose
+from tinybound.kernels.kernel_plan import with_kernels
+from tinybound.ops import Dense
 from tinybound.simulate.boards import BOARDS
+from tinybound.simulate.cycles import BRANCHES
+from tinybound.simulate.emulated import Emulated
+from tinybound.simulate.executors import Artefact, flatten, packed
+from tinybound.simulate.footprint import Footprint, footprint
 from tinybound.targets.plan import make_plan
 
-REFERENCE = json.loads((Path(__file__).parent / "reference.json").read_text())
 SAME = (1, 1, 1, 1)
 SHAPES = {
     "fc640x128": (640, 128),
@@ -29,6 +31,25 @@ SHAPES = {
     "dw3x3_64_25x5": (64, 25, 5, (3, 3), (1, 1), SAME),
     "conv1x1_128_6x6": (128, 128, 6, 6, (1, 1), (1, 1), (0, 0, 0, 0)),
 }
+CODES = ("int8", "int4", "pot4", "pool64")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A layer by a kernel, in a network of its own (its input has channels first and is put in order before).
+
+    name          code and kernel, of pools with the bits
+    macs          those of padding among them
+    instructions  of the layer
+    cycles        of the layer, by what a branch costs; (): the core has no model
+    size          of the network
+    """
+
+    name: str
+    macs: int
+    instructions: int
+    cycles: tuple[int, ...]
+    size: Footprint
 
 
 def network(code, shape):
@@ -39,57 +60,47 @@ def network(code, shape):
     return maker.graph()
 
 
-def measured(core):
-    """(shape, "code kernel", of pools with the bits) -> instructions per MAC, those of padding included."""
-    found = {}
-    for name, shape in SHAPES.items():
-        for code in ("int8", "int4", "pot4", "pool64"):
-            if code == "pool64" and name.startswith("dw"):
-                continue
-            graph = network(code, shape)
-            step = next(s for s in make_plan(graph).steps if "stored" in s.view)
-            macs = step.view["rows"].size * int(np.prod(step.view["output"][1:]))
-            for kernel in able(step):
-                plan = kernel_plan(graph, (kernel.name,), core)
-                for bits in (8, 4) if code == "pool64" else (8,):
-                    count = counted(graph, plan.kernels, core, bits)[step.index]
-                    label = f"{code} {kernel.name}" + (f" {bits} bits" if code == "pool64" else "")
-                    found[name, label] = count / macs
-    return found
+def candidates(step, core):
+    """The kernels that take a layer but for those that others always beat on the core; `straight` without
+    its limit of code, because dense layers above it have a goal.
+    """
+    straight = next(kernel for kernel in KERNELS if kernel.name == "straight")
+    dense = isinstance(step.node.op, Dense) and step.view["code"] == "pot4"
+    found = dict.fromkeys([*able(step), *([straight] if dense else [])])
+    return [kernel for kernel in found if core not in kernel.slow_on]
 
 
-def svg(core, found, kernels):
-    """Bars of instructions per MAC by shape, a line for CMSIS-NN; cut off at 4."""
-    groups = [
-        (
-            name,
-            [(k, found[name, k]) for k in kernels if (name, k) in found],
-            REFERENCE["layers"][name].get(core),
-        )
-        for name in SHAPES
-    ]
-    return bars(f"Instructions per MAC on {core}; red: CMSIS-NN, int8", groups, 4)
+def layers(core, shape, flash):
+    """Each kernel on one of SHAPES; flash: in which the cycles' code lies."""
+    for code in CODES:
+        if code == "pool64" and shape.startswith("dw"):
+            continue  # it would be int8
+        graph = network(code, SHAPES[shape])
+        plan = make_plan(graph)
+        step = next(s for s in plan.steps if "stored" in s.view)
+        for kernel in candidates(step, core):
+            chosen = with_kernels(plan, {**choose(plan, core), step.index: kernel})
+            yield from measured(chosen, step, core, flash, (8, 4) if code == "pool64" else (8,))
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--core", nargs="*", default=["cortex-m4"], choices=BOARDS)
-    parser.add_argument("--svg", type=Path, help="a plot too: FILE-CORE.svg")
-    options = parser.parse_args()
-    print(f"CMSIS-NN: {REFERENCE['sources']['cmsis_nn']}\n")
-    for core in options.core:
-        found = measured(core)
-        kernels = list(dict.fromkeys(kernel for _, kernel in found))
-        heads = [core, "CMSIS-NN, int8", "CMSIS-NN, int4", *kernels]
-        print("| " + " | ".join(heads) + " |\n" + "|---" * len(heads) + "|")
-        for name in SHAPES:
-            ours = [f"{found[name, k]:.2f}" if (name, k) in found else "" for k in kernels]
-            theirs = [str(REFERENCE[table][name].get(core, "")) for table in ("layers", "layers_int4")]
-            print("| " + " | ".join([name, *theirs, *ours]) + " |")
-        if options.svg:
-            path = options.svg.with_name(f"{options.svg.stem}-{core}.svg")
-            path.write_text(svg(core, found, kernels))
-
-
-if __name__ == "__main__":
-    main()
+def measured(plan, step, core, flash, settings):
+    """A layer at each number of activation bits."""
+    graph, board = plan.graph, BOARDS[core]
+    macs = step.view["rows"].size * int(np.prod(step.view["output"][1:]))
+    machine = Emulated(board)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        write(plan, folder)
+        x = flatten(graph, {name: np.zeros((1, *graph.values[name].shape), int) for name in graph.inputs})
+        macros = packed(Artefact(graph, folder, None), core)
+        elf = machine.build(folder, graph.name, folder, trace=True, count=True, defines=macros)
+        size = footprint(board, folder, graph.name, folder)
+        for bits in settings:
+            overhead, *counts = machine.run(elf, x, bits, folder).instructions
+            times = {}
+            if core in BRANCHES:
+                times = machine.profiles(elf, x, bits, folder, flash)[step.index]["cycles"]
+            label = f"{step.view['code']} {plan.kernel(step).name}"
+            if len(settings) > 1:
+                label += f" {bits} bits"
+            yield Measured(label, macs, counts[step.index] - overhead, tuple(times.values()), size)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of docs/kernels.md: whole networks on every core, beside CMSIS-NN, TFLite Micro and boards.
+"""The tables of docs/kernels.md and docs/kernels-layers.md: whole networks and every kernel on every core,
+beside CMSIS-NN, TFLite Micro and boards.
 
-.venv/bin/python benchmarks/microcontrollers.py [--svg FILE] mobilenet NETWORK.onnx ...
+.venv/bin/python benchmarks/microcontrollers.py --kernels [--svg FOLDER] mobilenet NETWORK.onnx ...
 .venv/bin/python benchmarks/microcontrollers.py --core cortex-m4 --layers NETWORK.onnx
+.venv/bin/python benchmarks/microcontrollers.py --kernels --core cortex-m4 --shape fc128x128 dw3x3_64_25x5
 
 `mobilenet` is MobileNetV1 0.25 for 96 x 96 images with random weights. What stands beside a network is of
 those in reference.json with as many MACs.
@@ -14,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import kernel_table
 import numpy as np
 from bars import bars
 
@@ -152,22 +155,61 @@ def beside(plan, macs, cores):
         row(f"{board}, on a board", "cortex-m4", macs, cycles=f"{ms / 1000 * CLOCK / macs:.2f}")
 
 
+def kernel_rows(core, shapes, flash):
+    """Print every kernel on layers of some shapes; the groups of a plot."""
+    groups = []
+    for shape in shapes:
+        found = []
+        for each in kernel_table.layers(core, shape, flash):
+            found.append((each.name, each.instructions / each.macs))
+            room = {
+                "code": f"{each.size.code_bytes:,}",
+                "constants": f"{each.size.weight_bytes:,}",
+                "arena": f"{each.size.ram_bytes:,}",
+                "stack": f"{each.size.stack_bytes:,}",
+            }
+            cycles = span([count / each.macs for count in each.cycles])
+            row(f"{shape}, {each.name}", core, each.macs, each.instructions, cycles, **room)
+        for code in ("int8", "int4"):
+            theirs = REFERENCE["layers" if code == "int8" else "layers_int4"][shape]
+            if core in theirs:
+                cycles = span(REFERENCE["cycles" if code == "int8" else "cycles_int4"][shape].get(core, []))
+                row(f"{shape}, {code} CMSIS-NN", core, each.macs, round(theirs[core] * each.macs), cycles)
+        groups.append((shape, found, REFERENCE["layers"][shape].get(core)))
+    return groups
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("models", nargs="+")
+    parser.add_argument("models", nargs="*")
     parser.add_argument("--core", nargs="*", default=CORES, choices=BOARDS)
     parser.add_argument("--layers", action="store_true", help="each layer too, with whole maps in memory")
-    parser.add_argument("--domain", help="as of `tinybound build`, for models that are not quantised")
+    parser.add_argument("--kernels", action="store_true", help="every kernel on single layers too")
+    parser.add_argument("--shape", nargs="*", default=kernel_table.SHAPES, choices=kernel_table.SHAPES)
+    parser.add_argument("--domain", help="as of `tinybound compile`, for models that are not quantised")
     parser.add_argument("--activations", type=int, default=8, choices=(8, 16), help="bits of a float model's")
     parser.add_argument("--wait-states", type=int, default=0, help="of flash, in the modelled cycles")
     parser.add_argument("--line-bytes", type=int, default=16, help="of flash")
     parser.add_argument("--cache-lines", type=int, default=1, help="that are kept")
-    parser.add_argument("--svg", type=Path, help="a plot too")
+    parser.add_argument("--svg", type=Path, help="plots too: FOLDER/networks.svg and FOLDER/kernels-CORE.svg")
     options = parser.parse_args()
     flash = Flash(options.wait_states, options.line_bytes, options.cache_lines)
     for source in REFERENCE["sources"].values():
         print(source)
     print("\n| " + " | ".join(HEADS) + " |\n" + "|---" * len(HEADS) + "|")
+    groups = network_rows(options, flash)
+    if options.svg and groups:
+        title = "Instructions and modelled cycles (the most) per MAC; red: CMSIS-NN's instructions, cortex-m4"
+        (options.svg / "networks.svg").write_text(bars(title, groups, 10))
+    for core in options.core if options.kernels else ():
+        groups = kernel_rows(core, options.shape, flash)
+        if options.svg:
+            title = f"Instructions per MAC on {core}; red: CMSIS-NN, int8"
+            (options.svg / f"kernels-{core}.svg").write_text(bars(title, groups, 4))
+
+
+def network_rows(options, flash):
+    """Print whole networks, and what others need for them; the groups of a plot."""
     groups = []
     for model in options.models:
         graph, bars_of = integer_graph(model, options.domain, options.activations), []
@@ -185,9 +227,7 @@ def main():
         beside(plan, macs, options.core)
         counted = reference(macs).get("cmsis_nn", {}).get("cortex-m4")
         groups.append((name, bars_of, counted["instructions"] / macs if counted else None))
-    if options.svg:
-        title = "Instructions and modelled cycles (the most) per MAC; red: CMSIS-NN's instructions, cortex-m4"
-        options.svg.write_text(bars(title, groups, 10))
+    return groups
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from tflite_network import Reader, first
 from tinybound.certify.batch import Batch
 from tinybound.domains.exact import Exact
 from tinybound.ops import Softmax
-from tinybound.ops.requantise import MODES
+from tinybound.rounding import MODES
 
 
 def litert(resolver):

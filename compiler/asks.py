@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .boxes import Box, ball, parse_box, scaled
+from .boxes import FLOAT32_MAX, Box, ball, parse_box, scaled
 from .build import Build, load
 from .certify.certificate import ARITHMETIC, bounded, twin_of
 from .certify.classes import Ball, classes_of, logits
 from .certify.objective import parse_objective
-from .certify.question import bound_objective, largest_box
+from .certify.question import largest_box
 from .certify.reference import bound_reference
 from .certify.shares import shares
 from .certify.spread import executor, spread
@@ -34,8 +34,8 @@ Points = dict[str, NDArray[np.float64]]
 @dataclass(frozen=True)
 class Ask:
     """One call of certify. Where: `domain`, or the ball of `radius` about input `index` of `around` (within
-    `domain`, if both are given). What: nothing more, or one of `inputs`, `margin`, `objective`, `max_box`,
-    `shares`, `reference`."""
+    `domain`, if both are given). What: a certificate, with `objective` in it; or one of `inputs`, `margin`,
+    `max_box`, `shares`, `reference`."""
 
     domain: str | None = None
     around: Path | None = None
@@ -72,8 +72,10 @@ class Ask:
             raise CompileError(several[1], f"{several[0]} as well", "one question at a time")
         if self.inputs is not None and self.around is not None:
             raise CompileError("--inputs", "--around as well", "one of them")
-        if self.radius is not None and not 0 <= self.radius < np.inf:
-            raise CompileError("--radius", f"{self.radius}", "a number, 0 or more")
+        if self.radius is not None and not 0 <= self.radius <= FLOAT32_MAX:
+            raise CompileError("--radius", f"{self.radius}", "a number, 0 or more, that float32 holds")
+        if self.seed < 0:
+            raise CompileError("--seed", f"{self.seed}", "0 or more")
         points = self.inputs is not None or self.around is not None
         if self.radius is not None and not points:
             raise CompileError("--radius", "no points", "--around X.npz or --inputs X.npz")
@@ -93,7 +95,7 @@ class Ask:
         return (
             self.margin
             or self.shares
-            or any(q is not None for q in (self.inputs, self.objective, self.max_box, self.reference))
+            or any(q is not None for q in (self.inputs, self.max_box, self.reference))
         )
 
 
@@ -129,6 +131,15 @@ def box_of(build: Build, ask: Ask) -> Box | None:
     return ball(_point(build, ask.around, ask.index), ask.radius, inside)
 
 
+def weights_of(build: Build, ask: Ask) -> dict[str, NDArray[np.float64]] | None:
+    """Coefficients per output of the combination that is asked for."""
+    if ask.objective is None:
+        return None
+    values = bounded(build.graph)[0]
+    shapes = {name: build.graph.values[value].shape for name, value in values.items()}
+    return parse_objective(ask.objective, shapes)
+
+
 def answer(folder: Path, ask: Ask, timeout: float | None = None) -> dict[str, Any]:
     """The answer as plain data; the build stays as it is, but that its report shows the shares.
 
@@ -140,8 +151,6 @@ def answer(folder: Path, ask: Ask, timeout: float | None = None) -> dict[str, An
     build.check_bits(ask.bits)
     if ask.single:
         build.check_single()
-    if ask.objective is not None:
-        return _objective(build, ask, ask.objective)
     if ask.max_box is not None:
         return _largest(build, ask, ask.max_box, timeout or 0.0)
     if ask.reference is not None:
@@ -155,15 +164,6 @@ def _point(build: Build, path: Path, index: int) -> Points:
     if not 0 <= index < count:
         raise CompileError("--index", f"{index}", f"0 ... {count - 1}")
     return {name: x[index] for name, x in held.items()}
-
-
-def _objective(build: Build, ask: Ask, text: str) -> dict[str, Any]:
-    whole, box = with_bits(build.graph, ask.bits), box_of(build, ask) or build.domain
-    shapes = {name: whole.values[value].shape for name, value in bounded(whole)[0].items()}
-    weights = parse_objective(text, shapes)
-    nets, ends = (build.float_graph, whole), (box.lower, box.upper)
-    found = bound_objective(*nets, ends, weights, ask.seed, single=ask.single)
-    return {"objective": text, **found}
 
 
 def _shares(build: Build, ask: Ask) -> dict[str, Any]:

@@ -79,13 +79,14 @@ def parse_box(text: str, graph: Graph) -> Box:
         if path.suffix == ".npz" and path.is_file():
             raw: Any = read_npz(path)
         elif path.suffix == ".json" and path.is_file():
-            raw = json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+            text_of = path.read_text(encoding="utf-8")
+            raw = json.loads(text_of, parse_float=Decimal, object_pairs_hook=_once)
         elif path.suffix == ".vnnlib" and path.is_file():
             raw = _vnnlib(path.read_text(encoding="utf-8"))
         else:
             lo, hi = (Decimal(part) for part in text.split(","))
             raw = {"lower": lo, "upper": hi}
-    except (ValueError, InvalidOperation, OSError) as error:
+    except (ValueError, InvalidOperation, OSError, RecursionError) as error:
         raise CompileError(
             "--domain", f"{text!r} is no box", "LO,HI or a .json, .npz or .vnnlib file that exists"
         ) from error
@@ -106,12 +107,19 @@ def _box(raw: Any, graph: Graph) -> Box:
     return Box(lower, upper)
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name twice")
+    return found
+
+
 def _ends(values: Any, shape: tuple[int, ...], towards: float) -> Floats:
     """One number for all elements, or an array of the input's shape, flat or with a batch axis of 1."""
     try:
         array = np.array(values, object)
         ends = np.array([_outward(_exact(v), towards) for v in array.ravel()])
-        if ends.size == 1:
+        if array.ndim == 0:
             return np.broadcast_to(ends, shape).copy()
         if array.shape not in (shape, (1, *shape), (prod(shape),)):
             raise ValueError(f"their shape is {array.shape}")

@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from .boxes import Box
 from .build_files import (
     CERTIFICATE,
+    beside,
     certificates_of,
     certified,
     domain_file,
+    generated,
     hashes_of,
     manifest_of,
-    network_files,
-    with_certificate,
+    report_files,
+    with_certificates,
 )
 from .build_folder import check_target, read_files, read_manifest, write_build
 from .certify.certificate import ONCE, Certificate
@@ -35,14 +37,13 @@ from .frontends.single import refuse_other
 from .graph import Graph
 from .kernels.choose import named
 from .kernels.kernel_plan import KernelPlan
-from .network_file import dump_json, from_json
+from .network_file import from_json
 from .options import Options
 from .passes.match import match_reference
 from .passes.run_time_bits import has_bits
 from .pipeline import build_networks
 from .quantise.calibrate import samples_of_box
 from .report.budgets import budget, budget_ahead, first_within_budget, within_error
-from .report.html import render_report
 from .report.summary import keep_counts, summarise
 from .simulate.boards import EVERY
 from .simulate.compare import Comparison, compare
@@ -70,16 +71,17 @@ def compile(model: Path | str, output: Path | str, options: Options | None = Non
         nets = networks.float_graph, networks.integer_graph
         certificates = certificates_of(*nets, networks.domain, options.seed, QUICK)
         within_error(certificates[8], options)
-    files = network_files(networks, options.seed)
 
     def made(plan: KernelPlan) -> tuple[dict[str, bytes], dict[str, Any]]:
-        form = options.target, options.buffers
-        whole = with_certificate(files, plan, networks.domain, certificates, *form)
-        return whole, summarise(plan, whole, options.core, certificates, options.buffers)
+        sources = generated(plan, networks.domain, certificates, options.target, options.buffers)
+        found = summarise(plan, sources, options.core, certificates, options.buffers)
+        return sources, {**found, "rounded_weights": [*networks.rounded]}
 
-    files, report = first_within_budget(networks.integer_graph, options, made)
-    budget(report, options)
-    files.update({"report.json": dump_json(report), "report.html": render_report(report).encode()})
+    with beside(networks, options.seed) as rest:
+        sources, report = first_within_budget(networks.integer_graph, options, made)
+        budget(report, options)
+        files = with_certificates({**rest.result(), **sources}, certificates)
+    files |= report_files(report)
     write_build(Path(output), files, manifest_of(options, Path(model)))
     return Build(Path(output))
 
@@ -257,13 +259,12 @@ class Build:
 
     def _domain_samples(self) -> dict[str, NDArray[np.float64]]:
         """Real inputs in the domain, N x shape: its sides, its inside, and the certificate's witnesses."""
-        box, found = self.domain, {}
+        found = samples_of_box(self.domain.lower, self.domain.upper, DOMAIN_SAMPLES, seed=1)
         witnesses = [entry["witness"] for entry in (self.certificate or {"outputs": {}})["outputs"].values()]
         for name in self.graph.inputs:
-            rows = samples_of_box(box.lower[name], box.upper[name], DOMAIN_SAMPLES, seed=1)
             shape = self.graph.values[name].shape
             known = [np.reshape(witness[name], (1, *shape)) for witness in witnesses]
-            found[name] = np.concatenate([rows, *known])
+            found[name] = np.concatenate([found[name], *known])
         return found
 
     def _stored(self, vectors: dict[str, Ints]) -> Comparison:
@@ -283,42 +284,40 @@ class Build:
         effort: Effort = ONCE,
         *,
         single: bool = False,
+        weights: Mapping[str, NDArray[np.float64]] | None = None,
     ) -> Certificate:
         """Certify over the build's domain or another; certificate, C header and manifest change together.
 
         The certificates of some fewer run-time bits come along. That of other `bits` than 8 is returned and
         not kept. `effort`: how far the domain is searched for a better bound; default: not at all. `single`:
-        against the float network as float32 computes it, in whatever order, instead of its real values.
+        against the float network as float32 computes it. `weights`: of a combination that is bounded too.
         """
         self.check_bits(bits)
         if single:
             self.check_single()
         box, nets = domain or self.domain, (self.float_graph, self.graph)
         if bits == 8:
-            certificates = certificates_of(*nets, box, seed, effort, single=single)
-            certificate = certificates[8]
+            certificates = certificates_of(*nets, box, seed, effort, single=single, weights=weights)
             self._rewrite(certificates, box)
         else:
-            certificate = certified(*nets, box, seed, bits, effort, single=single)
-        return certificate.with_hashes(hashes_of(self.files))
+            certificates = {bits: certified(*nets, box, seed, bits, effort, single=single, weights=weights)}
+        return certificates[bits].with_hashes(hashes_of(self.files))
 
     def _rewrite(self, certificates: Mapping[int, Certificate], box: Box) -> None:
         # Firmware goes: its image was built, and perhaps allowed, under the former certificate.
-        files = {k: v for k, v in self.files.items() if not k.startswith(("report", "firmware/"))}
-        files["vectors/domain.npz"] = domain_file(box)
-        options = self.manifest["options"]
+        written = "report", "firmware/", "c/", "verilog/", "certificate"
+        kept = {k: v for k, v in self.files.items() if not k.startswith(written)}
+        kept["vectors/domain.npz"] = domain_file(box)
+        options, plan = self.manifest["options"], self.plan
         buffers = options.get("buffers", "caller")
-        plan = self.plan
-        files = with_certificate(files, plan, box, certificates, options["target"], buffers)
+        kept |= generated(plan, box, certificates, options["target"], buffers)
+        files = with_certificates(kept, certificates)
         report = summarise(plan, files, options["core"], certificates, buffers)
-        report = keep_counts(report, self.report)
-        files.update({"report.json": dump_json(report), "report.html": render_report(report).encode()})
-        kept = {k: v for k, v in self.manifest.items() if k != "files"}
-        self.replace(files, kept)
+        self.replace(files | report_files(keep_counts(report, self.report)))
 
-    def replace(self, files: Mapping[str, bytes], manifest: Mapping[str, Any] | None = None) -> None:
+    def replace(self, files: Mapping[str, bytes]) -> None:
         """Write the build anew with these files, whole or not at all."""
-        kept = manifest or {k: v for k, v in self.manifest.items() if k != "files"}
+        kept = {k: v for k, v in self.manifest.items() if k != "files"}
         write_build(self.folder, files, kept)
         for name in ("manifest", "files", "graph", "float_graph"):
             self.__dict__.pop(name, None)
@@ -336,9 +335,7 @@ class Build:
         more: Mapping[str, bytes] | None = None,
     ) -> None:
         """Put a new report.json and report.html (and further files) into the build."""
-        page = render_report(report, None if verdict is None else verdict.to_json())
-        new = {"report.json": dump_json(report), "report.html": page.encode()}
-        self.replace({**self.files, **(more or {}), **new})
+        self.replace({**self.files, **(more or {}), **report_files(report, verdict)})
 
     def interactive(self) -> Any:
         """The Verilog in a pyverilator object, cycle by cycle (extra `rtl`; see docs/verilog.md)."""

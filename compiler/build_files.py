@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -24,8 +27,10 @@ from .network_file import arrays_of, dump_json, dump_npz, to_json
 from .options import Options
 from .passes.run_time_bits import has_bits, reported, with_bits
 from .pipeline import Networks
+from .report.html import render_report
 from .simulate.golden import golden
 from .simulate.vectors import test_vectors
+from .simulate.verify import Verdict
 from .targets.bounds import CertifiedError
 from .targets.c import generate_c
 from .targets.verilog import generate_verilog
@@ -35,13 +40,12 @@ WORK = 400_000_000  # multiply-accumulates of all golden vectors: large networks
 CERTIFICATE = "certificate.json"
 
 
-def network_files(networks: Networks, seed: int) -> dict[str, bytes]:
-    """Both networks, golden vectors and the domain."""
+def network_files(networks: Networks, seed: int, stop: Callable[[], bool]) -> dict[str, bytes]:
+    """Both networks, golden vectors and the domain; CancelledError once `stop` says so."""
     graph = networks.integer_graph
-    layers: list[Any] = [node.op for node in graph.nodes if node.op.weighted]
-    work = sum(op.macs() for op in layers)
+    work = sum(node.op.macs() for node in graph.nodes)
     vectors = test_vectors(graph, max(FEWEST, min(VECTORS, WORK // max(work, 1))), seed)
-    shown = golden(graph, vectors, names=graph.outputs)
+    shown = golden(graph, vectors, names=graph.outputs, stop=stop)
     kept = {f"{n}__q": vectors[n].astype(graph.values[n].word) for n in graph.inputs}
     kept.update({f"{n}__q": shown[n].astype(graph.values[n].word) for n in graph.outputs})
     return {
@@ -51,6 +55,23 @@ def network_files(networks: Networks, seed: int) -> dict[str, bytes]:
         "vectors/golden.npz": dump_npz(kept),
         "vectors/domain.npz": domain_file(networks.domain),
     }
+
+
+@contextmanager
+def beside(networks: Networks, seed: int) -> Iterator[Future[dict[str, bytes]]]:
+    """network_files while something else runs; an exception there (Ctrl-C, a budget) ends them too."""
+    left = Event()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool.submit(network_files, networks, seed, left.is_set)
+        finally:
+            left.set()
+
+
+def report_files(report: Mapping[str, Any], verdict: Verdict | None = None) -> dict[str, bytes]:
+    """report.json, and report.html, which shows the verdict too."""
+    page = render_report(report, None if verdict is None else verdict.to_json())
+    return {"report.json": dump_json(report), "report.html": page.encode()}
 
 
 def domain_file(box: Box) -> bytes:
@@ -64,25 +85,24 @@ def certificate_file(bits: int) -> str:
     return CERTIFICATE if bits == 8 else f"certificate_bits{bits}.json"
 
 
-def with_certificate(
-    files: dict[str, bytes],
-    plan: KernelPlan,
-    box: Box,
-    certificates: Mapping[int, Certificate],
-    target: str,
-    buffers: str,
+def generated(
+    plan: KernelPlan, box: Box, certificates: Mapping[int, Certificate], target: str, buffers: str
 ) -> dict[str, bytes]:
-    """The files with c/ and verilog/ rendered for certificates (by bits), which are tied to all of them."""
-    kept = {k: v for k, v in files.items() if not k.startswith(("c/", "verilog/", "certificate"))}
+    """c/ and verilog/, rendered for certificates (by bits)."""
     claim = certified_error(certificates, box) if certificates else None
     c = generate_c(plan.graph, claim, buffers, plan=plan) if target in ("c", "all") else {}
     verilog = generate_verilog(plan.graph) if target in ("verilog", "all") else {}
-    kept.update({f"c/{name}": text.encode() for name, text in c.items()})
-    kept.update({f"verilog/{name}": text.encode() for name, text in verilog.items()})
-    hashes = hashes_of(kept)
-    for bits, certificate in certificates.items():
-        kept[certificate_file(bits)] = certificate.with_hashes(hashes).dump()
-    return kept
+    files = {f"c/{name}": text.encode() for name, text in c.items()}
+    return files | {f"verilog/{name}": text.encode() for name, text in verilog.items()}
+
+
+def with_certificates(
+    files: Mapping[str, bytes], certificates: Mapping[int, Certificate]
+) -> dict[str, bytes]:
+    """The files with certificates that are tied to all of them."""
+    hashes = hashes_of(files) if certificates else {}
+    tied = {certificate_file(bits): each.with_hashes(hashes).dump() for bits, each in certificates.items()}
+    return {**files, **tied}
 
 
 def certified(
@@ -94,24 +114,37 @@ def certified(
     effort: Effort = ONCE,
     *,
     single: bool = False,
+    weights: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> Certificate:
-    """The certificate at some run-time activation bits; `single`: against the network in float32."""
+    """The certificate at some run-time activation bits; `single`: against the network in float32; `weights`:
+    with the bound of a combination of outputs."""
     cut = with_bits(graph, bits)
     own = bits if has_bits(graph) else None
     try:
         ends = box.lower, box.upper
         how: dict[str, Any] = {"bits": own, "seed": seed, "effort": effort, "grid": box.grid}
-        return certify(float_graph, cut, *ends, hashes={}, single=single, **how)
+        return certify(float_graph, cut, *ends, hashes={}, single=single, weights=weights, **how)
     except OverflowError as error:  # a bound beyond every double
         raise CompileError("--domain", "no finite bound over this box", "one", "a smaller box") from error
 
 
 def certificates_of(
-    float_graph: Graph, graph: Graph, box: Box, seed: int, effort: Effort = ONCE, *, single: bool = False
+    float_graph: Graph,
+    graph: Graph,
+    box: Box,
+    seed: int,
+    effort: Effort = ONCE,
+    *,
+    single: bool = False,
+    weights: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> dict[int, Certificate]:
-    """By run-time bits, those that a header states."""
-    nets = float_graph, graph
-    return {bits: certified(*nets, box, seed, bits, effort, single=single) for bits in reported(graph)}
+    """By run-time bits, those that a header states; each has an equal share of the time."""
+    how: dict[str, Any] = {"single": single, "weights": weights}
+    every, found = list(reported(graph)), dict[int, Certificate]()
+    for bits in every:
+        share = effort.share(len(every) - len(found))
+        found[bits] = certified(float_graph, graph, box, seed, bits, share, **how)
+    return found
 
 
 def hashes_of(files: Mapping[str, bytes]) -> dict[str, str]:

@@ -31,8 +31,8 @@ Domain = Annotated[str | None, typer.Option(metavar="BOX", help="LO,HI, or a .js
 WaitStates = Annotated[
     int | None, typer.Option(help="Model cycles too: flash wait states, 0 to 5. Cortex-M4 and M0+.")
 ]
-LineBytes = Annotated[int, typer.Option(help="Bytes that flash gives at a time.")]
-CacheLines = Annotated[int, typer.Option(help="Such lines that are kept.")]
+LineBytes = Annotated[int | None, typer.Option(help="Bytes that flash gives at a time: 16 if not told.")]
+CacheLines = Annotated[int | None, typer.Option(help="Such lines that are kept: 1 if not told.")]
 MaxError = Annotated[str | None, typer.Option(metavar="E", help="Refuse when the certified error is larger.")]
 
 
@@ -44,11 +44,17 @@ def _number(text: str | None) -> Fraction | None:
         raise CompileError("--max-error", f"{text!r}", "a number such as 0.05") from error
 
 
-def _flash(wait_states: int | None, line_bytes: int, cache_lines: int) -> Flash | None:
-    """What the options say of flash; None without --wait-states."""
+def _flash(wait_states: int | None, line_bytes: int | None, cache_lines: int | None) -> Flash | None:
+    """What the options say of flash; None without --wait-states, which the others need."""
     from .simulate.cycles import Flash
 
-    return None if wait_states is None else Flash(wait_states, line_bytes, cache_lines)
+    if wait_states is not None:
+        given = {"line_bytes": line_bytes, "lines": cache_lines}
+        return Flash(wait_states, **{name: number for name, number in given.items() if number is not None})
+    for option, number in (("--line-bytes", line_bytes), ("--cache-lines", cache_lines)):
+        if number is not None:
+            raise CompileError(option, "no cycles are modelled", "--wait-states beside it")
+    return None
 
 
 @app.command()
@@ -144,8 +150,8 @@ def simulate(
     on: Annotated[str, typer.Option(help="golden, host, rtl, cortex-m4 ...")] = "golden",
     bits: Annotated[int, typer.Option(help="Run-time activation bits of weight-pool layers.")] = 8,
     wait_states: WaitStates = None,
-    line_bytes: LineBytes = 16,
-    cache_lines: CacheLines = 1,
+    line_bytes: LineBytes = None,
+    cache_lines: CacheLines = None,
     as_json: Json = False,
 ) -> None:
     """Run inputs through one executor and write outputs, real and integer."""
@@ -200,7 +206,8 @@ def certify(
     seed: int = 0,
     as_json: Json = False,
 ) -> None:
-    """Certify over a box and rewrite certificate, C header and manifest together; or answer a question.
+    """Certify over a box and rewrite certificate, C header and manifest together; or answer a question
+    (--inputs, --margin, --find-max-box, --shares, --reference).
 
     The box is searched until the bound is 1 % above the largest difference found. Ctrl-C ends that too: the
     best bound so far is kept.
@@ -220,7 +227,7 @@ def certify(
         terminal.show_answer(found, as_json)
         return
     with terminal.ends() as progress:
-        certificate = certify_build(build, ask, timeout, progress, grid=grid)
+        certificate = certify_build(build, ask, timeout, progress, progress.passed, grid=grid)
         if export is not None:
             export_merged(build, certificate, bits, export)
     terminal.show_certificate(certificate, as_json)
@@ -232,22 +239,34 @@ def certify(
 
 @app.command()
 def check(
-    certificate: Annotated[Path, typer.Argument(metavar="CERTIFICATE")],
+    certificate: Annotated[
+        Path, typer.Argument(metavar="CERTIFICATE", help="A certificate, or the build that it lies in.")
+    ],
     build: Annotated[
         Path | None, typer.Option(metavar="BUILD", help="The build; by default the folder it lies in.")
     ] = None,
+    timeout: options.CheckTimeout = None,
+    memory: options.CheckMemory = None,
     as_json: Json = False,
 ) -> None:
     """Re-check a certificate with the independent checker."""
     from .checker import check_certificate
 
+    given = {"timeout": timeout, "memory": memory}
+    limits = {name: limit for name, limit in given.items() if limit is not None}
+    for name, limit in limits.items():
+        if not 0 < limit < float("inf"):
+            raise CompileError(f"--{name}", f"{limit:g}", "a positive number")
+
+    certificate = certificate / "certificate.json" if certificate.is_dir() else certificate
     folder = build or certificate.parent
     for path in (certificate, folder):
         if not path.exists():
             raise CompileError(
                 str(path), "no such file", "a certificate in its build", "tinybound certify BUILD"
             )
-    verdict = check_certificate(certificate, folder)
+    with terminal.share("checking") as progress:
+        verdict = check_certificate(certificate, folder, progress, **limits)
     terminal.show_mapping(verdict, as_json)
     if not verdict["accepted"]:
         raise PromiseError(str(certificate), f"rejected: {verdict['reason']}", "a certificate that holds")
@@ -259,8 +278,8 @@ def firmware(
     board: Annotated[str, typer.Option(help="A core (cortex-m4) or a machine (mps2-an386).")] = "mps2-an386",
     max_error: MaxError = None,
     wait_states: WaitStates = None,
-    line_bytes: LineBytes = 16,
-    cache_lines: CacheLines = 1,
+    line_bytes: LineBytes = None,
+    cache_lines: CacheLines = None,
     as_json: Json = False,
 ) -> None:
     """Build, run and count firmware for an emulated board; refuse above the error budget."""
@@ -305,7 +324,7 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _fail(as_json, "interrupted", "", INTERRUPTED)
     except TinyboundError as error:
-        code = _fail(as_json, str(error), error.where, error.exit_code)
+        code = _fail(as_json, str(error), error.where, error.exit_code, error.details)
     except TyperException as error:
         text = error.format_message()  # empty after --help was shown for want of arguments
         code = _fail(as_json, f"usage: {text}", "usage", 2) if text else 2
@@ -322,9 +341,9 @@ def main() -> None:
     sys.exit(code)
 
 
-def _fail(as_json: bool, message: str, where: str, code: int) -> int:
-    line = (
-        json.dumps({"error": message, "where": where, "exit_code": code}) if as_json else f"error: {message}"
-    )
-    typer.echo(" ".join(line.split()), err=True)
+def _fail(
+    as_json: bool, message: str, where: str, code: int, details: dict[str, object] | None = None
+) -> int:
+    known = {"error": message, "where": where, "exit_code": code, **(details or {})}
+    typer.echo(" ".join((json.dumps(known) if as_json else f"error: {message}").split()), err=True)
     return code

@@ -18,7 +18,7 @@ Inputs = Annotated[
 ]
 Margin = Annotated[bool, typer.Option("--margin", help="Do the classes agree in the whole box?")]
 Objective = Annotated[
-    str | None, typer.Option(metavar="SUM", help="Bound a combination such as 'y[0] - 2*y[3]'.")
+    str | None, typer.Option(metavar="SUM", help="Bound a combination too, such as 'y[0] - 2*y[3]'.")
 ]
 MaxBox = Annotated[
     float | None, typer.Option("--find-max-box", metavar="E", help="The largest ball or box with error <= E.")
@@ -38,7 +38,8 @@ Arithmetic = Annotated[
     typer.Option(metavar="real|float32", help="Of the float network: exact, or float32 in any order."),
 ]
 Timeout = Annotated[
-    float | None, typer.Option(metavar="S", help="Seconds of search; 60 for up to 8 input elements, else 0.")
+    float | None,
+    typer.Option(metavar="S", help="Seconds in all; 0: one pass over the whole box (docs/certify.md)."),
 ]
 Grid = Annotated[
     bool, typer.Option("--grid", help="Inputs are integers already: no input rounding, only their numbers.")
@@ -49,4 +50,10 @@ Jobs = Annotated[
 ]
 Cluster = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="A dask scheduler, for processes (extra `cluster`).")
+]
+CheckTimeout = Annotated[
+    float | None, typer.Option(metavar="S", help="Seconds after which nothing is accepted; 1800 if not told.")
+]
+CheckMemory = Annotated[
+    float | None, typer.Option(metavar="GIB", help="Memory above which nothing is; 8 if not told.")
 ]

@@ -9,6 +9,7 @@ class TinyboundError(Exception):
 
     def __init__(self, where: str, found: str, expected: str = "", remedy: str = "") -> None:
         self.where, self.found, self.expected, self.remedy = where, found, expected, remedy
+        self.details: dict[str, object] = {}  # what --json says beside the line
         parts = [found]
         if expected:
             parts.append(f"expected {expected}")

@@ -47,7 +47,7 @@ def inspect_model(path: Path) -> dict[str, Any]:
                 "op": type(op).__name__,
                 "shape": list(shape),
                 "activation_bytes": width * graph.values[node.output].size if node.output in stored else 0,
-                "macs": op.macs() if op.weighted else 0,
+                "macs": op.macs(),
                 "parameters": int(op.weights.size + op.bias.size) if op.weighted else 0,
                 "scale": None if scale is None else float(scale.scale),
                 "weights": imported.weights_of(node),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CompileError
-from .ops.requantise import MODES
+from .rounding import MODES
 
 TARGETS = ("c", "verilog", "all")
 OPTIMISE = ("speed", "size")  # what the choice of kernels is for

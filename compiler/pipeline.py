@@ -16,27 +16,32 @@ from .errors import CompileError
 from .frontends import Imported, load_onnx
 from .graph import Graph
 from .ops.base import Scaled
-from .ops.requantise import MODES
 from .options import Options
 from .passes.match import match_reference
 from .quantise.calibrate import Ranges, calibrate, reachable, samples_of_box, widen, with_pads
 from .quantise.inner import exact_scales, summed
 from .quantise.lower import chosen, lower, stored_scales
 from .quantise.scales import activation
-from .quantise.weights import choose_weights
+from .quantise.signs import only_signs
+from .quantise.weights import anew, choose_weights
+from .rounding import MODES
 
 DOMAIN_SAMPLES = 2048
 
 
 @dataclass(frozen=True)
 class Networks:
-    """The float reference, the integer network, the input domain, and what the domain rests on."""
+    """The float reference, the integer network, the input domain, and what the domain rests on.
+
+    rounded: layers of a quantised file whose integer weights are not the file's.
+    """
 
     float_graph: Graph
     integer_graph: Graph
     domain: Box
     samples: dict[str, NDArray[np.float64]]
     reference: Path
+    rounded: tuple[str, ...]
 
 
 def build_networks(model: Path, options: Options, count: int = DOMAIN_SAMPLES) -> Networks:
@@ -46,13 +51,14 @@ def build_networks(model: Path, options: Options, count: int = DOMAIN_SAMPLES) -
     box = parse_box(options.domain, graph) if options.domain else None
     samples = _samples(imported, options, box, count)
     integer_graph = _quantise(imported, options, samples, box)
+    rounded = anew(graph, integer_graph, imported.given)
     float_graph, reference = graph, model
     if options.reference is not None:
         reference = options.reference
         float_graph, integer_graph = match_reference(load_onnx(reference).graph, integer_graph)
     if box is None:
         box = _default_domain(imported, integer_graph, samples)
-    return Networks(float_graph, integer_graph, box, samples, reference)
+    return Networks(float_graph, integer_graph, box, samples, reference, rounded)
 
 
 def _samples(
@@ -62,24 +68,22 @@ def _samples(
     if options.calibration is not None:
         return read_inputs(options.calibration, graph)
     if box is not None:
-        return {
-            name: samples_of_box(box.lower[name], box.upper[name], count, options.seed)
-            for name in graph.inputs
-        }
+        return samples_of_box(box.lower, box.upper, count, options.seed)
     if imported.quantised and all(name in imported.activations for name in graph.inputs):
-        return {
-            name: _representable_samples(graph, name, imported.activations[name], min(count, 64))
-            for name in graph.inputs
-        }
+        whole = _representable(imported)
+        return samples_of_box(whole.lower, whole.upper, min(count, 64))
     raise CompileError(
         "calibration", "a float model and no samples", "typical inputs", "--calibration X.npz or --domain BOX"
     )
 
 
-def _representable_samples(graph: Graph, name: str, scale: Scaled, count: int) -> NDArray[np.float64]:
-    low, high = scale.reals
-    shape = graph.values[name].shape
-    return samples_of_box(np.full(shape, low), np.full(shape, high), count)
+def _representable(imported: Imported) -> Box:
+    """What the integers of quantised inputs can represent."""
+    lower, upper = {}, {}
+    for name in imported.graph.inputs:
+        shape = imported.graph.values[name].shape
+        lower[name], upper[name] = (np.full(shape, end) for end in imported.activations[name].reals)
+    return Box(lower, upper)
 
 
 def read_inputs(path: Path, graph: Graph) -> dict[str, NDArray[np.float64]]:
@@ -117,19 +121,20 @@ def _quantise(
     power_of_two = options.scales == "pow2"
     known = imported.activations
     wanted: dict[str, Scaled] = {**known, **exact_scales(graph, known)}
-    missing = sorted({*chosen(graph).values()} - set(wanted))
+    missing = sorted({*chosen(graph).values()} - set(wanted) - set(only_signs(graph)))
     if missing:
         ranges = _ranges(imported, options, samples, box, missing)
         wide = options.activations == 16 or any(scale.wide for scale in known.values())
         wanted |= {name: activation(*ranges[name], power_of_two=power_of_two, wide=wide) for name in missing}
-    long = {name for name, scale in stored_scales(graph, wanted).items() if scale.wide}
+    stored = stored_scales(graph, wanted)
+    long = {name for name, scale in stored.items() if scale.wide}
     if long and options.requant != "onnx":
         raise CompileError(
             "--requant", f"{options.requant} with activations of 16 bits", "onnx: TFLite has other rules here"
         )
     layers = [node.name for node in graph.nodes if node.op.weighted]
     codes = options.codes(layers)
-    weights = choose_weights(graph, codes, imported.weights, power_of_two=power_of_two, wide=long)
+    weights = choose_weights(graph, codes, imported.weights, power_of_two=power_of_two, stored=stored)
     return lower(graph, wanted, weights, MODES[options.requant])
 
 

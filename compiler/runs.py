@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,11 +17,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .arrays import read_npz
-from .asks import Ask, box_of
+from .asks import Ask, box_of, weights_of
 from .build import Build, load
 from .certify.certificate import Certificate
 from .certify.chain import INPUTS
-from .certify.effort import thorough
+from .certify.effort import passes_of, thorough
 from .certify.export import merged_files
 from .errors import CompileError
 from .firmware_image import count_on, time_on, with_counts
@@ -96,24 +98,29 @@ def certify_build(
     ask: Ask,
     timeout: float | None,
     progress: Callable[[float, float], None],
+    passed: Callable[[float], None] = lambda _share: None,
     *,
     grid: bool,
 ) -> Certificate:
-    """Certify a build over its own box or another, searching it for `timeout` seconds or until Ctrl-C; by
-    default for SEARCH seconds where the inputs have few elements, else not at all."""
+    """Certify a build over its own box or another, for `timeout` seconds (0: one pass over the whole box,
+    however long it takes) or until Ctrl-C; by default that pass, and where the inputs have few elements a
+    search for SEARCH seconds."""
     if timeout is not None and not timeout >= 0:
         raise CompileError("--timeout", f"{timeout:g}", "seconds, 0 or more")
     if ask.jobs is not None and ask.jobs < 1:
         raise CompileError("--jobs", f"{ask.jobs}", "1 or more")
-    build = load(folder)
+    start, build = time.perf_counter(), load(folder)
+    end, passes = (start + timeout, passes_of(timeout)) if timeout else (math.inf, {})
     if timeout is None:
         few = sum(build.graph.values[name].size for name in build.graph.inputs) <= INPUTS
         timeout = SEARCH if few else 0.0
     box = replace(box_of(build, ask) or build.domain, grid=grid)
     with stopping() as stop:
         jobs = len(os.sched_getaffinity(0)) if ask.jobs is None else ask.jobs
-        effort = thorough(timeout, stop=stop, progress=progress, jobs=jobs, cluster=ask.cluster)
-        return build.certify(box, ask.seed, ask.bits, effort, single=ask.single)
+        hurry: dict[str, Any] = {"stop": stop, "cancel": stop, "end": end, "passed": passed, **passes}
+        effort = thorough(timeout, progress=progress, jobs=jobs, cluster=ask.cluster, **hurry)
+        weights = weights_of(build, ask)
+        return build.certify(box, ask.seed, ask.bits, effort, single=ask.single, weights=weights)
 
 
 @contextmanager

@@ -57,24 +57,46 @@ def stages() -> Iterator[Callable[[str], None]]:
         yield lambda name: status.update(f"running {escape(name)}")
 
 
+class Ends:
+    """A bar that fills as the certified bound comes down to what was found, before as the box is passed."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar, self._start = bar, list[float]()
+        self._task = bar.add_task("", total=1.0, ends="")
+
+    def __call__(self, low: float, high: float) -> None:
+        ratio, done = max(high / low, 1.0) if low > 0 else math.inf, None
+        if not math.isinf(ratio):  # else nothing was sought yet
+            self._start.append(ratio)  # the first one is what is left to do
+            done = 1.0 if ratio == 1 else 1 - min(math.log(ratio) / math.log(self._start[0]), 1.0)
+        text = f"at least {low:.4g}, at most {high:.4g}, ratio {ratio:.3f}"
+        self._bar.update(self._task, completed=done, ends=text)
+
+    def passed(self, share: float) -> None:
+        """This share of what backward passes may cost is spent."""
+        self._bar.update(self._task, completed=share, ends=f"backward passes: {share:.0%} of their cost")
+
+
 @contextmanager
-def ends() -> Iterator[Callable[[float, float], None]]:
-    """A bar that fills as the certified bound comes down to what was found; silence off a terminal."""
-    if not err.is_terminal:
-        yield lambda _low, _high: None
-        return
+def ends() -> Iterator[Ends]:
+    """The bar, which goes when it is left; silence off a terminal."""
     columns = TextColumn("certifying"), BarColumn(), TextColumn("{task.fields[ends]}"), TimeElapsedColumn()
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        yield Ends(bar)
+
+
+@contextmanager
+def share(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar of what is done of all; silence off a terminal."""
+    if not err.is_terminal:
+        yield lambda _done, _count: None
+        return
+    columns = TextColumn(escape(what)), BarColumn(), TextColumn("{task.fields[of]}"), TimeElapsedColumn()
     with Progress(*columns, console=err, transient=True) as bar:
-        task, start = bar.add_task("", total=1.0, ends=""), list[float]()
-
-        def show(low: float, high: float) -> None:
-            ratio = max(high / low, 1.0) if low > 0 else math.inf
-            start.append(ratio)  # the first one is what is left to do
-            done = 1.0 if ratio == 1 else 1 - min(math.log(ratio) / math.log(start[0]), 1.0)
-            text = f"at least {low:.4g}, at most {high:.4g}, ratio {ratio:.3f}"
-            bar.update(task, completed=done if math.isfinite(start[0]) else 0.0, ends=text)
-
-        yield show
+        task = bar.add_task("", total=None, of="")
+        yield lambda done, count: bar.update(
+            task, completed=done, total=count, of=f"{done} of {count} leaves"
+        )
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: int = 1) -> None:
@@ -188,18 +210,16 @@ def show_report(report: Mapping[str, Any], folder: Path, as_json: bool) -> None:
         )
         for x in report["layers"]
     ]
-    _table(
-        f"{folder}: {report['name']}",
-        ("layer", "op", "code", "output", "MACs", "flash B", "RAM B", "instructions"),
-        rows,
-        right=4,
-    )
+    columns = ("layer", "op", "code", "output", "MACs", "flash B", "RAM B", "instructions")
+    _table(f"{folder}: {report['name']}", columns, rows, right=4)
     sizes = ", ".join(f"{what} {report[key]} B" for what, key in SIZES if report.get(key) is not None)
-    if report["core"] == "avr":  # its constants lie in RAM
+    if report["core"] == "avr" and report["flash_bytes"] is not None:  # measured: constants lie in RAM there
         sizes = sizes.replace("RAM: arena", "RAM: arena and constants")
     out.print(f"{report['core']}: {sizes}")
     if "note" in report:
         out.print(escape(report["note"]))
+    if report.get("rounded_weights"):
+        out.print(escape(f"weights rounded, not the file's integers: {', '.join(report['rounded_weights'])}"))
     for core, count in report["instructions"].items():
         out.print(f"{core}: {count} instructions, counted by: {report['counted_by'][core]}")
     for core, timed in report.get("cycles", {}).items():
@@ -232,17 +252,22 @@ def show_certificate(certificate: Certificate, as_json: bool) -> None:
     if as_json:
         show_json(certificate.document())
         return
-    rows = []
-    for name, entry in certificate.outputs_json().items():
+    rows, outputs = [], certificate.outputs_json()
+    kinds = [kind for kind in KINDS if all(kind in entry["domains"] for entry in outputs.values())]
+    hurried = "" if kinds == list(KINDS) else ", by intervals alone: for more there was no time"
+    for name, entry in outputs.items():
         for i, (bound, attack) in enumerate(zip(entry["bound"], entry["attack"], strict=True)):
-            alone = [f"{entry['domains'][kind][i]:.6g}" for kind in KINDS]
+            alone = [f"{entry['domains'][kind][i]:.6g}" for kind in kinds]
             ratio = f"{bound / attack:.2f}" if attack > 0 else ""
             rows.append((f"{name}[{i}]", f"{attack:.6g}", f"{bound:.6g}", ratio, *alone))
     _table(
-        f"certified in {certificate.seconds:.1f} s",
-        ("output", "found at least", "certified at most", "ratio", *(f"{kind} alone" for kind in KINDS)),
+        f"certified in {certificate.seconds:.1f} s{hurried}",
+        ("output", "found at least", "certified at most", "ratio", *(f"{kind} alone" for kind in kinds)),
         rows,
     )
+    if "objective" in certificate.fields:
+        said = {key: _short(value) for key, value in certificate.fields["objective"].items()}
+        out.print("objective: found at least {attack}, in {lower} ... {upper}".format(**said))
     cells = [
         (
             layer["node"],

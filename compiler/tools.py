@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -107,6 +108,8 @@ def run(
 ) -> Completed:
     """Run a program to its end. argv[0] is a name of TOOLS or a path; `env` adds to the environment.
 
+    Its temporary files lie in a folder that goes with it: a compiler that is killed leaves its own.
+
     An exit code outside `ok` (None accepts all) raises TinyboundError with the last lines of standard error.
     So does `timeout`, in seconds; then, and on Ctrl-C, the program and all its children are killed.
     """
@@ -115,26 +118,27 @@ def run(
     environment = {**os.environ, **(env or {})}
     if not (env and "VERILATOR_ROOT" in env):
         environment.pop("VERILATOR_ROOT", None)  # any Verilator would run another one's files because of it
-    process = subprocess.Popen(  # noqa: S603 -- programs from TOOLS or built by us, never through a shell
-        [str(program), *map(str, argv[1:])],
-        cwd=cwd,
-        env=environment,
-        stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,  # a process group of its own, so that its children die with it
-    )
-    with process:
-        try:
-            stdout, stderr = process.communicate(input, timeout)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-            raise TinyboundError(program.name, f"no end within {timeout:g} s", "a result") from None
-        except BaseException:
-            _kill(process)
-            raise
+    with tempfile.TemporaryDirectory(prefix="tinybound.", ignore_cleanup_errors=True) as scratch:
+        process = subprocess.Popen(  # noqa: S603 -- programs from TOOLS or built by us, never through a shell
+            [str(program), *map(str, argv[1:])],
+            cwd=cwd,
+            env={**environment, "TMPDIR": scratch},
+            stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # a process group of its own, so that its children die with it
+        )
+        with process:
+            try:
+                stdout, stderr = process.communicate(input, timeout)
+            except subprocess.TimeoutExpired:
+                _kill(process)
+                raise TinyboundError(program.name, f"no end within {timeout:g} s", "a result") from None
+            except BaseException:
+                _kill(process)
+                raise
     code = process.returncode
     if ok is not None and code not in ok:
         raise TinyboundError(program.name, f"{_ending(code)}: {last_lines(stderr or stdout)}")

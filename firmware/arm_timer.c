@@ -3,7 +3,7 @@
 #include "tb_timer.h"
 
 enum { CONTROL, VALUE, RELOAD, INTERRUPT };
-enum { ENABLE = 1, INTERRUPT_AT_ZERO = 8 };         /* which only sets a bit to read: the core's own switch is off */
+enum { ENABLE = 1, INTERRUPT_AT_ZERO = 8 }; /* which only sets a bit to read: the core's own switch is off */
 
 static volatile uint32_t *registers(void)
 {

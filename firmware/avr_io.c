@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tb_io.h on an AVR in a simulator: in.bin lies in flash, all else leaves through the serial port as lines of text.
+/* tb_io.h on an AVR in a simulator: in.bin lies in flash, all else leaves through the serial port as lines
+ * of text.
  *   o0123ab...   bytes of out.bin in hexadecimal; t: of trace.bin, c: of counts.bin
  *   #...         a message
  *   X2           the end, with the exit code in decimal */

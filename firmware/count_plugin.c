@@ -22,14 +22,15 @@ typedef uint64_t qemu_plugin_id_t;
 struct qemu_plugin_tb;
 struct qemu_plugin_insn;
 
-extern void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
-                                                  void (*callback)(qemu_plugin_id_t, struct qemu_plugin_tb *));
+typedef void tb_translated(qemu_plugin_id_t, struct qemu_plugin_tb *);
+extern void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, tb_translated *callback);
 extern size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *instruction);
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *block);
 extern struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *block, size_t index);
 extern uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *instruction);
 extern void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *instruction,
-                                                   void (*callback)(unsigned cpu, void *user), int flags, void *user);
+                                                   void (*callback)(unsigned cpu, void *user), int flags,
+                                                   void *user);
 
 #define EXPORT __attribute__((visibility("default")))
 EXPORT int qemu_plugin_version = TB_PLUGIN_VERSION;
@@ -135,7 +136,10 @@ static void translate(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
     for (size_t i = 0; i < qemu_plugin_tb_n_insns(block); i++) {
         struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(block, i);
         uint64_t address = qemu_plugin_insn_vaddr(instruction);
-        void (*callback)(unsigned, void *) = address == begin_address ? begin : address == end_address ? end : count;
+        void (*callback)(unsigned, void *) = count;
+        if (address == begin_address || address == end_address) {
+            callback = address == begin_address ? begin : end;
+        }
         place *p = place_of(address, qemu_plugin_insn_size(instruction));
         qemu_plugin_register_vcpu_insn_exec_cb(instruction, callback, 0, p);
     }

@@ -2,7 +2,8 @@
 /* Runs a generated network on vectors from a file, on a computer and on every emulated board alike.
  *   in.bin   uint32 number of vectors, uint32 activation bits, then the vectors
  *   out.bin  the outputs
- * Integers are little-endian. Built with -DTB_TRACE it also writes trace.bin and watches memory: see trace.c. */
+ * Integers are little-endian. Built with -DTB_TRACE it also writes trace.bin and watches memory: see
+ * trace.c. */
 #include "tb_driver.h"
 
 #ifdef TB_COUNT
@@ -63,7 +64,7 @@ int main(void)
         tb_fail("in.bin cannot be read or out.bin cannot be written\n", TB_BAD_FILE);
     }
 #if defined(TB_COUNT)
-    tb_mark_begin();                                /* an empty region first: the host subtracts what it measures */
+    tb_mark_begin();                          /* an empty region first: the host subtracts what it measures */
     tb_mark_end();
 #endif
 #if TB_CHECK

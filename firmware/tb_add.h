@@ -12,7 +12,8 @@ typedef struct {
 
 #ifdef TB_DSP
 /* `sum`: fours of elements, upper factors, upper constant, lower ones, bits. */
-static TB_ASSEMBLY void tb_add_words(TB_UNUSED const int8_t *a, TB_UNUSED const int8_t *b, TB_UNUSED int8_t *out,
+static TB_ASSEMBLY void tb_add_words(TB_UNUSED const int8_t *a, TB_UNUSED const int8_t *b,
+                                     TB_UNUSED int8_t *out,
                                      TB_UNUSED const uint32_t *sum)
 {
 #define TB_ADD_ONE(x)                                                                                 \

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Sums of two maps of 16 bits: (a * ma + b * mb + constant) / 2^shift, rounded down. The constant holds zero points
- * and half a unit, so that what has no fraction was a tie, which goes to the even one: the output's zero point is
- * even. The compiler saw that no sum reaches 2^47. TB_SUM_16 makes a function; bounds as in tb_dsp_bounds_16.h.
+ * Sums of two maps of 16 bits: (a * ma + b * mb + constant) / 2^shift, rounded down. The constant holds
+ * zero points and half a unit, so that what has no fraction was a tie, which goes to the even one: the
+ * output's zero point is even. The compiler saw that no sum reaches 2^47. TB_SUM_16 makes a function;
+ * bounds as in tb_dsp_bounds_16.h.
  */
 #ifndef TB_ADD_16_H
 #define TB_ADD_16_H
@@ -28,7 +29,8 @@ static inline int16_t tb_sum_one_16(int16_t a, int16_t b, const tb_sum_16 *s)
 #ifdef TB_DSP
 #include "tb_dsp_bounds_16.h"
 
-/* The sum in r11 and r12, from inputs times 2^16 that `a` and `b` leave in registers x and y; r3 takes its fraction. */
+/* The sum in r11 and r12, from inputs times 2^16 that `a` and `b` leave in registers x and y; r3 takes its
+ * fraction. */
 #define TB_SUM_HALVES(a, x, b, y, target)                                                            \
   "mov r11, r6\n\t"                                                                                  \
   "mov r12, r7\n\t" a " #16\n\t"                                                                     \

@@ -5,8 +5,9 @@
 #ifndef TB_CURVES16_H
 #define TB_CURVES16_H
 
-/* A function, in pieces of 2^bits integers. From each knee on, places are counted `gap` further: knees and gaps take
- * turns. No sum leaves 32 bits, which the compiler checks; `bends` is NULL where every piece is straight. */
+/* A function, in pieces of 2^bits integers. From each knee on, places are counted `gap` further: knees and
+ * gaps take turns. No sum leaves 32 bits, which the compiler checks; `bends` is NULL where every piece is
+ * straight. */
 #define TB_CURVE_16(name, IN, OUT, bits, knees)                                                      \
   TB_KERNEL void name(const IN *in, OUT *out, int32_t count, const int32_t *knots, const int16_t *bends, \
                       const int32_t *knee, int32_t parity, int32_t lo, int32_t hi)                   \
@@ -32,9 +33,10 @@ static inline int32_t tb_exp_16(int32_t below, const int32_t *factors)
   return tb_high(factors[below >> 8], factors[256 + (below & 255)]);
 }
 
-/* SUM is int32_t up to 64 elements in a row, else int64_t. */
+/* As tb_softmax. SUM is int32_t where that holds twice the sum, else int64_t. */
 #define TB_SOFTMAX_16(name, IN, OUT, SUM)                                                            \
-  TB_KERNEL void name(const IN *in, OUT *out, int32_t rows, int32_t count, const int32_t *factors)   \
+  TB_KERNEL void name(const IN *in, OUT *out, int32_t rows, int32_t count, const int32_t *factors,   \
+                      int32_t bits, int32_t extra, int32_t zero, int32_t hi)                         \
   {                                                                                                  \
     for (int32_t row = 0; row < rows; row++, in += count, out += count) {                            \
       int32_t top = INT16_MIN;                                                                       \
@@ -45,17 +47,17 @@ static inline int32_t tb_exp_16(int32_t below, const int32_t *factors)
       for (int32_t i = 0; i < count; i++) {                                                          \
         sum += tb_exp_16(top - in[i], factors);                                                      \
       }                                                                                              \
+      sum += (SUM)(((int64_t)extra * sum + ((int32_t)1 << 23)) >> 24);                               \
       for (int32_t i = 0; i < count; i++) {                                                          \
-        /* 65536 e / sum in 17 bits, one by one: as for 8-bit integers */                            \
         SUM rest = tb_exp_16(top - in[i], factors);                                                  \
         int32_t q = 0;                                                                               \
-        for (int32_t bit = 0; bit < 17; bit++) {                                                     \
+        for (int32_t bit = 0; bit <= bits; bit++) {                                                  \
           const SUM taken = ~((rest - sum) >> (8 * sizeof(SUM) - 1));                                \
           rest = (rest - (sum & taken)) << 1;                                                        \
           q = 2 * q - (int32_t)taken;                                                                \
         }                                                                                            \
         q += (int32_t)((sum - rest - (q & 1)) >> (8 * sizeof(SUM) - 1)) & 1;                         \
-        out[i] = (OUT)(tb_min(q, 65535) - 32768);                                                    \
+        out[i] = (OUT)tb_min(q + zero, hi);                                                          \
       }                                                                                              \
     }                                                                                                \
   }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What driver.c and the checks of trace.c share. The network's names arrive as macros on the compiler's command line:
+/* What driver.c and the checks of trace.c share. The network's names arrive as macros on the compiler's
+ * command line:
  *   TB_HEADER "NAME.h", TB_RUN NAME_run, TB_INPUT_T NAME_input_t, TB_OUTPUT_T NAME_output_t, TB_INPUT_SIZE,
  *   TB_OUTPUT_SIZE, TB_ARENA_SIZE the header's macros; TB_RUN_BITS NAME_run_bits where run-time bits exist;
- *   TB_CALL(in, out) where the call is another one (more inputs or outputs); TB_BEFORE(in) and TB_AFTER(out) where
- *   inputs and outputs are the network's own memory and are copied there and back, outside of what is counted. */
+ *   TB_CALL(in, out) where the call is another one (more inputs or outputs); TB_BEFORE(in) and
+ *   TB_AFTER(out) where inputs and outputs are the network's own memory and are copied there and back,
+ *   outside of what is counted. */
 #ifndef TB_DRIVER_H
 #define TB_DRIVER_H
 
@@ -23,7 +25,8 @@ enum { TB_MARGIN = TB_GUARD };
  * network may not assume that its caller aligned more than C does. */
 #if defined(TB_TRACE) && !defined(TB_COUNT)
 #define TB_CHECK 1
-enum { TB_OFFSET = TB_MARGIN + (sizeof(TB_INPUT_T) > sizeof(TB_OUTPUT_T) ? sizeof(TB_INPUT_T) : sizeof(TB_OUTPUT_T)) };
+#define TB_LARGER(a, b) (sizeof(a) > sizeof(b) ? sizeof(a) : sizeof(b))
+enum { TB_OFFSET = TB_MARGIN + TB_LARGER(TB_INPUT_T, TB_OUTPUT_T) };
 #else
 #define TB_CHECK 0
 enum { TB_OFFSET = TB_MARGIN };

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Assembly for cores with the DSP extension that makes outputs of 16 bits from sums: bounds are 0 those of int16_t,
- * 1 none below 0, 2 others.
+ * Assembly for cores with the DSP extension that makes outputs of 16 bits from sums: bounds are 0 those of
+ * int16_t, 1 none below 0, 2 others.
  */
 #ifndef TB_DSP_BOUNDS_16_H
 #define TB_DSP_BOUNDS_16_H
 
-/* Twice the output and its rounding bit: the low byte of the register `bits` is a shift, `round` has been shifted by it. */
+/* Twice the output and its rounding bit: the low byte of the register `bits` is a shift, `round` has been
+ * shifted by it. */
 #define TB_UPPER(sum, multiplier, bits, round)                                                       \
   "smmla " sum ", " sum ", " multiplier ", " round "\n\t"                                            \
   "asr " sum ", " sum ", " bits "\n\t"

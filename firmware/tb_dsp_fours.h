@@ -183,7 +183,8 @@ static inline void tb_filters_fours(const int16_t *columns, int32_t positions, i
                                     const tb_scaling *r)
 {
   const int32_t taps = w->row_bytes >> 1;
-  int32_t sums[2 * TB_BLOCK], less[2 * TB_PARTS], part = 0; /* -128 times the activations of each part */
+  int32_t sums[2 * TB_BLOCK], part = 0;
+  int32_t less[2 * TB_PARTS] = {0}; /* -128 times the activations of each part; 0: compilers warned of it */
   tb_fours work;
   for (int32_t first = 0; first < taps; first += TB_FOURS_TAPS) {
     const int32_t here = (taps - first < TB_FOURS_TAPS) ? taps - first : TB_FOURS_TAPS;

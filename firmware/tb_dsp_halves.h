@@ -36,8 +36,8 @@
 
 /* `count` activations from number `k` on, and their sum; `gap` half words from four numbers to the next
  * four. */
-static inline int32_t tb_halves_line(int16_t *column, int32_t k, int32_t gap, const int8_t *from, int32_t count,
-                                     int32_t turned)
+static inline int32_t tb_halves_line(int16_t *column, int32_t k, int32_t gap, const int8_t *from,
+                                     int32_t count, int32_t turned)
 {
   int16_t *to = column + (k >> 2) * gap;
   int32_t sum = 0, at = k & 3;
@@ -106,7 +106,8 @@ static TB_ASSEMBLY void tb_halves_two(TB_UNUSED const int16_t *weights, TB_UNUSE
           "push {r4-r12}\n\t"
           "ldrd r4, r5, [r3, #36]\n\t"
           "push {r1}\n\t"
-          "push {r4, r5}\n\t" /* sp: less, columns, blocks, skip, end, multipliers, each, round, bits, out, next */
+          /* sp: less, columns, blocks, skip, end, multipliers, each, round, bits, out, next */
+          "push {r4, r5}\n\t"
           "mov lr, r2\n"
           "1:\n\t"
           "ldm lr!, {r4, r5}\n\t"
@@ -183,7 +184,8 @@ static TB_ASSEMBLY void tb_halves_one(TB_UNUSED const int16_t *weights, TB_UNUSE
           "push {r4}\n\t"
           "ldm r3, {r4-r12}\n\t"
           "push {r4-r12}\n\t"
-          "push {r1, r2}\n\t" /* sp: columns, bias, blocks, skip, end, multipliers, each, round, bits, out, next, less */
+          /* sp: columns, bias, blocks, skip, end, multipliers, each, round, bits, out, next, less */
+          "push {r1, r2}\n\t"
           "1:\n\t"
           "ldrd r2, r3, [sp]\n\t"
           "ldm r3!, {r4-r7}\n\t"
@@ -246,11 +248,12 @@ static inline void tb_affine_halves(const int8_t *in, int8_t *out, const tb_wind
   const int32_t bits = *r->shift - 32, round = (int32_t)((uint32_t)r->zero << bits) + (1 << (bits - 1));
   const uintptr_t many = (uintptr_t)r->multiplier - (uintptr_t)bias, alone = (uintptr_t)(r->multiplier + 4);
   const int32_t multipliers = (int32_t)(r->step ? many : alone);
-  tb_halves two = { blocks, 48 * skipped, bias + w->outputs, multipliers, -r->step, round, bits, out, w->outputs, { 0, 0 } };
+  tb_halves two = { blocks, 48 * skipped, bias + w->outputs, multipliers, -r->step, round, bits, out,
+                    w->outputs, { 0, 0 } };
   int32_t y0 = w->top, line = w->first, waiting = 0, left = w->out_height * w->out_width;
   const int32_t side = (left > 1) ? 8 : 4;
   for (int32_t i = 0; i < side; i++) {
-    columns[side * (fours - 1) + i] = 0; /* taps that fill up a window: weights of 0, but not memory that nobody wrote */
+    columns[side * (fours - 1) + i] = 0; /* taps that fill up a window have weights of 0, but are read */
   }
   for (int32_t oy = 0; oy < w->out_height; oy++) {
     int32_t x0 = w->left, corner = line;
@@ -266,8 +269,8 @@ static inline void tb_affine_halves(const int8_t *in, int8_t *out, const tb_wind
         waiting = 1;
       } else {
         const int32_t less = -128 * tb_halves_window(columns, 4, in, w, y0, x0, corner);
-        const tb_halves one = { blocks, 60 * skipped, two.end, multipliers, -r->step, round, bits, two.out, w->row_bytes,
-                                { less, 0 } };
+        const tb_halves one = { blocks, 60 * skipped, two.end, multipliers, -r->step, round, bits, two.out,
+                                w->row_bytes, { less, 0 } };
         tb_halves_one(weights, columns, bias, &one);
       }
       x0 += w->stride_width;

@@ -6,10 +6,10 @@
 
 #include "tb_dsp_bounds_16.h"
 
-/* What the functions below find in memory, at offsets of four bytes each, and move on in it. `round` is 2 zero + 1;
- * next: bytes to the second position's output; turn: bytes from behind a pair of filters to the next two, and to those
- * after; skip: bytes of code that the first of the blocks of eight times four taps leaves out; end: of the biases;
- * stop: of the columns; low, high: bounds twice. */
+/* What the functions below find in memory, at offsets of four bytes each, and move on in it. `round` is 2
+ * zero + 1; next: bytes to the second position's output; turn: bytes from behind a pair of filters to the
+ * next two, and to those after; skip: bytes of code that the first of the blocks of eight times four taps
+ * leaves out; end: of the biases; stop: of the columns; low, high: bounds twice. */
 typedef struct {
   const int32_t *multiplier;
   const uint8_t *shift;
@@ -21,7 +21,8 @@ typedef struct {
   uint32_t low, high;
 } tb_quads;
 
-/* Four taps of two filters at two positions: sums in r10 (first filter), r11 (second position), r12 and lr. */
+/* Four taps of two filters at two positions: sums in r10 (first filter), r11 (second position), r12 and
+ * lr. */
 #define TB_QUADS_TWO                                                                                 \
   "ldrd r2, r3, [r0], #16\n\t"                                                                       \
   "ldmia.w r1!, {r6, r7, r8, r9}\n\t"                                                                \
@@ -170,8 +171,9 @@ TB_INLINE void tb_quads_at(tb_quads_code *two, tb_quads_code *one, const int16_t
 {
   const int32_t fours = w->row_bytes >> 4, skipped = -fours & 7, whole = w->outputs & ~3;
   const int32_t skip = skipped * ((positions > 1) ? 56 : 72), behind = 4 * fours * positions;
-  tb_quads q = { r->multiplier, r->shift, 2 * r->zero + 1, out, 2 * w->outputs, { 8 - w->row_bytes, -8 }, skip,
-                 bias + whole, columns + behind, (uint16_t)r->lo * 0x10001u, (uint16_t)r->hi * 0x10001u };
+  tb_quads q = { r->multiplier, r->shift, 2 * r->zero + 1, out, 2 * w->outputs, { 8 - w->row_bytes, -8 },
+                 skip, bias + whole, columns + behind, (uint16_t)r->lo * 0x10001u,
+                 (uint16_t)r->hi * 0x10001u };
   int16_t rest[8];
   for (int32_t times = 0; times < 2; times++) {
     if (q.end > bias) {

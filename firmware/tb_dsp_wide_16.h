@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The inner functions of tb_wide_16.h for cores with the DSP extension. tb_dsp_bounds_16.h makes outputs of sums.
+ * The inner functions of tb_wide_16.h for cores with the DSP extension. tb_dsp_bounds_16.h makes outputs
+ * of sums.
  */
 #ifndef TB_DSP_WIDE_16_H
 #define TB_DSP_WIDE_16_H
 
 #include "tb_dsp_bounds_16.h"
 
-/* Numbers of bytes in the frame: taps, then records, out - at, end, round, move, count, bytes, low, high. The sums of
- * four channels are in r8 to r11; r2 and r3 are where channels 0 and 2 lie from a tap's address on. */
+/* Numbers of bytes in the frame: taps, then records, out - at, end, round, move, count, bytes, low, high.
+ * The sums of four channels are in r8 to r11; r2 and r3 are where channels 0 and 2 lie from a tap's
+ * address on. */
 #define TB_WIDE_16(taps, bounds)                                                                     \
   static TB_ASSEMBLY void tb_wide_16_##taps##_##bounds(                                              \
       TB_UNUSED const int16_t *const *tap, TB_UNUSED const int32_t *records, TB_UNUSED int16_t *out, \

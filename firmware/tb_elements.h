@@ -31,6 +31,30 @@ TB_INLINE void tb_mul(const int8_t *a, const int8_t *b, int8_t *out, int32_t cou
   }
 }
 
+/* Dot products of the rows of a and b, group by group. Of b the zero point is taken off beforehand, for a
+ * whole row of a: zb times the sum of that. */
+TB_KERNEL void tb_mat_mul(const int8_t *a, const int8_t *b, int8_t *out, int32_t groups, int32_t rows,
+                          int32_t columns, int32_t depth, int32_t za, int32_t zb, const tb_scaling *r)
+{
+  for (int32_t group = 0; group < groups; group++, b += columns * depth) {
+    for (int32_t row = 0; row < rows; row++, a += depth) {
+      int32_t less = 0;
+      for (int32_t k = 0; k < depth; k++) {
+        less += a[k] - za;
+      }
+      less *= zb;
+      const int8_t *factor = b;
+      for (int32_t column = 0; column < columns; column++, factor += depth) {
+        int32_t acc = -less;
+        for (int32_t k = 0; k < depth; k++) {
+          acc += TB_TIMES(a[k] - za, factor[k]);
+        }
+        *out++ = tb_requantise(acc, r, 0);
+      }
+    }
+  }
+}
+
 TB_INLINE void tb_table(const int8_t *in, int8_t *out, int32_t count, const int8_t *entries)
 {
   for (int32_t i = 0; i < count; i++) {
@@ -61,9 +85,11 @@ TB_INLINE void tb_take(const int8_t *in, int8_t *out, const int32_t *rows, const
     whole = whole && (lanes[k] >= 0);
   }
   for (int32_t i = 0; i < height; i++) {
+    const int32_t row = rows[i]; /* read once: what is written might be the table, for all that C knows */
     for (int32_t j = 0; j < width; j++) {
-      const int inside = (rows[i] >= 0) && (columns[j] >= 0);
-      const int8_t *from = in + (inside ? rows[i] + columns[j] : 0);
+      const int32_t column = columns[j];
+      const int inside = (row >= 0) && (column >= 0);
+      const int8_t *from = in + (inside ? row + column : 0);
       if (inside && whole) {
         for (int32_t k = 0; k < depth; k++) {
           *out++ = from[lanes[k]];
@@ -88,8 +114,9 @@ TB_INLINE void tb_concat(const int8_t *in, int8_t *out, int32_t count, int32_t c
   }
 }
 
-/* p = min(rhe(256 * e / sum e), 255) - 128 with e = table[max - q]. */
-TB_INLINE void tb_softmax(const int8_t *in, int8_t *out, int32_t rows, int32_t count, const uint16_t *table)
+/* p = min(rhe(2^bits * e / d) + zero, hi) with e = table[max - q], and d the sum of e, larger by extra / 2^24. */
+TB_INLINE void tb_softmax(const int8_t *in, int8_t *out, int32_t rows, int32_t count, const uint16_t *table,
+                          int32_t bits, int32_t extra, int32_t zero, int32_t hi)
 {
   for (int32_t row = 0; row < rows; row++, in += count, out += count) {
     int32_t top = INT8_MIN;
@@ -100,23 +127,24 @@ TB_INLINE void tb_softmax(const int8_t *in, int8_t *out, int32_t rows, int32_t c
     for (int32_t i = 0; i < count; i++) {
       sum += table[top - in[i]];
     }
+    sum += (int32_t)(((int64_t)extra * sum + ((int32_t)1 << 23)) >> 24);
     for (int32_t i = 0; i < count; i++) {
-      /* 256 e / sum in nine bits, one by one: not every core divides, and none in the same time every
-       * time. */
+      /* 2^bits e / sum, bit by bit: not every core divides, and none in the same time every time. */
       int32_t rest = table[top - in[i]], q = 0;
-      for (int32_t bit = 0; bit < 9; bit++) {
+      for (int32_t bit = 0; bit <= bits; bit++) {
         const int32_t less = rest - sum, taken = ~(less >> 31);
         rest = (rest - (sum & taken)) << 1;
         q = 2 * q - taken;
       }
       q += ((sum - rest - (q & 1)) >> 31) & 1;
-      out[i] = (int8_t)(tb_min(q, 255) - 128);
+      out[i] = (int8_t)tb_min(q + zero, hi);
     }
   }
 }
 
 /* Place of the largest of `count` elements, for each row; of equal ones the first, or the last if `last`. */
-TB_INLINE void tb_argmax(const int8_t *in, int8_t *out, int32_t rows, int32_t count, int32_t last, int32_t offset)
+TB_INLINE void tb_argmax(const int8_t *in, int8_t *out, int32_t rows, int32_t count, int32_t last,
+                         int32_t offset)
 {
   for (int32_t row = 0; row < rows; row++, in += count) {
     int32_t best = 0, top = in[0];

@@ -17,8 +17,8 @@
 #include "tb_dsp_halves.h"
 #else
 
-static inline int32_t tb_halves_line(int16_t *column, int32_t k, int32_t gap, const int8_t *from, int32_t count,
-                                     int32_t turned)
+static inline int32_t tb_halves_line(int16_t *column, int32_t k, int32_t gap, const int8_t *from,
+                                     int32_t count, int32_t turned)
 {
   int16_t *to = column + k;
   int32_t sum = 0;
@@ -123,6 +123,33 @@ TB_UNROLL(4)
 }
 #endif
 
+/* The outputs of four filters from the `at`th on. Unless taps are so few that compilers write them out it
+ * is a function of its own, whose registers no layer takes: so a tap costs the same in every network. */
+#if defined TB_THUMB1 || TB_HALF_TAPS <= 16
+static inline
+#else
+TB_KERNEL
+#endif
+void tb_halves_four(const int16_t *weights, const int16_t *x, int32_t taps, const int32_t *bias, int32_t less,
+                    const tb_scaling *r, int32_t at, int8_t *out)
+{
+  tb_scaling own = *r;
+  uint32_t sums[4];
+  own.lo = -128; /* no other bounds come here: numbers in the code instead of loads */
+  own.hi = 127;
+TB_UNROLL(2)
+  for (int32_t i = 0; i < 4; i += 2) {
+    sums[i] = (uint32_t)(bias[at + i] + less);
+    sums[i + 1] = sums[i] + ((uint32_t)bias[at + i + 1] << 8);
+  }
+  tb_halves_sums(weights, x, taps, sums);
+TB_UNROLL(2)
+  for (int32_t i = 0; i < 4; i += 2) {
+    out[i] = tb_direct((int32_t)sums[i], &own, (at + i) * r->step);
+    out[i + 1] = tb_direct((int32_t)(sums[i + 1] - sums[i]) >> 8, &own, (at + i + 1) * r->step);
+  }
+}
+
 static inline void tb_affine_halves(const int8_t *in, int8_t *out, const tb_window *w, const int16_t *weights,
                                     const int32_t *bias, const tb_scaling *r)
 {
@@ -138,16 +165,8 @@ static inline void tb_affine_halves(const int8_t *in, int8_t *out, const tb_wind
       const int16_t *weight = weights;
       const int32_t less = -128 * tb_halves_window(column, 4, in, w, y0, x0, corner);
       for (int32_t o = 0; o < w->outputs; o += 4) {
-        uint32_t sums[4];
-        for (int32_t i = 0; i < 4; i += 2) {
-          sums[i] = (uint32_t)(bias[o + i] + less);
-          sums[i + 1] = sums[i] + ((uint32_t)bias[o + i + 1] << 8);
-        }
-        tb_halves_sums(weight, column, taps, sums);
-        for (int32_t i = 0; i < 4; i += 2) {
-          *out++ = tb_direct((int32_t)sums[i], r, (o + i) * r->step);
-          *out++ = tb_direct((int32_t)(sums[i + 1] - sums[i]) >> 8, r, (o + i + 1) * r->step);
-        }
+        tb_halves_four(weight, column, taps, bias, less, r, o, out);
+        out += 4;
         weight += 2 * taps;
       }
       x0 += w->stride_width;

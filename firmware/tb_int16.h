@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Kernels whose inputs or outputs have 16 bits, for the types of a layer: those of tb_kernels.h otherwise. SUM is
- * int32_t where the compiler saw that no partial sum needs more, else int64_t; no product of a sum and its
- * multiplier reaches 2^62.
+ * Kernels whose inputs or outputs have 16 bits, for the types of a layer: those of tb_kernels.h otherwise.
+ * SUM is int32_t where the compiler saw that no partial sum needs more, else int64_t; no product of a sum
+ * and its multiplier reaches 2^62.
  */
 #ifndef TB_INT16_H
 #define TB_INT16_H
@@ -19,9 +19,9 @@ static inline int32_t tb_upper(int32_t a, int32_t b)
 }
 
 /* As tb_round, with outputs of any word. */
-static inline int32_t tb_limit(int64_t v, const tb_scaling *r, int32_t at)
+static inline int32_t tb_limit(int64_t v, const tb_scaling *r, uint8_t s)
 {
-  int64_t more = tb_half_even(v, r->shift[at]) + (r->zero - r->lo);
+  int64_t more = tb_half_even(v, s) + (r->zero - r->lo);
   more &= ~(more >> 63);
   int64_t less = (r->hi - r->lo) - more;
   less &= ~(less >> 63);
@@ -33,9 +33,9 @@ static inline int32_t tb_scale_int32_t(int32_t acc, const tb_scaling *r, int32_t
 {
   const int32_t at = r->step ? channel : 0;
 #ifdef TB_SHIFTS_ONLY
-  return tb_limit(acc, r, at);
+  return tb_limit(acc, r, r->shift[at]);
 #else
-  return tb_limit(r->multiplier ? tb_product(acc, r->multiplier[at]) : acc, r, at);
+  return tb_limit(r->multiplier ? tb_product(acc, r->multiplier[at]) : acc, r, r->shift[at]);
 #endif
 }
 
@@ -43,9 +43,39 @@ static inline int32_t tb_scale_int64_t(int64_t acc, const tb_scaling *r, int32_t
 {
   const int32_t at = r->step ? channel : 0;
 #ifdef TB_SHIFTS_ONLY
-  return tb_limit(acc, r, at);
+  return tb_limit(acc, r, r->shift[at]);
 #else
-  return tb_limit(r->multiplier ? acc * r->multiplier[at] : acc, r, at);
+  return tb_limit(r->multiplier ? acc * r->multiplier[at] : acc, r, r->shift[at]);
+#endif
+}
+
+/* Of an average, whose halves may have to be made exact first, as tb_otherwise does. */
+static inline int32_t tb_mean(int64_t v, const tb_scaling *r)
+{
+  const uint8_t s = *r->shift;
+#ifdef TB_ROUNDINGS
+  if (r->roundings) {
+    return tb_limit((v + (((int64_t)1 << s) >> 16)) >> (s - 15u), r, 15u);
+  }
+#endif
+  return tb_limit(v, r, s);
+}
+
+static inline int32_t tb_mean_int32_t(int32_t acc, const tb_scaling *r)
+{
+#ifdef TB_SHIFTS_ONLY
+  return tb_mean(acc, r);
+#else
+  return tb_mean(r->multiplier ? tb_product(acc, *r->multiplier) : acc, r);
+#endif
+}
+
+static inline int32_t tb_mean_int64_t(int64_t acc, const tb_scaling *r)
+{
+#ifdef TB_SHIFTS_ONLY
+  return tb_mean(acc, r);
+#else
+  return tb_mean(r->multiplier ? acc * *r->multiplier : acc, r);
 #endif
 }
 
@@ -55,7 +85,8 @@ static inline int32_t tb_scale_int64_t(int64_t acc, const tb_scaling *r, int32_t
                       const SUM *bias, int32_t pad, const tb_scaling *r)                             \
   TB_AFFINE(code, OUT, SUM, pad, tb_scale_##SUM)
 
-/* One filter per channel, dilated or not: of each line, `before` taps lie to the left of the map, `inside` in it. */
+/* One filter per channel, dilated or not: of each line, `before` taps lie to the left of the map, `inside`
+ * in it. */
 #define TB_DEPTHWISE_16(name, code, IN, OUT, SUM)                                                    \
   TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w, const uint8_t *weights,            \
                       const SUM *bias, int32_t pad, const tb_scaling *r)                             \
@@ -105,16 +136,18 @@ static inline int32_t tb_scale_int64_t(int64_t acc, const tb_scaling *r, int32_t
     }                                                                                                \
   }
 
-/* A window of one channel: `start` before its taps, `take` for each that lies inside, rows times columns of them,
- * `finish` behind. */
+/* A window of one channel: `start` before its taps, `take` for each that lies inside, rows times columns
+ * of them, `finish` behind. */
 #define TB_WINDOW_16(start, take, finish)                                                            \
   int32_t y0 = w->top, line = w->first;                                                              \
   for (int32_t oy = 0; oy < w->out_height; oy++) {                                                   \
     int32_t x0 = w->left, corner = line;                                                             \
     for (int32_t ox = 0; ox < w->out_width; ox++) {                                                  \
       int32_t y = y0, x = x0, at = corner;                                                           \
-      const int32_t rows = tb_inside(&y, w->kernel_height, w->dilation_height, w->height, w->dilation_row, &at); \
-      const int32_t columns = tb_inside(&x, w->kernel_width, w->dilation_width, w->width, w->dilation_column, &at); \
+      const int32_t rows =                                                                           \
+          tb_inside(&y, w->kernel_height, w->dilation_height, w->height, w->dilation_row, &at);      \
+      const int32_t columns =                                                                        \
+          tb_inside(&x, w->kernel_width, w->dilation_width, w->width, w->dilation_column, &at);      \
       for (int32_t c = 0; c < w->depth; c++) {                                                       \
         int32_t row = at + c;                                                                        \
         start;                                                                                       \
@@ -140,7 +173,7 @@ static inline int32_t tb_scale_int64_t(int64_t acc, const tb_scaling *r, int32_t
   TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w, int32_t zero, const tb_scaling *r) \
   {                                                                                                  \
     TB_WINDOW_16(SUM acc = -((SUM)zero * (rows * columns)), acc += in[tap],                          \
-                 *out++ = (OUT)tb_scale_##SUM(acc, r, c))                                            \
+                 *out++ = (OUT)tb_mean_##SUM(acc, r))                                                \
   }
 
 #define TB_MAX_POOL_16(name, IN, OUT)                                                                \
@@ -165,7 +198,8 @@ static inline int32_t tb_scale_int64_t(int64_t acc, const tb_scaling *r, int32_t
                       int32_t za, int32_t zb, const tb_scaling *r)                                   \
   {                                                                                                  \
     for (int32_t i = 0; i < count; i++) {                                                            \
-      out[i] = (OUT)tb_limit(tb_product(a[i] - za, ma) + tb_product(b[i] - zb, mb), r, 0);           \
+      const int64_t sum = tb_product(a[i] - za, ma) + tb_product(b[i] - zb, mb);                     \
+      out[i] = (OUT)tb_limit(sum, r, *r->shift);                                                     \
     }                                                                                                \
   }
 
@@ -175,6 +209,29 @@ static inline int32_t tb_scale_int64_t(int64_t acc, const tb_scaling *r, int32_t
   {                                                                                                  \
     for (int32_t i = 0; i < count; i++) {                                                            \
       out[i] = (OUT)tb_scale_int64_t(tb_product(a[i] - za, b[i] - zb), r, 0);                        \
+    }                                                                                                \
+  }
+
+/* Dot products of rows, as tb_mat_mul. */
+#define TB_MAT_MUL_16(name, A, B, OUT, SUM)                                                          \
+  TB_KERNEL void name(const A *a, const B *b, OUT *out, int32_t groups, int32_t rows,                \
+                      int32_t columns, int32_t depth, int32_t za, int32_t zb, const tb_scaling *r)   \
+  {                                                                                                  \
+    for (int32_t group = 0; group < groups; group++, b += columns * depth) {                         \
+      for (int32_t row = 0; row < rows; row++, a += depth) {                                         \
+        int32_t sum = 0;                                                                             \
+        for (int32_t k = 0; k < depth; k++) {                                                        \
+          sum += a[k] - za;                                                                          \
+        }                                                                                            \
+        const B *factor = b;                                                                         \
+        for (int32_t column = 0; column < columns; column++, factor += depth) {                      \
+          SUM acc = -(SUM)tb_product(zb, sum);                                                       \
+          for (int32_t k = 0; k < depth; k++) {                                                      \
+            acc += (a[k] - za) * factor[k];                                                          \
+          }                                                                                          \
+          *out++ = (OUT)tb_scale_##SUM(acc, r, 0);                                                   \
+        }                                                                                            \
+      }                                                                                              \
     }                                                                                                \
   }
 

@@ -21,7 +21,8 @@
 #define TB_FRAMELESS
 #endif
 
-#if defined __GNUC__ && defined __ARM_FEATURE_DSP && defined __ARM_FEATURE_UNALIGNED && defined __thumb2__ && \
+#if defined __GNUC__ && defined __ARM_FEATURE_DSP && defined __ARM_FEATURE_UNALIGNED && \
+    defined __thumb2__ && \
   defined __OPTIMIZE__                   /* else a compiler keeps a frame, and too few registers are left */
 #define TB_DSP 1                         /* two products per instruction, loads of words at any address */
 #endif
@@ -53,17 +54,20 @@
  * the same in every network. */
 #if defined __GNUC__ && !defined __clang__ && __GNUC__ >= 8
 #define TB_KERNEL static __attribute__((noipa, unused))
+#define TB_LAYER static __attribute__((noipa, flatten, unused)) /* with all that it calls, in every network */
 #elif defined __GNUC__
 #define TB_KERNEL static __attribute__((noinline, unused))
+#define TB_LAYER TB_KERNEL
 #else
 #define TB_KERNEL static inline
+#define TB_LAYER TB_KERNEL
 #endif
 
 #if defined __GNUC__ && (defined __ARM_ARCH_6M__ || defined __ARM_ARCH_8M_BASE__)
 #define TB_THUMB1 1                      /* low registers, no long multiplication: Cortex-M0, M0+ */
 #endif
 
-#if defined TB_DSP || defined TB_THUMB1  /* functions that are all assembly, by the calling convention alone */
+#if defined TB_DSP || defined TB_THUMB1 /* functions that are all assembly, by the calling convention alone */
 #ifdef __clang__
 #define TB_ASSEMBLY __attribute__((naked, noinline, unused))
 #else
@@ -90,14 +94,14 @@ typedef struct {
 
 /* q = clip(round(acc * m / 2^s) + zero, lo, hi); multiplier NULL means m = 1; step 1: per channel, 0: one.
  * direct: one s from 33 to 46, and no sum is a tie: half up is as good; an only m stands there four times.
- * TB_TFLITE: the network has layers that round as TFLite does, once or twice; the others half to even. */
+ * TB_ROUNDINGS: the network has layers that round in other ways than half to even. */
 typedef struct {
   const int32_t *multiplier;
   const uint8_t *shift;
   int32_t step;
   int32_t zero, lo, hi;
   int32_t direct;
-#ifdef TB_TFLITE
+#ifdef TB_ROUNDINGS
   int32_t roundings;                     /* 0: half to even */
 #endif
 } tb_scaling;
@@ -139,6 +143,12 @@ static inline int32_t tb_term_int8(const uint8_t *row, int32_t k, int32_t x)
 {
   const int32_t byte = row[k];
   return TB_TIMES((byte ^ 128) - 128, x);
+}
+
+static inline int32_t tb_term_int16(const uint8_t *row, int32_t k, int32_t x)
+{
+  const int32_t word = (int32_t)(row[2 * k] | ((uint32_t)row[2 * k + 1] << 8));
+  return ((word ^ 32768) - 32768) * x;
 }
 
 static inline int32_t tb_term_int4(const uint8_t *row, int32_t k, int32_t x)

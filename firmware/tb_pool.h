@@ -21,7 +21,7 @@ typedef struct {
   int32_t groups;                        /* vectors of eight channels at a position */
   int32_t down, right;                   /* pixels from one row, or position, to the next */
   int32_t next_row, next;                /* rows, or positions, from one output to the next */
-  int32_t tap_row, pieces, piece;        /* rows from tap to tap; pieces of a tap row, positions between them */
+  int32_t tap_row, pieces, piece;        /* rows from tap to tap; pieces of a tap row, positions between */
   int32_t length;                        /* vectors of a piece */
   int32_t narrow;                        /* most activation bits whose products fit 16 bits */
 } tb_ring;
@@ -88,7 +88,7 @@ static inline void tb_ring_finish(const int32_t *sums, int8_t *out, int8_t *seco
 static TB_APART void tb_ring_run(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *indices,
                                const int32_t *bias, const tb_scaling *scaling, const int32_t *less,
                                const uint16_t *table, uint8_t *scratch, int32_t bits, const tb_ring *r,
-                               const int16_t *vectors, void (*straight)(const tb_pieces *, int32_t, int32_t *))
+                               const int16_t *vectors, tb_straight_sums *straight)
 {
   tb_pieces p;
   tb_dots dots;
@@ -163,7 +163,7 @@ static inline void tb_affine_ring(const int8_t *in, int8_t *out, const tb_window
 static inline void tb_affine_baked(const int8_t *in, int8_t *out, const tb_window *w, const uint8_t *indices,
                                    const int32_t *bias, const tb_scaling *scaling, const int32_t *less,
                                    const uint16_t *table, uint8_t *scratch, int32_t bits, const tb_ring *r,
-                                   const int16_t *vectors, void (*straight)(const tb_pieces *, int32_t, int32_t *))
+                                   const int16_t *vectors, tb_straight_sums *straight)
 {
   tb_ring_run(in, out, w, indices, bias, scaling, less, table, scratch, bits, r, vectors, straight);
 }

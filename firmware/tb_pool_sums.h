@@ -14,6 +14,9 @@ typedef struct {
   const uint8_t *piece[TB_PIECES];
 } tb_pieces;
 
+/* The sums of pieces in straight-line code. */
+typedef void tb_straight_sums(const tb_pieces *pieces, int32_t at, int32_t *sums);
+
 /* Functions of assembly alone: eight sums, three addresses and a counter leave no register to a compiler. */
 #define TB_SUMS_NAMED(name, code)                                                                    \
   static __attribute__((naked, noinline, unused)) const uint8_t *name(                               \
@@ -99,7 +102,7 @@ typedef struct {
 #define TB_SUMS_ONE(name, entry, scale, load, at, width)                                              \
   TB_SUMS_NAMED(name, TB_NONE("r4") TB_NONE("r5") TB_NONE("r6") TB_NONE("r7")                        \
                 TB_SUMS_PIECE(TB_FILTERS_ONE(load, at) TB_FILTERS_ONE(load, at)                      \
-                              "add r0, r0, " TB_SUMS_##width "\n\t", TB_FILTERS_ONE(load, at))                  \
+                              "add r0, r0, " TB_SUMS_##width "\n\t", TB_FILTERS_ONE(load, at))       \
                 TB_SHIFT("r4") TB_SHIFT("r5") TB_SHIFT("r6") TB_SHIFT("r7")                          \
                 "stm r0!, {r4-r7}\n\t")
 
@@ -111,7 +114,8 @@ typedef struct {
   y += TB_PRODUCT(entry, e, scale);                                                                  \
   index++;
 #define TB_SUMS_TWO(name, entry, scale, load, at, width)                                              \
-  static TB_APART const uint8_t *name(const tb_pieces *p, const uint8_t *index, int32_t fours, int32_t *sums) \
+  static TB_APART const uint8_t *name(const tb_pieces *p, const uint8_t *index, int32_t fours,         \
+                                      int32_t *sums)                                                 \
   {                                                                                                  \
     for (int32_t i = 0; i < 2 * fours; i++) {                                                        \
       const uint8_t *start = index;                                                                  \
@@ -135,7 +139,8 @@ typedef struct {
     return index;                                                                                    \
   }
 #define TB_SUMS_ONE(name, entry, scale, load, at, width)                                              \
-  static TB_APART const uint8_t *name(const tb_pieces *p, const uint8_t *index, int32_t fours, int32_t *sums) \
+  static TB_APART const uint8_t *name(const tb_pieces *p, const uint8_t *index, int32_t fours,         \
+                                      int32_t *sums)                                                 \
   {                                                                                                  \
     for (const int32_t *end = sums + 4 * fours; sums < end; sums += 4) {                             \
       uint32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;                                                       \

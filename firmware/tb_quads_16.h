@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Convolutions of one group and dense layers of int8 weights with integers of 16 bits, in two forms: plain C, and
- * assembly for cores with the DSP extension.
+ * Convolutions of one group and dense layers of int8 weights with integers of 16 bits, in two forms: plain
+ * C, and assembly for cores with the DSP extension.
  *
- * Four filters side by side, four taps by four: a word has a filter's taps 0, 2, 1, 3, so that SXTB16 makes of it the
- * pairs (0, 1) and (2, 3) that a map's own half words lie in. The compiler filled up filters and taps to fours by
- * zeros. Windows become columns of half words first: so padding costs nothing in the sums, and outputs may lie over
- * inputs. Sums of 64 bits are made of sums of at most TB_CHUNK fours of taps, which fit 32.
+ * Four filters side by side, four taps by four: a word has a filter's taps 0, 2, 1, 3, so that SXTB16
+ * makes of it the pairs (0, 1) and (2, 3) that a map's own half words lie in. The compiler filled up
+ * filters and taps to fours by zeros. Windows become columns of half words first: so padding costs nothing
+ * in the sums, and outputs may lie over inputs. Sums of 64 bits are made of sums of at most TB_CHUNK fours
+ * of taps, which fit 32.
  *
- * r->direct: every sum has 32 bits and none is a tie: half up does, of the upper word of a product alone. Then
- * shifts are those behind it, less one.
+ * r->direct: every sum has 32 bits and none is a tie: half up does, of the upper word of a product alone.
+ * Then shifts are those behind it, less one.
  */
 #ifndef TB_QUADS_16_H
 #define TB_QUADS_16_H
@@ -56,8 +57,10 @@ static inline void tb_pad_16(int16_t *column, int32_t k, int32_t gap, int32_t pa
   } while (0)
 #endif
 
-/* `count` numbers of a map as number `k` and on of a column; `gap` half words from four numbers to the next four. */
-static inline void tb_line_int16_t(int16_t *column, int32_t k, int32_t gap, const int16_t *from, int32_t count)
+/* `count` numbers of a map as number `k` and on of a column; `gap` half words from four numbers to the
+ * next four. */
+static inline void tb_line_int16_t(int16_t *column, int32_t k, int32_t gap, const int16_t *from,
+                                   int32_t count)
 {
   int16_t *to = column + (k >> 2) * gap;
   int32_t at = k & 3;
@@ -94,8 +97,8 @@ static inline void tb_line_int8_t(int16_t *column, int32_t k, int32_t gap, const
   }
 }
 
-/* The window of one position, read before any output of it is written. Without a dilation a line is taps before, in
- * and behind the map. */
+/* The window of one position, read before any output of it is written. Without a dilation a line is taps
+ * before, in and behind the map. */
 #define TB_COLUMN_16(IN)                                                                             \
   static inline void tb_column_##IN(int16_t *column, int32_t gap, const IN *in, const tb_window *w,  \
                                     int32_t pad, int32_t y, int32_t x0, int32_t corner)              \

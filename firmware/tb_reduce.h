@@ -51,15 +51,18 @@ TB_INLINE void tb_reduce(const int8_t *in, int32_t rows, int32_t columns, int32_
 #endif
 }
 
-TB_INLINE void tb_pool_fours(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r, int average)
+TB_INLINE void tb_pool_fours(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r,
+                             int average)
 {
   int32_t y0 = w->top, line = w->first;
   for (int32_t oy = 0; oy < w->out_height; oy++) {
     int32_t x0 = w->left, corner = line;
     for (int32_t ox = 0; ox < w->out_width; ox++) {
       int32_t y = y0, x = x0, start = corner, found[4];
-      const int32_t rows = tb_inside(&y, w->kernel_height, w->dilation_height, w->height, w->dilation_row, &start);
-      const int32_t columns = tb_inside(&x, w->kernel_width, w->dilation_width, w->width, w->dilation_column, &start);
+      const int32_t rows =
+          tb_inside(&y, w->kernel_height, w->dilation_height, w->height, w->dilation_row, &start);
+      const int32_t columns =
+          tb_inside(&x, w->kernel_width, w->dilation_width, w->width, w->dilation_column, &start);
       const int32_t zero = average ? rows * columns * w->pad : 0;
       for (int32_t c = 0; c < w->depth; c += 4) {
         tb_reduce(in + start + c, rows, columns, w->dilation_row, w->dilation_column, average, found);

@@ -28,13 +28,17 @@ static inline int64_t tb_half_even(int64_t v, uint8_t s)
   return (v + half - some + ((v >> s) & some)) >> s;
 }
 
-#ifdef TB_TFLITE
-/* v / 2^s rounded half up; or, of an average, half away from zero; or twice, by 31 bits half up and by the
+#ifdef TB_ROUNDINGS
+/* v / 2^s rounded half up; or, of an average, half away from zero; or, of a mean, half to even after a
+ * first rounding to 15 bits of a fraction, which makes its halves exact; or twice, by 31 bits half up and by the
  * rest half away from zero: one shift does it, because the first rounding moves the second one's tie by
  * half of its unit, towards zero. */
-static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
+static inline int64_t tb_otherwise(int64_t v, uint8_t s, int32_t roundings)
 {
   const int64_t half = ((int64_t)1 << s) >> 1;
+  if (roundings == 4) {
+    return tb_half_even((v + (half >> 15)) >> (s - 15u), 15u);
+  }
   const int64_t carry = ((roundings == 2) && (s > 31u)) ? (int64_t)1 << 30 : 0;
   const int64_t down = ((roundings == 3) && (s != 0u)) ? (v >> 63) : 0;
   const int64_t sign = (v + carry) >> 63;
@@ -43,15 +47,15 @@ static inline int64_t tb_tflite(int64_t v, uint8_t s, int32_t roundings)
 #endif
 
 #ifdef __AVR__
-/* Its library branches on signs, and on carries of longer products; this takes always the same time. 0 <=
- * b. */
+/* Its library branches on signs, and on carries of longer products; this takes always the same time. */
 static inline int64_t tb_product(int32_t a, int32_t b)
 {
   const uint16_t a0 = (uint16_t)a, a1 = (uint16_t)((uint32_t)a >> 16);
   const uint16_t b0 = (uint16_t)b, b1 = (uint16_t)((uint32_t)b >> 16);
   const uint32_t low = (uint32_t)a0 * b0, mid = (uint32_t)a1 * b0 + (low >> 16);
   const uint32_t more = (uint32_t)a0 * b1 + (uint16_t)mid;
-  const uint32_t high = (uint32_t)a1 * b1 + (mid >> 16) + (more >> 16) - (uint32_t)(b & (a >> 31));
+  const uint32_t signs = (uint32_t)(b & (a >> 31)) + (uint32_t)(a & (b >> 31));
+  const uint32_t high = (uint32_t)a1 * b1 + (mid >> 16) + (more >> 16) - signs;
   return (int64_t)(((uint64_t)high << 32) | (more << 16) | (uint16_t)low);
 }
 #else
@@ -89,15 +93,16 @@ static inline int32_t tb_high(int32_t a, int32_t b)
 /* The output for a sum, when r->direct. */
 static inline int8_t tb_direct(int32_t acc, const tb_scaling *r, int32_t at)
 {
-  const int32_t bits = *r->shift - 32, q = (tb_high(acc, r->multiplier[at]) + ((int32_t)1 << (bits - 1))) >> bits;
+  const int32_t bits = *r->shift - 32;
+  const int32_t q = (tb_high(acc, r->multiplier[at]) + ((int32_t)1 << (bits - 1))) >> bits;
   return (int8_t)tb_min(tb_max(q + r->zero, r->lo), r->hi);
 }
 
 /* The output for v = acc * m, |v| < 2^62. */
 static inline int8_t tb_round(int64_t v, const tb_scaling *r, int32_t at)
 {
-#ifdef TB_TFLITE
-  const int64_t rounded = r->roundings ? tb_tflite(v, r->shift[at], r->roundings)
+#ifdef TB_ROUNDINGS
+  const int64_t rounded = r->roundings ? tb_otherwise(v, r->shift[at], r->roundings)
                                        : tb_half_even(v, r->shift[at]);
 #else
   const int64_t rounded = tb_half_even(v, r->shift[at]);

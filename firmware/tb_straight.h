@@ -7,14 +7,14 @@
  *
  *   FOUR            the next four taps into 0, 1, 2, 3
  *   ADD(a, k, e)    a += k << e; SUB the same with minus. a may be a tap too: what several filters share
- *   START, ZERO(a)  begins an accumulator
+ *   SET(a, k, e)    a = k << e; ZERO(a) a = 0
  *
- * Lanes (two positions, four filters): a tap is x0 + (x1 << 16). Filter q has accumulators aq and bq, for
- * small and large exponents. One starts in the middle of both of its halves, and the generator empties it
- * into the filter's two sums before any input could carry it out of them: halves neither borrow nor carry
- * for good. What the starts add is taken off the bias.
+ * Lanes (two positions, four filters): a tap is x0 + x1 2^16. Filter q has accumulators aq and bq, for small
+ * and large exponents. The low half is a number with a sign, and what is left without it is the high one; the
+ * generator empties both into the filter's two sums before any input could carry one out of 16 bits.
  *
  *   FIRST(a, q, e)       sums q = halves of a << e; MORE adds them
+ *   END                  no tap is needed any more
  *   ONLY(a, b, q, e)     sums q = halves of a, and of b << e; LAST adds them
  *
  * Single (one position, nine filters): whole sums c0 to c8; NINE(at) stores them `at` words after the last
@@ -52,36 +52,39 @@
 #define TBS_FOUR "ldm r0!, {r4, r5, r6, r8}\n\t"
 #define TBS_ADD(a, x, e) "add " TB_##a ", " TB_##a ", " TB_##x ", lsl #" #e "\n\t"
 #define TBS_SUB(a, x, e) "sub " TB_##a ", " TB_##a ", " TB_##x ", lsl #" #e "\n\t"
-#define TBS_START(a) "mov " TB_##a ", #0x80008000\n\t"
+#define TBS_SET(a, x, e) "mov " TB_##a ", " TB_##x ", lsl #" #e "\n\t"
 #define TBS_ZERO(a) "mov " TB_##a ", #0\n\t"
 /* Both halves of one accumulator to their sums (FIRST: which are not there yet), or of a pair at the end. */
+#define TB_PARTED(low, a) "sxth " low ", " TB_##a "\n\tsub " TB_##a ", " TB_##a ", " low "\n\t"
+#define TB_ADDED(a, e)                                                                               \
+  TB_PARTED("r6", a)                                                                                 \
+  "add r4, r4, r6, lsl #" #e "\n\t"                                                                  \
+  "add r5, r5, " TB_##a ", asr #16 - " #e "\n\t"
+#define TB_STORED(q) "strd r4, r5, [r1, #8 * " #q "]\n\t"
 #define TBS_FIRST(a, q, e)                                                                               \
-  "uxth r4, " TB_##a "\n\t"                                                                          \
-  "lsr r5, " TB_##a ", #16\n\t"                                                                      \
+  TB_PARTED("r4", a)                                                                                 \
   "lsl r4, r4, #" #e "\n\t"                                                                          \
-  "lsl r5, r5, #" #e "\n\t"                                                                          \
-  "strd r4, r5, [r1, #8 * " #q "]\n\t"
-#define TBS_MORE(a, q, e)                                                                                \
-  "ldrd r4, r5, [r1, #8 * " #q "]\n\t"                                                               \
-  "uxth r6, " TB_##a "\n\t"                                                                          \
-  "lsr r8, " TB_##a ", #16\n\t"                                                                      \
+  "asr r5, " TB_##a ", #16 - " #e "\n\t"                                                             \
+  TB_STORED(q)
+#define TBS_MORE(a, q, e) "ldrd r4, r5, [r1, #8 * " #q "]\n\t" TB_ADDED(a, e) TB_STORED(q)
+#ifdef TB_DSP
+/* A rounded product with 2^16 is the high half. */
+#define TBS_END "mov r8, #0x10000\n\t"
+#define TBS_ONLY(a, b, q, e)                                                                         \
+  "sxth r4, " TB_##a "\n\t"                                                                          \
+  "sxth r6, " TB_##b "\n\t"                                                                          \
+  "smmulr r5, " TB_##a ", r8\n\t"                                                                    \
   "add r4, r4, r6, lsl #" #e "\n\t"                                                                  \
-  "add r5, r5, r8, lsl #" #e "\n\t"                                                                  \
-  "strd r4, r5, [r1, #8 * " #q "]\n\t"
-#define TB_BOTH(a, b, e)                                                                             \
-  "uxth r4, " TB_##a "\n\t"                                                                          \
-  "uxth r6, " TB_##b "\n\t"                                                                          \
-  "lsr r5, " TB_##a ", #16\n\t"                                                                      \
-  "lsr r8, " TB_##b ", #16\n\t"                                                                      \
-  "add r4, r4, r6, lsl #" #e "\n\t"                                                                  \
-  "add r5, r5, r8, lsl #" #e "\n\t"
-#define TBS_ONLY(a, b, q, e) TB_BOTH(a, b, e) "strd r4, r5, [r1, #8 * " #q "]\n\t"
+  "smmulr r6, " TB_##b ", r8\n\t"                                                                    \
+  "add r5, r5, r6, lsl #" #e "\n\t"                                                                  \
+  TB_STORED(q)
+#else
+#define TBS_END
+#define TBS_ONLY(a, b, q, e)                                                                         \
+  TB_PARTED("r4", a) "asr r5, " TB_##a ", #16\n\t" TB_ADDED(b, e) TB_STORED(q)
+#endif
 #define TBS_LAST(a, b, q, e)                                                                             \
-  TB_BOTH(a, b, e)                                                                                   \
-  "ldrd r6, r8, [r1, #8 * " #q "]\n\t"                                                               \
-  "add r4, r4, r6\n\t"                                                                               \
-  "add r5, r5, r8\n\t"                                                                               \
-  "strd r4, r5, [r1, #8 * " #q "]\n\t"
+  "ldrd r4, r5, [r1, #8 * " #q "]\n\t" TB_ADDED(a, 0) TB_ADDED(b, e) TB_STORED(q)
 #define TBS_NINE(at) "add r0, r0, #4 * " #at "\n\tstm r0, {r1, r2, r3, r7, r9, r10, r11, r12, lr}\n\t"
 #define TB_LANES(name, code)                                                                         \
   TB_FRAMELESS static TB_APART void name(const uint32_t *x, uint32_t *sums)                          \
@@ -111,14 +114,17 @@ typedef struct {
   x += 4;
 #define TBS_ADD(a, x, e) TB_##a += TB_##x << e;
 #define TBS_SUB(a, x, e) TB_##a -= TB_##x << e;
-#define TBS_START(a) TB_##a = 0x80008000u;
+#define TBS_SET(a, x, e) TB_##a = TB_##x << e;
 #define TBS_ZERO(a) TB_##a = 0;
+#define TB_LOW(a) ((((a) & 0xffffu) ^ 0x8000u) - 0x8000u)
+#define TB_HIGH(a) (((((a) + 0x8000u) >> 16) ^ 0x8000u) - 0x8000u)
 #define TBS_FIRST(a, q, e)                                                                               \
-  sums[2 * q] = (TB_##a & 0xffffu) << e;                                                             \
-  sums[2 * q + 1] = (TB_##a >> 16) << e;
+  sums[2 * q] = TB_LOW(TB_##a) << e;                                                                 \
+  sums[2 * q + 1] = TB_HIGH(TB_##a) << e;
 #define TBS_MORE(a, q, e)                                                                                \
-  sums[2 * q] += (TB_##a & 0xffffu) << e;                                                            \
-  sums[2 * q + 1] += (TB_##a >> 16) << e;
+  sums[2 * q] += TB_LOW(TB_##a) << e;                                                                \
+  sums[2 * q + 1] += TB_HIGH(TB_##a) << e;
+#define TBS_END
 #define TBS_ONLY(a, b, q, e) TBS_FIRST(a, q, 0) TBS_MORE(b, q, e)
 #define TBS_LAST(a, b, q, e) TBS_MORE(a, q, 0) TBS_MORE(b, q, e)
 #define TBS_NINE(at)                                                                                     \

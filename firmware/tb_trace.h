@@ -30,8 +30,8 @@ void tb_layer_end(unsigned layer, const void *data, size_t bytes, const void *sc
 
 #endif
 
-/* The bytes on either side of the arena are compared too, whatever lies there. A network that wants a zero written
- * past its arena to be noticed as well puts these known bytes there:
+/* The bytes on either side of the arena are compared too, whatever lies there. A network that wants a zero
+ * written past its arena to be noticed as well puts these known bytes there:
  *     static struct { uint8_t before[TB_GUARD]; int32_t arena[N]; uint8_t after[TB_GUARD]; }
  *         guarded = { TB_GUARD_BYTES, {0}, TB_GUARD_BYTES }; */
 enum { TB_GUARD = 32 };

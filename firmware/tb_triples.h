@@ -3,9 +3,9 @@
  * additions.
  *
  * Buckets as in tb_buckets.h, two positions in a word. Taps come in order, so that one instruction loads
- * three of them, and each is added where it belongs: 4 instructions for 3 weights at two positions. On Thumb-1
- * four exponents have low registers; the others have two high ones each, which only add: of weights above 0 and
- * below. Operations begin with TBT_:
+ * three of them, and each is added where it belongs: 4 instructions for 3 weights at two positions. On
+ * Thumb-1 four exponents have low registers; the others have two high ones each, which only add: of
+ * weights above 0 and below. Operations begin with TBT_:
  *
  *   START                 back to the first word
  *   STEP(n)               on by n words

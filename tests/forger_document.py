@@ -245,14 +245,44 @@ def _leaves(doc: dict[str, Any]) -> Iterator[Mutation]:
         yield "leaf twice", f"{i}", put(["leaves"], [*said[:i], method, *said[i:]]), False
         for other in ("interval", "exact", None, 0, ["cells"], "cell"):
             yield "leaf of another method", f"{i} {other}", put(["leaves", i], other), False
-        if method != "product":
-            yield "leaf by the product", f"{i}", put(["leaves", i], "product"), False
+        for other in ("product", "crown", "float"):
+            if method != other:
+                yield f"leaf by {other}", f"{i}", put(["leaves", i], other), False
+    yield from _neurons(doc)
     for i, node in enumerate(doc["tree"]):
-        if node is not None:
+        if node is not None and len(node) == 3:
             place = Fraction(node[2])
             step = Fraction(doc["domain"][node[0]]["scale"])
             for move in (step / 4, -step, Fraction(1, 1 << 60)):
                 yield "tree cut moved a little", f"{i}", put(["tree", i, 2], rational(place + move)), False
+
+
+def _neurons(doc: dict[str, Any]) -> Iterator[Mutation]:
+    """Cuts by neurons: what their two sides are. Places far away leave one side without any input."""
+    for i, node in enumerate(doc["tree"]):
+        if node is None or len(node) == 3:
+            continue
+        value, element, side, place = node
+        for move in (Fraction(1, 1000), Fraction(-1, 20), Fraction(1)):
+            new = rational(Fraction(place) + move)
+            yield "neuron cut moved", f"{i} by {move}", put(["tree", i, 3], new), False
+        for far in (10**6, -(10**6)):
+            yield "neuron cut far away", f"{i} {far}", put(["tree", i, 3], f"{far}/1"), False
+        yield "neuron cut beyond floats", f"{i}", put(["tree", i, 3], f"{1 << 201}/1"), False
+        yield "neuron cut of the other side", f"{i}", put(["tree", i, 2], {"x": "y", "y": "x"}[side]), False
+        yield (
+            "neuron cut of another neuron",
+            f"{i}",
+            put(["tree", i, 1], element + 1 - 2 * (element > 0)),
+            False,
+        )
+        for new in (-1, 10**6, True, "0", None):
+            yield "neuron cut of none", f"{i} {new!r}", put(["tree", i, 1], new), False
+        for name in ("nothing", *doc["domain"]):
+            yield "neuron cut of no value", f"{i} {name}", put(["tree", i, 0], name), False
+        for new in ("z", "", None, 0, ["x"]):
+            yield "neuron cut of no side", f"{i} {new!r}", put(["tree", i, 2], new), False
+        yield "neuron cut without its side", f"{i}", put(["tree", i], [value, element, place]), False
 
 
 def rational(value: Fraction) -> str:
@@ -274,6 +304,6 @@ def _tree(doc: dict[str, Any]) -> Iterator[Mutation]:
     for i, node in enumerate(tree):
         yield "tree node dropped", f"{i}", drop(["tree", i]), False
         if node is not None:
-            for place in (doc["domain"][node[0]]["lower"][node[1]], "1000/1"):
+            for place in (doc["domain"][node[0]]["lower"][node[1]], "1000/1") if len(node) == 3 else ():
                 yield "tree cut moved", f"{i}", put(["tree", i, 2], place), False
             yield "tree cut made a leaf", f"{i}", put(["tree", i], None), False

@@ -72,6 +72,16 @@ def residual(net):
     return net.put("GlobalAveragePool", net.put("Relu", net.put("Add", a, b)))
 
 
+def dense_block(net):
+    """Every layer reads all before it, each time joined anew, as DenseNets do."""
+    held = [net.put("Relu", net.put("Conv", "x", net.normal(3, 4, 1, 1)))]
+    for _ in range(2):
+        joined = net.put("Concat", *held, "x", axis=1)
+        weights = net.normal(3, 3 * len(held) + 4, 1, 1)
+        held.append(net.put("Relu", net.put("Conv", joined, weights)))
+    return net.put("Concat", *held, axis=1)
+
+
 FORMS = {
     "squeeze": (COLUMN, OLD, lambda n: n.put("Squeeze", "x", axes=[2])),
     "squeeze, axes as an input": (COLUMN, NEW, lambda n: n.put("Squeeze", "x", ints(n, -2))),
@@ -166,6 +176,7 @@ FORMS = {
         "Conv", "x", n.normal(4, 4, k))) for k in (2, 3)), axis=2))),
     "concat behind a concat": (SMALL, NEW, lambda n: n.put("Concat", n.put("Concat", *branches(n), axis=1),
                                                            "x", axis=1)),
+    "one tensor in two concats": (SMALL, NEW, dense_block),
     "difference of two tensors": (SMALL, NEW, lambda n: n.put("Relu", n.put("Sub", *branches(n)[:2]))),
     "product of two tensors": (SMALL, NEW, lambda n: n.put("Relu", n.put("Mul", *branches(n)[:2]))),
     "square": (SMALL, NEW, lambda n: n.put("Mul", "x", "x")),
@@ -196,6 +207,15 @@ FORMS = {
     "average pool, same upper": (SMALL, OLD, one("AveragePool", kernel_shape=[2, 2], auto_pad="SAME_UPPER")),
     "average pool, sizes rounded up": (SMALL, NEW, one("AveragePool", kernel_shape=[2, 2], strides=[2, 2],
                                                        ceil_mode=1)),
+    "average pool with holes": (MAP, 19, one("AveragePool", kernel_shape=[2, 3], dilations=[2, 1],
+        strides=[1, 2])),
+    "average pool with holes, counted pads": (MAP, 19, one("AveragePool", kernel_shape=[2, 2],
+        dilations=[2, 3], pads=[1, 0, 1, 1], count_include_pad=1)),
+    "average pool with holes on a line": (LINE, 19, one("AveragePool", kernel_shape=[3], dilations=[2])),
+    "average pool with holes, padding not counted": (MAP, 19, one("AveragePool", kernel_shape=[3, 2],
+        dilations=[2, 3], strides=[1, 2], pads=[2, 1, 1, 1])),
+    "average pool with holes, sizes rounded up": (MAP, 19, one("AveragePool", kernel_shape=[2, 3],
+        dilations=[3, 2], strides=[4, 3], pads=[1, 0, 0, 1], ceil_mode=1)),
     "average pool, all of it": (SMALL, 19, one("AveragePool", kernel_shape=[2, 2], strides=[2, 2],
                                                ceil_mode=1, pads=[1, 0, 0, 1], count_include_pad=1)),
     "average pool on a line, not counted": (LINE, NEW, one("AveragePool", kernel_shape=[4], pads=[2, 1])),

@@ -113,7 +113,7 @@ class Sketch:
         return self.put(clip, self.put(Add(), a, b))
 
     def average(self, x, kernel, pads=(0, 0, 0, 0)):
-        return self.put(NONE, self.put(AveragePool(self.values[x].shape, kernel, kernel, pads), x))
+        return self.put(NONE, self.put(AveragePool(self.values[x].shape, kernel, kernel, pads=pads), x))
 
     def maximum(self, x, kernel, strides=None, pads=(0, 0, 0, 0)):
         return self.put(MaxPool(self.values[x].shape, kernel, strides or kernel, (1, 1), pads), x)
@@ -173,7 +173,7 @@ class Rational(Exact):
 
     def affine(self, x, weights, bias, zero):
         if (weights == weights.flat[0]).all() and weights.flat[0] == 1 / weights.shape[2]:  # a mean
-            return (x.sum(axis=1) / Fraction(weights.shape[2]))[:, None]
+            return (x.sum(axis=1) / Fraction(weights.shape[2]))[:, None] + self.exact(bias)[..., None]
         return self.exact(weights) @ x + self.exact(bias)[..., None]
 
     def clip(self, x, lo, hi):
@@ -182,6 +182,10 @@ class Rational(Exact):
 
     def gather(self, x, index, pad):
         return np.where(index >= 0, x.reshape(-1)[np.maximum(index, 0)], Fraction(pad))
+
+    def softmax(self, x, table, *how):
+        p = super().softmax(x.astype(float), table, *how)
+        return np.array([*map(Fraction, p.ravel().tolist()), None], object)[:-1].reshape(x.shape)
 
     def function(self, x, fn):
         return np.array([*(Fraction(v) for v in fn(x.astype(float)).ravel().tolist()), None], object)[

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a file to the integer graph in one call, and the test that a file is refused in one line."""
+"""From a file to the integer graph in one call, and the tests that a file is refused in one line."""
 
 import time
 
 import numpy as np
 import pytest
+from onnx_nets import Net
 
+from tinybound.checker.files import Rejected
 from tinybound.checker.float_net import read_float
 from tinybound.errors import CompileError
 from tinybound.frontends import load_onnx
@@ -37,6 +39,15 @@ def refused(path, match):
     return text
 
 
+def refused_by_both(folder, shape, write, match):
+    """By the compiler in one line, and by the checker's reader."""
+    net = Net(*shape)
+    path = net.save(folder, write(net), infer=False)
+    refused(path, match)
+    with pytest.raises((Rejected, ValueError)):
+        read_float(path.read_bytes())
+
+
 def same_network(path):
     """The front end's float graph against the checker's reading of the file; how many layers there are."""
     graph, other = load_onnx(path).graph, read_float(path.read_bytes())
@@ -45,7 +56,7 @@ def same_network(path):
     assert ours == [(layer.name, layer.op, layer.inputs, layer.output) for layer in other.layers]
     for node, layer in zip(graph.nodes, other.layers, strict=True):
         assert graph.values[node.output].shape == other.shapes[layer.output]
-        for field in ("weights", "bias", "lo", "hi"):
+        for field in ("weights", "bias", "lo", "hi", "positions", "extents", "factor"):
             if hasattr(node.op, field):
                 np.testing.assert_array_equal(getattr(node.op, field), layer.fields[field])
     return len(ours)

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +22,31 @@ from tinybound.frontends import Imported, load_onnx
 from tinybound.frontends.load import _Walk
 from tinybound.frontends.qdq import taken_off
 from tinybound.graph import Graph
-from tinybound.ops import Requantise, Softmax
+from tinybound.ops import Add, AveragePool, Conv, Dense, MatMul, Requantise, Softmax
 from tinybound.options import Options
 from tinybound.pipeline import _quantise
 
 
 @dataclass
 class Seen:
-    """Elements of one value: differing, compared, largest difference in steps, and farthest from a tie."""
+    """Elements of one value: differing, compared, largest difference in steps, and farthest from a tie.
+
+    inexact: of those that differ, where ours is not what ONNX says of the exact numbers (unknown: all).
+    """
 
     differing: int = 0
     compared: int = 0
     worst: float = 0.0
     from_tie: float = 0.0
+    inexact: int = 0
 
-    def add(self, gap: NDArray[Any], distance: NDArray[Any] | None) -> None:
-        """More elements; `distance` is how far each exact result was from a rounding tie, in steps."""
+    def add(
+        self, gap: NDArray[Any], distance: NDArray[Any] | None, right: NDArray[Any] | None = None
+    ) -> None:
+        """More elements; `distance` is how far each exact result was from a rounding tie, in steps; `right`:
+        where ours is the exact result."""
         self.differing += int((gap > 0).sum())
+        self.inexact += int(((gap > 0) & ~(np.zeros(gap.shape, bool) if right is None else right)).sum())
         self.compared += gap.size
         self.worst = max(self.worst, float(gap.max()))
         if distance is not None and (gap > 0).any():
@@ -70,6 +81,40 @@ def distance_from_tie(graph: Graph, values: dict[str, Any], name: str) -> NDArra
     product = (values[node.inputs[0]] - node.op.zero_in) * node.op.multiplier.reshape(each)
     rest = product - ((product >> shift) << shift)
     return np.abs(rest / 2.0**shift - 0.5)
+
+
+def is_exact(
+    real: Graph, graph: Graph, values: dict[str, Any], name: str, among: NDArray[Any]
+) -> NDArray[np.bool_]:
+    """Where, of the elements `among`, a value is rhe(real value / scale) + zero, saturated, in fractions:
+    QuantizeLinear on exact arithmetic, from the file's scales. The multiplier that ships is not asked."""
+    right = np.zeros(values[name].shape, bool)
+    node = graph.producer(name)
+    maker = None if node is None else graph.producer(node.inputs[0])
+    if node is None or not isinstance(node.op, Requantise) or maker is None:
+        return right
+    scales = [graph.values[n].quant.scale[0] for n in maker.inputs]
+    quant = graph.values[name].quant
+    for at in map(tuple, np.argwhere(among)):
+        if isinstance(maker.op, Add):
+            signs = 1, 1 if maker.op.mb > 0 else -1
+            terms = [int(values[n][at]) - graph.values[n].quant.zero for n in maker.inputs]
+            exact = sum(sign * t * scale for sign, t, scale in zip(signs, terms, scales, strict=True))
+        else:
+            unit = prod(scales)
+            if isinstance(maker.op, AveragePool):
+                unit /= prod(maker.op.kernel)
+            elif isinstance(maker.op, MatMul):
+                unit *= Fraction(real.node(maker.origin).op.factor)
+            elif isinstance(maker.op, (Conv, Dense)):
+                ours = maker.op.weights[at[0]].ravel()
+                theirs = real.node(maker.origin).op.weights[at[0]].ravel()
+                most = int(np.abs(ours).argmax())
+                unit *= Fraction(float(theirs[most])) / int(ours[most])
+            exact = int(values[maker.output][at]) * unit
+        q = round(Fraction(exact) / quant.scale[0]) + quant.zero
+        right[at] = min(max(q, node.op.lo), node.op.hi) == values[name][at]
+    return right
 
 
 Names = dict[str, tuple[str, int, tuple[int, ...]]]
@@ -111,11 +156,12 @@ def cut(model: onnx.ModelProto, names: Names) -> onnx.ModelProto:
     return copy
 
 
-def replay(path: Path, x: Any, *, optimise: bool) -> tuple[dict[str, Seen], Graph]:
-    """Per quantised value of the file: golden against ONNX Runtime, over samples x (n, *shape) of the input.
+Look = Callable[[Graph, Graph, dict[str, Any], str, NDArray[np.int64]], None]
 
-    A softmax has a scale of its own here (1/256, the file's is often 1/255): it is compared as a real number.
-    """
+
+def replay(path: Path, x: Any, *, optimise: bool, look: Look | None = None) -> tuple[dict[str, Seen], Graph]:
+    """Per quantised value of the file: golden against ONNX Runtime, over samples (n, *shape) of the input.
+    look(float graph, integer graph, golden's values, name, ONNX Runtime's) sees each."""
     imported, whole = integer_graph(path)
     model = onnx.load(str(path))
     names = quantised_values(path, whole)
@@ -136,13 +182,12 @@ def replay(path: Path, x: Any, *, optimise: bool) -> tuple[dict[str, Seen], Grap
         for (value, kind, _), array in zip(names.values(), got, strict=True):
             theirs = array.reshape(values[value].shape).astype(np.int64)
             theirs -= taken_off(numpy_type(kind))
-            node = whole.producer(value)
-            if node is not None and isinstance(node.op, Softmax):
-                file = imported.activations[value]
-                ours = whole.values[value].quant
-                real = (theirs - file.zero) * float(file.scale) / float(ours.scale[0])
-                result[value].add(np.round(np.abs(real - (values[value] - ours.zero)), 2), None)
+            if look is not None:
+                look(imported.graph, whole, values, value, theirs)
+            node, gap = whole.producer(value), np.abs(theirs - values[value])
+            if node is not None and isinstance(node.op, Softmax):  # by tables: no tie of an exact real number
+                result[value].add(gap, None)
             else:
-                gap = np.abs(theirs - values[value])
-                result[value].add(gap, distance_from_tie(whole, values, value))
+                right = is_exact(imported.graph, whole, values, value, gap > 0)
+                result[value].add(gap, distance_from_tie(whole, values, value), right)
     return result, whole

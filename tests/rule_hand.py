@@ -4,6 +4,7 @@ cells. Each takes the true rule."""
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -87,12 +88,60 @@ def lighter(true: Any) -> Any:
     return wrong
 
 
+def lighter_node(true: Any) -> Any:
+    """A node that hands back a twentieth of its rows."""
+
+    def wrong(*args: Any, **named: Any) -> Any:
+        node = true(*args, **named)
+        return replace(node, back=lambda a, out: [SHARE * row for row in node.back(a, out)])
+
+    return wrong
+
+
+def made(**changes: Any) -> Any:
+    """What is made, alone or at the end of a tuple, with these attributes changed."""
+
+    def make(true: Any) -> Any:
+        def wrong(*args: Any, **named: Any) -> Any:
+            found = true(*args, **named)
+            new = copy(found[-1] if isinstance(found, tuple) else found)
+            for name, change in changes.items():
+                if new is not None:
+                    object.__setattr__(new, name, change(getattr(new, name)))
+            return (*found[:-1], new) if isinstance(found, tuple) else new
+
+        return wrong
+
+    return make
+
+
+def other_places(true: Any) -> Any:
+    """A window whose elements, or what is read of each input, are in the wrong order."""
+
+    def wrong(*args: Any) -> Any:
+        here, what, *part = true(*args)
+        return (here, [read[::-1] for read in what], *part) if part else (here[::-1], what)
+
+    return wrong
+
+
+def spread_backwards(true: Any) -> Any:
+    """Rows whose last element goes to the first place."""
+    return lambda self, into, size: true(self, into[::-1], size)
+
+
+def reversed_places(into: Any) -> Any:
+    """Each tensor's places from the last to the first."""
+    return [(None if places is None else places[::-1], size) for places, size in into]
+
+
 def planes_at_middles(true: Any) -> Any:
     """Lines and planes without their intercepts."""
 
     def wrong(*args: Any) -> Any:
         bent = true(*args)
         bent._planes[3] = bent._planes[4] = 0.5 * (bent._planes[3] + bent._planes[4])
+        bent._choice = bent._chooser()  # as if they had been so when it was made
         return bent
 
     return wrong
@@ -140,6 +189,11 @@ def less_bound(true: Any) -> Any:
     return lambda *args: replace(true(*args), bound=0.9 * true(*args).bound)
 
 
+def less_gaps(true: Any) -> Any:
+    """Of one piece after the other."""
+    return lambda *args: (each and replace(each, bound=0.0 * each.bound) for each in true(*args))
+
+
 def next_integer(true: Any) -> Any:
     """Integers one too high."""
     return lambda *args: true(*args) + 1
@@ -165,11 +219,28 @@ def result(**changes: Any) -> Any:
     def make(true: Any) -> Any:
         def wrong(*args: Any, **named: Any) -> Any:
             found = true(*args, **named)
-            return replace(found, **{name: change(getattr(found, name)) for name, change in changes.items()})
+            new = (
+                {}
+                if found is None
+                else {name: change(getattr(found, name)) for name, change in changes.items()}
+            )
+            return replace(found, **new) if new else found
 
         return wrong
 
     return make
+
+
+def smaller(true: Any) -> Any:
+    """Elements together, of which each reads a twentieth of the noise and is off by a twentieth."""
+
+    def wrong(*args: Any) -> Any:
+        group = true(*args)
+        if group is not None:
+            group.m, group.rest = SHARE * group.m, SHARE * group.rest
+        return group
+
+    return wrong
 
 
 def times(share: float) -> Any:
@@ -219,3 +290,13 @@ def without_bias(true: Any) -> Any:
         return true([replace(layer, w=0.1 * layer.w, b=0.1 * layer.b) for layer in layers], lower, upper)
 
     return wrong
+
+
+def few(side: Any) -> Any:
+    """The first four vertices of a polygon."""
+    return tuple(part[:4] for part in side)
+
+
+def fewer(rows: Any) -> Any:
+    """Rows whose products all begin with the first element of one of them."""
+    return replace(rows, a=0 * rows.a)

@@ -12,20 +12,22 @@ from typing import Any
 
 import numpy as np
 from cell_nets import Case, case, difference, integers, samples
-from pair_nets import DOMAINS, Pair, Rational, fractions, ranges
+from pair_nets import DOMAINS, Pair, Rational, fractions, points, ranges, reals
 from rule_mutants import truth
 from single_nets import ORDERS, Single
+from test_pair_joint import cases, too_small, worst_of
 from test_single import single_case, through
 
 from tinybound.checker import backward, single
 from tinybound.checker.check import KINDS, _domain
+from tinybound.checker.crown import Crown
 from tinybound.checker.files import read_npz, strict_json
 from tinybound.checker.float_net import read_float
 from tinybound.checker.forms import Pad
 from tinybound.checker.integer_net import read_network
 from tinybound.checker.pairs import Affine
 from tinybound.checker.pairs import pair as paired
-from tinybound.domains import pair_back, pair_single
+from tinybound.domains import pair_back, pair_crown, pair_single, pair_window
 from tinybound.domains.exact import Exact, run
 from tinybound.domains.pair_box import Box
 from tinybound.domains.pair_float import above
@@ -68,6 +70,88 @@ def of_domains(network: Pair) -> Subject:
     exact = truth(network, 1)
     runs = tuple((lambda make=make: ranges(network, make())) for make in DOMAINS.values())
     return Subject(runs, exact.left)
+
+
+def of_joint() -> Subject:
+    """Elements bounded together by the prover: against all corners, and the exact values of networks."""
+    corners = list(cases(40))
+    return Subject(
+        (lambda: any(worst_of(a, m)[0] < true for a, m, true in corners), lambda: too_small(range(2)) > 0),
+        bool,
+    )
+
+
+def of_together(build: Any) -> Subject:
+    """The same by the checker; of a network, what of d is not D / 2 against what a row pays for it."""
+    files = {n: (build.folder / n).read_bytes() for n in ("float.onnx", "network.json", "network.npz")}
+    whole = read_network(strict_json(files["network.json"], ""), read_npz(files["network.npz"], ""), None)
+    steps = paired(read_float(files["float.onnx"]), whole)
+    at = _domain(json.loads((build.folder / "certificate.json").read_text())["domain"], whole)
+    pair = Pair(build.float_graph, build.graph, build.domain.lower, build.domain.upper)
+    corners, exact = list(cases(40)), []
+    for i, x in enumerate(points(pair, np.random.default_rng(0), 20)):
+        real, integers_of = run(pair.real, fractions(x), Rational(i)), run(pair.whole, pair.quantise(x))
+        exact.append(
+            {n: reals(pair.whole.values[n], integers_of[n]) - real[n] for n in real if n in integers_of}
+        )
+
+    def over() -> bool:
+        rng, crown, seen, tried = np.random.default_rng(0), Crown(), 0, 0
+        for value, _ in crown.run(steps, at):
+            groups = [node.together for node in crown.tape.nodes[seen:] if node.together is not None]
+            seen = len(crown.tape.nodes)
+            for group in groups:
+                before = build.graph.producer(value).inputs[0]
+                for found in exact:
+                    rest = np.array([float(v) for v in (found[value] - found[before] / 2).ravel()[group.at]])
+                    rows = np.concatenate([np.eye(rest.size), rng.random((4, rest.size))]) * np.sign(rest)
+                    tried += len(rows)
+                    if (rows @ rest > group.most(rows.T) * (1 + 1e-12)).any():
+                        return True
+        assert tried > 20
+        return False
+
+    return Subject(
+        (lambda: any(worst_of(a, m)[1] < true * (1 - 1e-12) for a, m, true in corners), over), bool
+    )
+
+
+def two_tensors() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Ranges (6, elements) of two tensors that know nothing of each other, and x, y of every two values."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 2, 12, 5))
+    values = [np.stack([x[i], y[i], y[i] - x[i]]) for i in (0, 1)]
+    boxes = [np.stack([end for v in each for end in (v.min(axis=0), v.max(axis=0))]) for each in values]
+    return boxes, [values[0][:2, :, None], values[1][:2, None]]
+
+
+def outside(box: Any, x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether some x, y or y - x (any, any, elements) lies outside of (nearly) these ranges."""
+    sides = zip(box[::2], box[1::2], (x, y, y - x), strict=True)
+    return any(bool((v < low - 1e-12).any() or (v > high + 1e-12).any()) for low, high, v in sides)
+
+
+def of_differences() -> Subject:
+    """What the prover knows of a - b, before a maximum."""
+    (a, b), (va, vb) = two_tensors()
+    return Subject(
+        (lambda: pair_crown.difference(Box(*a), Box(*b)),),
+        lambda box: outside([box.lx, box.ux, box.ly, box.uy, box.ld, box.ud], *(va - vb)),
+    )
+
+
+def of_larger() -> Subject:
+    """The checker's maximum of two: its ranges, and those that rows carried back from it prove."""
+    (a, b), (va, vb) = two_tensors()
+
+    def run_larger() -> list[np.ndarray]:
+        crown = Crown()
+        places = [crown.tape.root(box) for box in (a, b)]
+        box, place = crown._larger(a, places[0], b, places[1])
+        return [box, crown.tape.narrowed(place, np.stack([np.full(5, s * 9.0) for s in (-1, 1) * 3]), 1)]
+
+    true = np.maximum(va, vb)
+    return Subject((run_larger,), lambda boxes: any(outside(box, *true) for box in boxes))
 
 
 def of_checker(build: Any, bits: int | None = None, box: tuple[float, float] | None = None) -> Subject:
@@ -147,7 +231,7 @@ def prover_rows(first: np.ndarray, second: np.ndarray, reach: float) -> float:
             for i, w in enumerate((first, second))
         ),
     ]
-    return float(pair_back.upper_bounds(tape, 2, pair_back.Rows(np.ones((1, 1)), None))[0])
+    return float(pair_window.upper_bounds(tape, 2, pair_back.Rows(np.ones((1, 1)), None))[0])
 
 
 def of_blurred() -> Subject:
@@ -157,9 +241,14 @@ def of_blurred() -> Subject:
     def upper() -> float:
         root = pair_back.Root(Box(-end, end, -end, end, zero, zero))
         tape = [root, pair_back.Blurred(0, 0.25 * end)]
-        return float(pair_back.upper_bounds(tape, 1, pair_back.Rows(np.ones((1, 1)), None))[0])
+        return float(pair_window.upper_bounds(tape, 1, pair_back.Rows(np.ones((1, 1)), None))[0])
 
     return Subject((upper,), lambda bound: bound < 1.25)
+
+
+def of_windows(farthest: Callable[[], float]) -> Subject:
+    """Windows of sources hand back what the whole sources do."""
+    return Subject((farthest,), lambda off: off > 1e-9)
 
 
 def of_magnitudes() -> Subject:
@@ -191,7 +280,7 @@ def checker_rows(first: np.ndarray, second: np.ndarray, reach: float) -> float:
             w[None], w[None], 0 * w[None], none, none, none, at, Pad(), 0, Fraction(1), 0, (0, 0), plain
         )
         place = tape.affine(place, terms, box)
-    return float(tape.upper(place, np.ones((1, 1, 1)))[0])
+    return float(backward.upper(dict(enumerate(tape.nodes)), place, np.ones((1, 1, 1)))[0])
 
 
 def of_floats(errors: Callable[[Any, np.ndarray, np.ndarray], np.ndarray], real: Any, chain: Any) -> Subject:

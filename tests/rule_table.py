@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import rule_hand as hand
+from rule_windows import WINDOWS
 
 SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
     "border0": """
@@ -28,10 +29,11 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
             PairZonotope._change PairZonotope._finish
         domains.pair_product: PairProduct.enter PairProduct.reshape PairProduct.affine
             PairProduct.requantise PairProduct.ranges met
-        domains.pair_back: Total.add Total.bound Linear._times upper_bounds
+        domains.pair_back: Total.add Total.bound Linear._times
+        domains.pair_window: upper_bounds
         domains.pair_lines: Bent._across _clips
         domains.pair_crown: PairCrown.enter PairCrown.reshape PairCrown.affine PairCrown.requantise
-            PairCrown.ranges PairCrown._refined PairCrown._narrowed
+            PairCrown.ranges PairCrown._refined PairCrown._narrowed PairCrown._passed
     """,
     "border1": """
         domains.pair_float: below
@@ -70,7 +72,7 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
     """,
     "zoo10": """
         domains.pair_interval: PairInterval.table
-        domains.pair_table: Pointwise.reach Pointwise.box Pointwise.rest Pointwise.against
+        domains.pair_table: Pointwise.reach Pointwise.box Pointwise.rest Pointwise.against slopes
         domains.extremes: between
         domains.pair_zonotope: PairZonotope.table
         domains.pair_product: PairProduct.table
@@ -94,9 +96,18 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
         domains.pair_crown: PairCrown.multiply
     """,
     "cells": """
-        certify.linear: Form.radius linear product _absolute _affine _clip
+        certify.linear: Form.radius linear product absolute _affine _clip
         certify.points: points _real
         certify.cells: Numpy.linear Numpy.points Cells._part _Known.points ends_of
+    """,
+    "between": """
+        certify.between: State.wide sums_of bounds_of entered summed rounded chord _diagonal
+    """,
+    "counted": """
+        certify.gaps: Forms.each gap
+    """,
+    "checked between": """
+        checker.between: _Side.far _Side.size bound _bound _entered _summed _rounded _chord _each
     """,
     "build0": """
         checker.rounding: up down total below above lattice moved
@@ -107,8 +118,10 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
             Analysis._apply Analysis._enter Analysis._step Analysis._met Analysis._changed Analysis._sum
             Analysis._affine
             Analysis._products Analysis._requantise
-        checker.backward: Sum.add Tape.narrowed Tape.upper _Bend.back _Bend._over_x
-        checker.crown: Crown._enter Crown._apply Crown._sum Crown._narrowed
+        checker.backward: Tape.narrowed upper
+        checker.nodes: Sum.add
+        checker.bends: _Bend.back _Bend._over_x
+        checker.crown: Crown._enter Crown._apply Crown._sum Crown._summed Crown._narrowed
         checker.envelopes: quantised rounding stepped centre around
     """,
     "build1": """
@@ -135,12 +148,39 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
         checker.products: product _range Middles.rest linear
         checker.analysis: Analysis._multiply Analysis._concat
     """,
+    "checked products": """
+        checker.analysis: Analysis._rows Analysis._moved
+    """,
     "point1": """
         checker.tables: Pointwise.value Pointwise.forms
     """,
+    "softmax": """
+        domains.exponentials: probabilities
+        domains.pair_softmax: Itself._after Shares.box moved
+        domains.pair_interval: PairInterval.softmax
+        domains.pair_zonotope: PairZonotope.softmax
+        domains.pair_product: PairProduct.softmax
+        domains.pair_crown: PairCrown.softmax
+    """,
+    "checked softmax": """
+        checker.shares: real_span Share.box _moved
+        checker.analysis: Analysis._share
+    """,
+    "differences": """
+        domains.pair_crown: difference
+    """,
+    "checked larger": """
+        checker.crown: Crown._larger
+    """,
+    "joint": """
+        domains.pair_joint: _mixed _norm _rounded
+    """,
+    "checked joint": """
+        checker.together: Together.most _bilinear largest off_by
+    """,
     "checked cells": """
         checker.lines: _State.wide lines _summed _activated _symbols
-        checker.cells: bound _worst _gap _borders
+        checker.cells: enumerated _worst _gap _borders
         checker.chain: Chain.real
     """,
 }
@@ -181,6 +221,9 @@ BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made w
     "domains.pair_crown.PairCrown.blurred": ("single", hand.same_state),
     "domains.pair_back.Blurred.__init__": ("blurred rows", hand.after(_by=lambda v: 0 * v)),
     "domains.pair_back.Blurred.back": ("blurred rows", hand.same_rows),
+    **WINDOWS,
+    "checker.together.Together.__init__": ("checked joint", hand.after(m=lambda v: 0.05 * v)),
+    "checker.together.together": ("checked joint", hand.smaller),
     "certify.single.deviations": ("single cells", ZERO),
     "certify.linear.forms": ("cells", hand.without_bias),
     "certify.linear._with_symbols": ("cells", hand.same_symbols),
@@ -188,6 +231,7 @@ BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made w
     "certify.points.errors": ("floats", ZERO),
     "certify.cells.Cells.__init__": ("cells", hand.after(low=lambda v: v + 1e-3, high=lambda v: v - 1e-3)),
     "certify.cells.Cells.bounds": ("cells", hand.less_bound),
+    "certify.gaps.by_states": ("counted", hand.less_gaps),
     "certify.cells.cells_of": ("cells", hand.last_is_first),
     "checker.rounding.slack": ("checked sums", hand.nothing),
     "checker.rounding.times": ("build0", hand.inexact),
@@ -203,7 +247,7 @@ BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made w
     "checker.backward.Tape.blurred": ("checked single", hand.lighter),
     "checker.lines.drift": ("checked single cells", ZERO),
     "checker.relax.Choice.offer": ("build0", hand.no_offer),
-    "checker.relax.Corners.__init__": ("build0", hand.after(sides=lambda v: [_few(side) for side in v])),
+    "checker.relax.Corners.__init__": ("build0", hand.after(sides=lambda v: [hand.few(side) for side in v])),
     "checker.tables.Pointwise.__init__": ("build1", hand.after(rho=hand.less, box=hand.less)),
     "checker.pools.Maximum.__init__": ("build2", hand.after(box=hand.less)),
     "checker.pools.Maximum._gaps": ("taps", hand.no_gaps),
@@ -212,100 +256,26 @@ BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made w
     "checker.pairs._rounding": ("build0", hand.result(limits=lambda v: (-np.inf, np.inf))),
     "checker.pairs._span": ("build0", lambda true: lambda *args: tuple(end // 3 for end in true(*args))),
     "checker.envelopes.Entry.quantised": ("build0", hand.next_integer),
-    "checker.backward._at_ranges": ("build0", hand.at_middles),
-    "checker.backward.magnitude": ("checked rows", ZERO),
-    "checker.backward.Sum.pay": ("checked rows", hand.silent),
+    "checker.nodes._at_ranges": ("build0", hand.at_middles),
+    "checker.nodes.magnitude": ("checked rows", ZERO),
+    "checker.nodes.Sum.pay": ("checked rows", hand.silent),
     "checker.backward.Tape.moved": ("build3", hand.lighter),
     "checker.backward.Tape.joined": ("moving", hand.lighter),
     "checker.backward.Tape.affine": ("build0", hand.lighter),
     "checker.backward.Tape.blended": ("build3", hand.lighter),
     "checker.backward.Tape.bent": ("build0", hand.lighter),
-    "checker.backward._Bend.__init__": ("build0", hand.after(above=lambda v: (v[0], v[1] - 0.1))),
+    "checker.bends._Bend.__init__": ("build0", hand.after(above=lambda v: (v[0], v[1] - 0.1))),
     "checker.crown.Crown._place": ("build0", hand.lighter),
     "checker.crown.Crown._bent": ("build0", hand.lighter),
     "checker.crown.Crown._requantised": ("build0", hand.lighter),
     "checker.crown.Crown._windows": ("build3", hand.lighter),
     "checker.crown.Crown._largest": ("build3", hand.lighter),
-    "checker.crown.Crown._product": ("moving", hand.lighter),
+    "checker.crown.Crown._multiply": ("moving", hand.lighter),
+    "checker.crown.Crown._moved": ("checked products", hand.lighter),
+    "checker.pairs._rows": ("checked products", lambda true: lambda *args: hand.fewer(true(*args))),
     "checker.crown.Crown._concatenated": ("moving", hand.lighter),
     "checker.crown.Crown._pointwise": ("build1", hand.lighter),
     "checker.cells._integers": ("checked cells", hand.without_last),
     "checker.chain.Chain.whole": ("checked cells", hand.next_integer),
     "checker.chain.Chain.off": ("checked floats", ZERO),
 }  # fmt: skip
-
-ELSEWHERE = {  # rule -> the mutant of another test that it answers to
-    "domains.pair.Affine.__init__": "test_pair_mutants.no_weight_error",
-    "domains.pair.Sum.__init__": "test_pair_mutants.equal_summands",
-    "domains.pair.Rounding.__init__": "test_planted_bugs.plant_bold",
-    "domains.pair_table.Pointwise.__init__": "test_pair_mutants.exact_table",
-    "domains.pair_vertex.Vertices.__init__": "test_pair_vertex.test_every_kind_of_vertex_is_needed",
-    "domains.pair_back.Root.__init__": "test_pair_crown.one_sided_root",
-    "certify.cells.Numpy.states": "test_states.test_a_planted_bug_is_noticed",
-    "domains.pair_back.Linear.__init__": "test_pair_crown.float_weights_on_both_sides",
-    "domains.pair_lines.Bent.__init__": "test_pair_crown.upper_for_lower",
-    "domains.pair_single.of_sums": "test_single.test_a_sum_that_loses_all_it_can",
-    "checker.backward.Tape.joint": "test_pair_joint.test_the_checker_puts_the_same_together",
-    "checker.single.inner": "test_single.test_a_sum_that_loses_all_it_can",
-}
-
-CHOICE = "which of several sound lines, symbols or pieces: any choice is sound"
-START = "starts a counter or an empty tape"
-NOT_RULES = {  # no bound rests on these alone
-    "domains.pair.Product.__init__": "its gain is 1 in every network that the compiler makes",
-    "domains.pair_forms.Forms.width": CHOICE,
-    "domains.pair_lines._slopes": CHOICE,
-    "domains.pair_lines.Bent._together": CHOICE,
-    "checker.backward._Bend._as_one": CHOICE,
-    "domains.pair_lines._first_best": CHOICE,
-    "domains.pair_zonotope._candidates": CHOICE,
-    "domains.pair_score.Best.__init__": CHOICE,
-    "certify.cells.Cells.worth": CHOICE,
-    "certify.cells.Cells.blur": "hands over to single.py",
-    "certify.cells.Cells.at": "differences that are found, evaluated exactly later",
-    "certify.cells._first_of": CHOICE,
-    "checker.relax.Choice.__init__": CHOICE,
-    "checker.tables.Pointwise.chord": CHOICE,
-    "checker.backward._Bend._score": CHOICE,
-    "checker.backward._least": CHOICE,
-    "domains.pair_single.plain": "hands parameters over",
-    "checker.single.folded": "hands parameters over",
-    "checker.single.only_known": "rejects what is not known",
-    "checker.single.pointwise": "what float32 runtimes may do to functions: test_single.py",
-    "checker.single.softmax_lost": "the same",
-    "checker.analysis.Analysis._read": "hands over to a gather and a step",
-    "certify.single._bent": "of a Jacobian, as linear._clip",
-    "domains.pair_crown.difference": "passes of its own follow at once, and hide it on these networks",
-    "checker.crown.Crown._larger": "the range of the maximum itself hides it on these networks",
-    "domains.pair_forms.unknown": "infinite ranges",
-    "checker.analysis._nothing": "infinite ranges",
-    "domains.pair_lines._like": "a shape",
-    "domains.pair_table.function_error": "far more than float64's functions are off: no network shows it",
-    "checker.tables._error": "the same",
-    "domains.pair_back.Total.__post_init__": START,
-    "domains.pair_zonotope.PairZonotope.__init__": START,
-    "domains.pair_product.PairProduct.__init__": START,
-    "domains.pair_crown.PairCrown.__init__": START,
-    "checker.backward.Sum.__init__": START,
-    "checker.backward.Tape.__init__": START,
-    "checker.analysis.Analysis.__init__": START,
-    "checker.crown.Crown.__init__": START,
-    "domains.pair_crown.PairCrown._put": "a place on the tape",
-    "domains.pair_crown.PairCrown._behind": "what passes cost",
-    "checker.backward.Tape.put": "a place on the tape",
-    "checker.backward.Tape.root": "a place on the tape; its rule is _at_ranges",
-    "certify.cells._Known.__init__": "an empty memory",
-    "checker.cells._groups": "which leaves go together",
-    "checker.analysis.Analysis.run": "the order of steps",
-    "checker.pairs.pair": "rejects what does not fit",
-    "checker.pairs._data": "hands over to the rules of each op",
-    "checker.chain.chain": "rejects what is no chain",
-    "checker.chain._pair": "hands parameters over",
-    "checker.rounding.taps": "whole numbers of a mean: test_tflite_average.py",
-    "checker.rounding.is_mean": "rejects: test_tflite_average.py",
-}
-
-
-def _few(side: Any) -> Any:
-    """The first four vertices of a polygon."""
-    return tuple(part[:4] for part in side)

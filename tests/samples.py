@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from tinybound.domains.exact import run
 from tinybound.graph import Graph, Node, Value, check
-from tinybound.ops import OPS, Clip
+from tinybound.ops import OPS, ArgMax, Clip
 from tinybound.ops.base import Sample, Scaled
-from tinybound.ops.final import FINAL
 from tinybound.passes.activations import add_activations
 from tinybound.passes.run_time_bits import has_bits, with_bits
 from tinybound.quantise.lower import lower
@@ -68,7 +67,7 @@ def float_nodes(
         known[out] = replace(sample.output, zero=sample.output.whole.lo) if relu else sample.output
         clip = Clip(0.0) if relu else Clip()
         nodes = [Node(name, op, tuple(inputs), f"{name}.t"), Node(f"{name}.clip", clip, (f"{name}.t",), out)]
-    elif relu and not isinstance(op, FINAL):
+    elif relu and not isinstance(op, ArgMax):
         whole = sample.output.whole
         wider = replace(whole, scale=whole.scale * Fraction(7, 5), zero=whole.lo)
         known |= {f"{name}.t": sample.output, out: wider}

@@ -72,9 +72,19 @@ def mul(op: Any, a: Any, b: Any) -> Any:
     return np.array([(p - op.za) * (q - op.zb) for p, q in pairs]).reshape(a.shape)
 
 
-def _windows(op: Any, dilations: tuple[int, int]) -> Any:
+def mat_mul(op: Any, a: Any, b: Any) -> Any:
+    """Each row of a with each row of b of the same group."""
+    groups, rows, columns, _ = op.extents
+    a, b, out = a.tolist(), b.tolist(), []
+    for g, m in product(range(groups), range(rows)):
+        pairs = [zip(a[g * rows + m], b[g * columns + n], strict=True) for n in range(columns)]
+        out += [sum((p - op.za) * (q - op.zb) for p, q in row) for row in pairs]
+    return np.array(out).reshape(groups * rows, columns)
+
+
+def _windows(op: Any) -> Any:
     """Per output element the list of its taps (c, row, column) inside the input, in scan order."""
-    channels, height, width = op.size
+    (channels, height, width), dilations = op.size, op.dilations
     oh = (height + op.pads[0] + op.pads[2] - (op.kernel[0] - 1) * dilations[0] - 1) // op.strides[0] + 1
     ow = (width + op.pads[1] + op.pads[3] - (op.kernel[1] - 1) * dilations[1] - 1) // op.strides[1] + 1
     for c, i, j in product(range(channels), range(oh), range(ow)):
@@ -89,19 +99,19 @@ def _windows(op: Any, dilations: tuple[int, int]) -> Any:
 
 def _map_shape(op: Any, flat: list[int]) -> Any:
     channels = op.size[0]
-    span = (op.kernel[0] - 1) * getattr(op, "dilations", (1, 1))[0] + 1
+    span = (op.kernel[0] - 1) * op.dilations[0] + 1
     oh = (op.size[1] + op.pads[0] + op.pads[2] - span) // op.strides[0] + 1
     return np.array(flat).reshape(channels, oh, -1)
 
 
 def average_pool(op: Any, x: Any) -> Any:
     """Plain sum of (x - zero); padding adds nothing."""
-    return _map_shape(op, [sum(int(x[t]) - op.zero for t in taps) for taps in _windows(op, (1, 1))])
+    return _map_shape(op, [sum(int(x[t]) - op.zero for t in taps) for taps in _windows(op)])
 
 
 def max_pool(op: Any, x: Any) -> Any:
     """Largest tap inside the input."""
-    return _map_shape(op, [max(int(x[t]) for t in taps) for taps in _windows(op, op.dilations)])
+    return _map_shape(op, [max(int(x[t]) for t in taps) for taps in _windows(op)])
 
 
 def half_up(x: Fraction) -> int:
@@ -120,6 +130,8 @@ def quotient(product: int, s: int, mode: str) -> int:
         return half_away(Fraction(product, 2**s))
     if mode == "half-even":
         return rhe(Fraction(product, 2**s))
+    if mode == "half-even-mean":
+        return rhe(Fraction(half_up(Fraction(product, 2 ** (s - 15))), 2**15))
     if mode == "tflite-single":
         return half_up(Fraction(product, 2**s))
     assert mode == "tflite-double"
@@ -171,17 +183,17 @@ def take(op: Any, x: Any) -> Any:
 
 
 def softmax(op: Any, x: Any) -> Any:
-    """min(rhe(256 * e_i / sum e), 255) - 128 with e_i = table[max - q_i]; or in steps of 1/65536, e_i
-    being the upper word of a product."""
+    """min(rhe(2^bits * e_i / d) + zero, top), e_i = table[max - q_i] or the upper word of a product; d the
+    sum of e, larger by extra / 2^24 of itself, halves rounded up."""
     rows, wide = [], op.table.ndim == 2
-    one = 65536 if wide else 256
     for q in x.reshape(-1, x.shape[-1]).tolist():
         if wide:
             bytes_of = [divmod(max(q) - v, 256) for v in q]
             e = [int(op.table[0][a]) * int(op.table[1][b]) >> 32 for a, b in bytes_of]
         else:
             e = [int(op.table[max(q) - v]) for v in q]
-        rows.append([min(rhe(Fraction(one * v, sum(e))), one - 1) - one // 2 for v in e])
+        d = sum(e) + half_up(Fraction(op.extra * sum(e), 2**24))
+        rows.append([min(rhe(Fraction(2**op.bits * v, d)) + op.zero, op.top) for v in e])
     return np.array(rows).reshape(x.shape)
 
 
@@ -215,8 +227,8 @@ def curve(op: Any, x: Any) -> Any:
 
 MEANINGS = {
     "Add": add, "ArgMax": argmax, "AveragePool": average_pool, "Concat": concat, "Conv": conv, "Curve": curve,
-    "Dense": dense, "MaxPool": max_pool, "Mul": mul, "Requantise": requantise, "Reshape": reshape,
-    "Softmax": softmax, "Table": table, "Take": take, "Transpose": transpose,
+    "Dense": dense, "MatMul": mat_mul, "MaxPool": max_pool, "Mul": mul, "Requantise": requantise,
+    "Reshape": reshape, "Softmax": softmax, "Table": table, "Take": take, "Transpose": transpose,
 }  # fmt: skip
 
 

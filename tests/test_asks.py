@@ -13,11 +13,12 @@ from pair_nets import Rational as Exactly
 import tinybound
 from tinybound.asks import Ask, answer
 from tinybound.boxes import Box, ball, scaled
+from tinybound.certify.certificate import certify
 from tinybound.certify.classes import Ball, classes_of
 from tinybound.certify.combine import combined
 from tinybound.certify.lockstep import entries, lockstep
 from tinybound.certify.objective import parse_objective
-from tinybound.certify.question import bound_objective, largest_box
+from tinybound.certify.question import largest_box
 from tinybound.domains.exact import run
 from tinybound.errors import CompileError
 
@@ -32,6 +33,14 @@ def pieces(pair, x):
         np.concatenate([real[n].ravel() for n in outs]),
         np.concatenate([reals(pair.whole.values[n], whole[n]).ravel() for n in outs]),
     )
+
+
+def objective(pair, ends, weights):
+    """Of a certificate of the networks; weights of all elements, output after output."""
+    sizes = [pair.whole.values[name].size for name in pair.whole.outputs]
+    parts = np.split(np.asarray(weights, float), np.cumsum(sizes)[:-1])
+    named = dict(zip(pair.whole.outputs, parts, strict=True))
+    return certify(pair.real, pair.whole, *ends, hashes={}, weights=named, budget=300).fields["objective"]
 
 
 @pytest.mark.parametrize("seed", range(16))
@@ -62,8 +71,7 @@ def test_what_two_outputs_share_cancels():
     op.weights[1], op.bias[1] = op.weights[0], op.bias[0]
     pair = s.build(y, squeeze=1.5)
     ends = tuple({"x": 0.2 * side["x"]} for side in (pair.lower, pair.upper))
-    apart = bound_objective(pair.real, pair.whole, ends, np.array([1.0, -1.0]), 0)
-    alone = bound_objective(pair.real, pair.whole, ends, np.array([1.0, 0.0]), 0)
+    apart, alone = objective(pair, ends, [1.0, -1.0]), objective(pair, ends, [1.0, 0.0])
     step = float(pair.whole.values[y].quant.scale[0])
     assert alone["attack"] <= alone["bound"]
     assert apart["bound"] <= 1.001 * step < 2 * alone["bound"]  # the two last roundings stay free
@@ -86,7 +94,9 @@ def test_objectives_as_written(text, places):
     expected = np.zeros(10)
     for k, weight in places.items():
         expected[k] = weight
-    assert (parse_objective(text, SHAPES) == expected).all()
+    found = parse_objective(text, SHAPES)
+    assert list(found) == list(SHAPES)
+    assert (np.concatenate([part.ravel() for part in found.values()]) == expected).all()
 
 
 @pytest.mark.parametrize(
@@ -95,6 +105,8 @@ def test_objectives_as_written(text, places):
         *("", "y", "y[4]", "z[2,0]", "z[-1]", "w[0]", "y[0]-y[0]", "y[0] y[1]", "2y[0]", "[1, 2]"),
         *('{"w": [1]}', "{", "[1, 0, 0, Infinity]", "y[0]-", "1e999*y[0]", '{"y": "abc"}', "1.2.3*y[0]"),
         *("[" * 100_000, f"[1{'0' * 400}, 0, 0, 0]", f"y[{'1' * 5000}]"),
+        *("1.1e30*y[0]", "9e29*y[0] + 9e29*y[0]", "[1e200, 0, 0, -1]"),
+        '{"y": [1, 0, 0, 0], "y": [0, 0, 0, 1]}',
     ],
 )
 def test_bad_objectives_are_refused(text):
@@ -167,7 +179,7 @@ def test_both_ends_of_a_combination_hold_it_where_they_have_one_sign(seed):
     size = sum(pair.whole.values[name].size for name in pair.whole.outputs)
     for k in (0, size - 1):
         weights = np.eye(size)[k]
-        found = bound_objective(pair.real, pair.whole, (x, x), weights, 0)
+        found = objective(pair, (x, x), weights)
         float_side, integer_side = pieces(pair, x)
         value = integer_side[k] - float_side[k]
         assert Fraction(found["lower"]) <= value <= Fraction(found["upper"])
@@ -227,7 +239,6 @@ def test_the_command_answers(digits, monkeypatch, capsys):
     where = ("certify", build.folder, "--around", inputs, "--index", 3, "--radius", "0.01", "--json")
     before = build.certificate
     for more, keys in (
-        (("--objective", "y[0]-y[3]"), {"bound", "attack", "witness"}),
         (("--margin",), {"certified_fraction", "rows"}),
         (("--find-max-box", "0.25"), {"radius", "bound"}),
     ):
@@ -235,7 +246,11 @@ def test_the_command_answers(digits, monkeypatch, capsys):
         assert made.code == 0, made.err
         assert keys <= set(made.json)
     assert build.certificate == before  # questions leave the build as it is
-    made = here(*where)
+    made = here(*where, "--objective", "y[0]-y[3]")
+    said, outs = made.json["objective"], made.json["outputs"]["y"]
+    assert 0 < said["attack"] <= said["bound"] == max(said["upper"], -said["lower"])
+    assert said["bound"] < outs["bound"][0] + outs["bound"][3]
+    assert said["weights"]["y"] == [1, 0, 0, -1, *[0] * 6]
     x = np.load(inputs)["x"][3].astype(float)
     assert all(Fraction(v) <= Fraction(c) for v, c in zip(made.json["domain"]["x"]["lower"], x, strict=True))
 
@@ -244,10 +259,13 @@ def test_the_command_answers(digits, monkeypatch, capsys):
     ("how", "words"),
     [
         ({"margin": True, "objective": "y[0]"}, "--objective: --margin as well"),
+        ({"margin": True, "shares": True}, "--shares: --margin as well"),
         ({"radius": 0.1}, "--radius: no points"),
         ({"around": Path("x.npz")}, "--radius: none"),
         ({"around": Path("x.npz"), "radius": -1.0}, "--radius: -1"),
         ({"inputs": Path("x.npz"), "around": Path("y.npz"), "radius": 1.0}, "--inputs: --around as well"),
+        ({"around": Path("x.npz"), "radius": 1e300}, "--radius: 1e"),
+        ({"seed": -1}, "--seed: -1"),
         ({"max_box": 0.0}, "--find-max-box: 0"),
     ],
 )
@@ -263,7 +281,8 @@ def test_what_does_not_go_together(how, words):
         (("--grid", "--export-merged", "M.onnx"), "--export-merged: nothing that heeds it"),
         (("--margin", "--export-merged", "M.onnx"), "--export-merged: nothing"),
         (("--margin", "--max-error", "0.1"), "--max-error: nothing"),
-        (("--objective", "y[0]", "--timeout", "3"), "--timeout: nothing"),
+        (("--objective", "y[99]"), "--objective: y[99]"),
+        (("--margin", "--timeout", "3"), "--timeout: nothing"),
         (("--find-max-box", "0.3", "--timeout", "-1"), "--timeout: -1"),
         (("--margin", "--jobs", "2"), "--jobs: nothing"),
         (("--index", "1"), "--index: nothing"),

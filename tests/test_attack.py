@@ -15,7 +15,6 @@ from tinybound.certify import certificate
 from tinybound.certify.attack import COMBINED, attack
 from tinybound.certify.backward import gradients
 from tinybound.certify.batch import evaluate
-from tinybound.certify.branch import bounds
 from tinybound.certify.lockstep import entries, lockstep
 from tinybound.certify.search import Search
 from tinybound.domains.exact import run
@@ -61,7 +60,7 @@ def test_gradients_are_those_of_the_float_network(seed):
     (name,), out = pair.real.inputs, pair.real.outputs[0]
     x = np.stack([p[name] for p in points(pair, rng, 4)]) * 0.999
     seeds = {out: rng.normal(size=(4, *pair.real.values[out].shape))}
-    slope = gradients(pair.real, {name: x}, seeds)[name]
+    slope = gradients(pair.real, {name: x}, seeds, [name])[name]
     towards, step = rng.normal(size=x.shape), 1e-7
 
     def total(at):
@@ -98,6 +97,7 @@ def test_the_gradient_finds_what_random_search_does_not(monkeypatch):
     assert found > 1.2 * blind
 
 
+@pytest.mark.slow
 def test_of_many_inputs_few_are_moved_at_a_time(monkeypatch):
     """Roundings that were won are kept; moves of a third of the inputs and more turn them all."""
     pair = digits_ball("digits_cnn")
@@ -111,6 +111,28 @@ def test_of_many_inputs_few_are_moved_at_a_time(monkeypatch):
     few = found()
     monkeypatch.setattr(attacks, "FEW", 64)
     assert few > 1.05 * found()
+
+
+def test_where_evaluations_take_long_a_brief_search_keeps_to_its_budget(monkeypatch):
+    """Else every output takes its share, up to 16 of them: `compile` waited for that of large networks."""
+    pair = digits_ball()
+    both, at, twins = lived(pair)
+    (out,) = twins
+    counts, inputs = [], []
+    plain, proven = Search.values, attacks.enclosed
+    monkeypatch.setattr(Search, "values", lambda self, x: counts.append(len(x)) or plain(self, x))
+    monkeypatch.setattr(attacks, "enclosed", lambda *a: inputs.append(1) or proven(*a))
+
+    def sought(budget, *, brief):
+        counts.clear(), inputs.clear()
+        found = attack(pair.real, pair.whole, both, at, twins, seed=0, budget=budget, brief=brief).found[out]
+        return sum(counts), len(inputs), found.max()
+
+    (few, two, brief), (all_, ten, long) = sought(700, brief=True), sought(700, brief=False)
+    assert few < 2 * 700 < all_ / 2
+    assert (two, ten) == (2, 10)
+    assert brief > 0.7 * long
+    assert sought(20_000, brief=True) == sought(20_000, brief=False)
 
 
 def digits_ball(model="digits_mlp"):
@@ -140,10 +162,6 @@ def test_a_combination_is_shown_by_its_witness(seed):
 def test_a_bound_below_an_attack_stops_everything(monkeypatch):
     pair = zoo(1)
 
-    def low(*args):
-        return {name: 0.5 * b for name, b in bounds(*args).items()}
-
-    monkeypatch.setattr(certificate, "bounds", low)
     monkeypatch.setattr(certificate, "largest", lambda both, found, names: {
         name: 1e-6 + 0 * found[both.values[name]].ud for name in names
     })  # fmt: skip

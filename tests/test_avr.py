@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks on an AVR in simavr: the same integers, exact cycles, and refused where they do not fit."""
 
+from dataclasses import replace
+from fractions import Fraction
+from itertools import product
+
 import numpy as np
 import pytest
 import samples
@@ -9,6 +13,8 @@ import tinybound
 from tinybound.errors import CompileError, PromiseError
 from tinybound.firmware_image import board_of, make_firmware
 from tinybound.kernels.choose import kernel_plan
+from tinybound.ops import Add, MatMul, Mul, Softmax
+from tinybound.ops.base import Sample, Scaled
 from tinybound.passes.run_time_bits import has_bits
 from tinybound.pipeline import build_networks
 from tinybound.simulate.avr import Avr
@@ -100,6 +106,25 @@ def test_cycles_are_the_same_for_every_input(name, examples, tmp_path):
     assert len({(each.total, each.layers) for each in counts}) == 1
 
 
+def test_signs_and_words(tmp_path):
+    """Differences, products of two tensors whose sums are as often below 0 as above, softmax of 16 bits."""
+    named = []
+    for bits, op in product((8, 16), (Add(mb=-1), Mul(), MatMul((1, 2, 3, 4)))):
+        unit = Scaled(Fraction(3, 1 << bits), 5, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+        shapes = ((2, 4), (3, 4)) if isinstance(op, MatMul) else ((2, 4), (2, 4))
+        sample = Sample(op, shapes, (unit, replace(unit, zero=-9)), replace(unit, scale=unit.scale * 2))
+        named.append((f"{type(op).__name__}{bits}", sample))
+    named.append(("Softmax16", Sample(Softmax(), ((2, 4),), (replace(unit, zero=0),), Softmax.wide_out)))
+    graph = samples.build("signs", named, relu=None)[1]
+    x, texts = samples.vectors(graph, 10, seed=1), generate_c(graph, plan=kernel_plan(graph, (), "avr"))
+
+    got = samples.OnMachine(MACHINE)(graph, x, tmp_path, texts=texts)[8]
+
+    wrong, compared, first = samples.mismatches(graph, x, got)
+    assert compared > 400
+    assert wrong == 0, first
+
+
 def test_more_vectors_than_flash_holds_at_once(loop, monkeypatch):
     monkeypatch.setattr("tinybound.simulate.avr.VECTORS", 6)
     folder = loop()
@@ -127,13 +152,16 @@ def test_what_goes_wrong_is_told(plant, said, loop):
         MACHINE.run(program, np.zeros((1, 2), np.int8), 8, folder)
 
 
-@pytest.mark.parametrize("name", ["controller2", "digits_mlp"])
+@pytest.mark.parametrize("name", ["controller2", pytest.param("digits_mlp", marks=pytest.mark.slow)])
 def test_networks(name, examples, tmp_path, capsys):
     """compile --core avr, verify --on avr and firmware --board: plain kernels, no layer differs."""
     options = tinybound.Options(target="c", core="avr", domain="-1,1")
     build = tinybound.compile(examples / f"{name}.onnx", tmp_path / "build", options)
     assert {layer["kernel"] for layer in build.report["layers"]} <= {"int8", "reorder", "table"}
-    assert build.report["stack_bytes"] is None
+    report, frames = build.report, build.report["stack_functions"]
+    assert report["stack_bytes"] == frames[f"{name}_run"] + frames["tb_affine_int8"]
+    total = report["ram_bytes"] + report["input_bytes"] + report["output_bytes"] + report["stack_bytes"]
+    assert report["ram_with_stack_bytes"] == total
     assert "RAM: arena and constants" in (tmp_path / "build" / "report.html").read_text()
     show_report(build.report, tmp_path, as_json=False)
     assert f"RAM: arena and constants {build.report['ram_bytes']} B" in capsys.readouterr().out
@@ -150,10 +178,27 @@ def test_networks(name, examples, tmp_path, capsys):
     assert (tmp_path / "build" / "firmware" / f"{name}-avr.elf").stat().st_size > 1000
 
 
+def test_without_a_compiler_no_constants_are_told(examples, tmp_path, capsys, monkeypatch):
+    """The arena is planned; what lies beside it in RAM only the compiler of the core knows."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    options = tinybound.Options(target="c", core="avr", domain="-1,1")
+    build = tinybound.compile(examples / "controller2.onnx", tmp_path / "build", options)
+    show_report(build.report, tmp_path, as_json=False)
+    told = capsys.readouterr().out
+    assert "avr-gcc: not found" in told
+    assert "RAM: arena 32 B" in told
+    assert "RAM: arena<b>32 B" in (tmp_path / "build" / "report.html").read_text()
+
+
 def test_what_does_not_fit_is_refused(examples, tmp_path, loop):
     """In one line: constants that RAM does not hold, or an array that no AVR holds."""
     folder = loop(weights=15800)
     with pytest.raises(CompileError, match=r"\d+ bytes of constants and variables.*at most 15872"):
+        MACHINE.build(folder, "loop", folder)
+    header = folder / "loop.h"
+    header.write_text(HEADER.replace("_INPUT_SIZE 2", "_INPUT_SIZE 15800"))  # the driver's buffer counts too
+    (folder / "loop.c").write_text(SOURCE.replace("PLANT", "").replace("WEIGHTS", "2"))
+    with pytest.raises(CompileError, match=r"1\d{4} bytes of constants and variables"):
         MACHINE.build(folder, "loop", folder)
     held = examples / "digits_mlp_calibration.npz"
     options = tinybound.Options(target="c", core="avr", calibration=held, weights=("pool64",))
@@ -164,7 +209,7 @@ def test_what_does_not_fit_is_refused(examples, tmp_path, loop):
 def test_constants_count_for_max_ram(examples, tmp_path):
     """They lie in RAM there: alone too many for a limit that arena, input and output would keep."""
     options = {"domain": "-1,1", "core": "avr", "target": "c", "max_ram": 2000}
-    with pytest.raises(PromiseError, match=r"--max-ram: [0-9]{4} bytes without the stack"):
+    with pytest.raises(PromiseError, match=r"--max-ram: [0-9]{4} bytes of constants, arena"):
         tinybound.compile(examples / "digits_mlp.onnx", tmp_path / "B", tinybound.Options(**options))
     assert not (tmp_path / "B").exists()
 

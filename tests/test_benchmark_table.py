@@ -19,6 +19,7 @@ def table(monkeypatch, capsys, *arguments):
     return [dict(zip(heads, row, strict=True)) for row in rows]
 
 
+@pytest.mark.slow
 def test_a_row_per_core_and_what_others_need(examples, tmp_path, monkeypatch, capsys):
     """Others stand beside a network of as many MACs, and wait states cost cycles alone."""
     found = table(monkeypatch, capsys, examples / "digits_mlp.onnx", "--domain=-1,1", "--core", "cortex-m4")
@@ -30,8 +31,8 @@ def test_a_row_per_core_and_what_others_need(examples, tmp_path, monkeypatch, ca
         "boards": {"a board": 1.0},
     }
     monkeypatch.setitem(microcontrollers.REFERENCE, "networks", {"digits": theirs})
-    plot = tmp_path / "plot.svg"
-    arguments = ["--wait-states", "5", "--svg", plot, "--domain=-1,1", "--core", "cortex-m4", "rv32imc"]
+    plot = tmp_path / "networks.svg"
+    arguments = ["--wait-states", "5", "--svg", tmp_path, "--domain=-1,1", "--core", "cortex-m4", "rv32imc"]
     m4, rv32, cmsis, tflm, board = table(monkeypatch, capsys, examples / "digits_mlp.onnx", *arguments)
 
     assert (m4["core"], rv32["core"]) == ("cortex-m4", "rv32imc")

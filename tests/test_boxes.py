@@ -126,6 +126,9 @@ def test_vnnlib_of_another_size(tmp_path):
     path.write_text(VNNLIB)
     with pytest.raises(CompileError, match=r"do not fit shape \(3,\) \(their shape is \(2,"):
         parse_box(str(path), graph(3))
+    path.write_text("(assert (>= X_0 0)) (assert (<= X_0 1))")  # nothing is said of X_1
+    with pytest.raises(CompileError, match=r"do not fit shape \(2,\) \(their shape is \(1,"):
+        parse_box(str(path), graph(2))
 
 
 @pytest.mark.parametrize(
@@ -166,6 +169,9 @@ def test_ends_that_are_none(text, word):
         ('{"lower": NaN, "upper": 4}', "do not fit"),
         ('{"lower": 1, "upper": Infinity}', "no float32"),
         ('{"lower": {}, "upper": 1}', "do not fit"),
+        ('{"lower": [0], "upper": [1]}', "do not fit"),  # of one element, and there are two
+        ('{"lower": 0, "lower": -1, "upper": 1}', "is no box"),  # which one?
+        ("[" * 100_000, "is no box"),
     ],
 )
 def test_bad_json(tmp_path, data, word):

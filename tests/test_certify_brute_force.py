@@ -78,7 +78,7 @@ def supremum(pair):
 
 
 @pytest.mark.parametrize(
-    "seed", [0, 2, 4, 5, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 3))]
+    "seed", [0, 2, 5, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 3, 4))]
 )
 def test_bound_and_attack_enclose_the_supremum(seed):
     s = Sketch(seed, (1,), lower=-1.0, upper=1.5, two=seed % 3 == 2)

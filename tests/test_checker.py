@@ -37,6 +37,7 @@ from tinybound.checker.rounding import lattice, rounded
 from tinybound.checker.rounding import moved as moved_by
 from tinybound.domains import pair_crown
 from tinybound.domains.pair_box import Box as Ranges
+from tinybound.domains.pair_squares import SPARE
 from tinybound.options import Options
 from tinybound.passes.run_time_bits import with_bits
 
@@ -52,7 +53,7 @@ def test_it_confirms_the_prover(name, bundled, tmp_path):
     claimed = {key: max(out["bound"]) for key, out in document["outputs"].items()}
     print(f"{name}: prover {document['seconds']} s, checker {answer['seconds']} s, bound {claimed}")
     for key, value in answer["bound"].items():
-        assert value <= claimed[key] <= value * (1 + 1e-8)
+        assert value <= claimed[key] <= value * (1 + 1e-8 + SPARE)  # what the prover leaves its checker
     assert answer["seconds"] < 2 * document["seconds"] + 2  # a loaded machine may stall one of them
 
 
@@ -111,7 +112,7 @@ def test_a_build_works_wherever_it_is_moved(bundled, tmp_path):
 
 @pytest.mark.usefixtures("quick_attack")
 @pytest.mark.parametrize(
-    "seed", [*range(8), *(pytest.param(s, marks=pytest.mark.slow) for s in range(8, 80))]
+    "seed", [*range(6), *(pytest.param(s, marks=pytest.mark.slow) for s in range(6, 80))]
 )
 def test_random_networks(seed, tmp_path):
     """Accepted as proven; and every range of the checker holds the exact values of both networks."""
@@ -177,7 +178,7 @@ def sound(build, document, bits, seed):
 
 
 @pytest.mark.usefixtures("quick_attack")
-@pytest.mark.parametrize("budget", [1 << 32, 1 << 21])
+@pytest.mark.parametrize("budget", [1 << 34, 1 << 21])
 @pytest.mark.parametrize("seed", [3, 5])
 def test_the_same_passes_as_the_prover(seed, budget, tmp_path, monkeypatch):
     """A budget that some passes exceed is spent on the same ones: all ranges agree."""
@@ -221,7 +222,7 @@ PLANTED = {  # place in the checker -> a wrong rule
     "lattice too narrow": ("analysis.lattice", _narrow),
     "sums lose their remainders": ("analysis.up", lambda v: v * 0.5),
     "chord through the ends only": ("relax.chord", lambda box, limits: (*chord(box, limits)[:2], 0 * box[0])),
-    "rows at the middle of the box": ("backward._at_ranges", _middle),
+    "rows at the middle of the box": ("nodes._at_ranges", _middle),
     "wrong way to tighten": ("forms.meet", lambda a, b: np.concatenate([a[:4], 0.5 * a[4:]])),
 }
 
@@ -281,9 +282,11 @@ def test_rounding_by_the_law():
 @pytest.mark.parametrize("form", ["none", "tanh"])
 def test_slopes_of_functions(name, fields, form):
     """Every difference quotient lies between the slopes."""
-    fn = function(Layer("f", name, (), "", {**fields, "approximate": form, "factor": 0.75, "offset": -1.5}))
+    more = {"approximate": form, "factor": 0.75, "offset": -1.5, "scale": 0.5}
+    fn = function(Layer("f", name, (), "", {**fields, **more}))
     x = np.concatenate([np.linspace(-9, 9, 40_001), np.linspace(-1.6, 1.6, 4_001)])
     slope = np.diff(fn.value(x)) / np.diff(x)
+    slope = slope[((x[:-1] < 0) == (x[1:] < 0)) | (not fn.jumps)]  # there is none across a jump
     assert fn.slopes[0] - 1e-9 <= slope.min()
     assert slope.max() <= fn.slopes[1] + 1e-9
 

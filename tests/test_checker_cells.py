@@ -8,20 +8,25 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from onnx_nets import Net
 
 from tinybound.boxes import Box
+from tinybound.build import compile as compile_model
 from tinybound.certify import best_first
 from tinybound.certify.batch import evaluate
 from tinybound.certify.effort import Effort
-from tinybound.checker import check_certificate, cover
+from tinybound.checker import check_certificate, cover, halves
 from tinybound.checker.envelopes import Entry
 from tinybound.checker.files import Rejected
 from tinybound.errors import CompileError
+from tinybound.options import Options
 
 
 @pytest.mark.parametrize("count, cells", [(12, 1 << 9), (40, 1 << 16)])
-def test_leaves_by_cells(count, cells, bundled, tmp_path):
+def test_leaves_by_cells(count, cells, bundled, tmp_path, monkeypatch):
     """A tree of pieces by both methods, and one of enumerated pieces alone; far closer than the product."""
+    if cells < 1 << 10:  # as of deep networks
+        monkeypatch.setattr("tinybound.certify.grow.shallow", lambda _: False)
     path, build = bundled("controller2", tmp_path / "a")
     before = json.loads(path.read_text())
     end = np.full(build.domain.lower["x"].shape, 0.25)
@@ -29,22 +34,39 @@ def test_leaves_by_cells(count, cells, bundled, tmp_path):
     document = json.loads(path.read_text())
     assert document == made.document()
     assert set(document["leaves"]) == ({"cells"} if cells > 1 << 10 else {"cells", "crown"})
-    answer = check_certificate(path, build.folder)
+    heard = []
+    answer = check_certificate(path, build.folder, lambda *each: heard.append(each))
     assert answer["accepted"], answer["reason"]
-    assert answer["leaves"] == len(document["leaves"])
+    count = len(document["leaves"])
+    assert answer["leaves"] == count
+    assert heard == sorted(heard)  # how many are done, up to all
+    assert (heard[0][0] > 0, heard[-1]) == (True, (count, count))
     assert document["method"].endswith("worst piece")
     assert made.largest < 0.9 * max(before["outputs"][build.graph.outputs[0]]["bound"])
 
 
-def test_too_many_cells(bundled, tmp_path):
-    """What a leaf may cost the checker is limited."""
-    path, build = bundled("controller4", tmp_path / "a")
+@pytest.mark.usefixtures("quick_attack")
+def test_too_many_cells(tmp_path, monkeypatch):
+    """What leaves may cost the checker is limited. They cost nothing for outputs that are bounded without,
+    and little where a claim is wrong."""
+    net = Net(1, 4, seed=18)
+    h = net.put("Relu", net.put("Gemm", "x", net.normal(4, 6, scale=1.0)))
+    path = net.save(tmp_path, net.put("Gemm", h, net.normal(6, 2)))
+    build = compile_model(path, tmp_path / "B", Options(domain="-1,1", target="c"))
+    path = build.folder / "certificate.json"
     document = json.loads(path.read_text())
     document |= {"leaves": ["cells"], "method": document["method"] + ", worst piece"}
     path.write_text(json.dumps(document))
+    assert check_certificate(path, build.folder)["accepted"]
+    said = next(iter(document["outputs"].values()))
+    i = int(np.argmin(said["bound"]))
+    said["bound"][i] = 1.0001 * said["attack"][i]
+    path.write_text(json.dumps(document))
     answer = check_certificate(path, build.folder)
-    assert answer["reason"] == "leaves by cells: too many cells"
+    assert "claimed" in answer["reason"]
     assert answer["seconds"] < 20
+    monkeypatch.setattr(halves, "WORK", 1 << 15)
+    assert check_certificate(path, build.folder)["reason"] == "leaves by cells: too many cells"
 
 
 def test_many_pieces_of_many_elements(bundled, tmp_path, monkeypatch):
@@ -53,7 +75,7 @@ def test_many_pieces_of_many_elements(bundled, tmp_path, monkeypatch):
     root = {"x": Entry((-half,) * many, (half,) * many, Fraction(1, 64), 0, (many,))}
     cuts = [["x", i % many, f"0/{i + 1}"] for i in range(1 << 12)]
     with pytest.raises(Rejected, match="too many pieces"):
-        cover.leaves([*cuts, *[None] * (len(cuts) + 1)], root)
+        cover.leaves([*cuts, *[None] * (len(cuts) + 1)], root, {})
     _, build = bundled("controller2", tmp_path / "a")
     monkeypatch.setattr(best_first, "NUMBERS", 10)
     made = build.certify(build.domain, effort=Effort(40))

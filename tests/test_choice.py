@@ -2,11 +2,12 @@
 """Which kernels a network gets, and what comes along with them."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import samples
-from cost_layers import Maker, requantise, weighted
+from cost_maker import Maker, requantise, weighted
 from test_kernels import MACHINES, network
 
 from tinybound.kernels import KERNELS
@@ -17,6 +18,7 @@ from tinybound.ops import (
     ArgMax,
     AveragePool,
     Concat,
+    MatMul,
     MaxPool,
     Mul,
     Requantise,
@@ -64,14 +66,18 @@ def of_every_kind():
         for _ in range(times):
             op, shape, then = weighted(rng, code, (8, 8, *window), 1, clip=False)
             maker.add(op, [shape], code, then)
+    op, shape, _ = weighted(rng, "int8", (8, 8, *window), 1, clip=False)
+    long = replace(op, weights=rng.integers(-(1 << 15), 1 << 15, op.weights.shape))
+    maker.add(long, [shape], "int16", requantise(rng, 0, 1, 1 << 26))
     for _ in range(4):
         op, shape, then = weighted(rng, "int8", (8, *window), 1, clip=False)
         maker.add(op, [shape], "int8", then)
     for _ in range(2):
         maker.add(MaxPool(size, (2, 2), (2, 2), (1, 1), (0, 0, 0, 0)), [size])
-        average = AveragePool(size, (2, 2), (2, 2), (0, 0, 0, 0), zero=4, total=True)
+        average = AveragePool(size, (2, 2), (2, 2), zero=4, total=True)
         maker.add(average, [size], then=requantise(rng, 3, 1, 255 * 4))
         maker.add(Add(646_825_729, 119_309_381, 3, 4), [size, size], then=requantise(rng, 0, 1, 1 << 34))
+    maker.add(MatMul((2, 3, 4, 5), 3, 4), [(6, 5), (8, 5)], then=requantise(rng, 3, 1, 5 * 255**2))
     maker.add(Mul(3, 4), [size, size], then=requantise(rng, 2, 1, 1 << 16))
     maker.add(Requantise(np.array([5 << 28]), np.array([33]), 3, 4, -128, 127), [size])
     maker.add(Table(rng.integers(-128, 128, 256)), [size])
@@ -82,7 +88,13 @@ def of_every_kind():
     return maker.graph()
 
 
-@pytest.mark.parametrize("machine", MACHINES)
+@pytest.mark.parametrize(
+    "machine",
+    [
+        pytest.param(m.values[0], id=m.id, marks=m.marks or (pytest.mark.slow if i else ()))
+        for i, m in enumerate(MACHINES)
+    ],
+)
 def test_all_kernels_go_together(machine, tmp_path):
     """In one file, in which their headers must not give one name to two things, and still exact."""
     graph = of_every_kind()

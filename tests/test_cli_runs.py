@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """simulate, certify, check and firmware as a user types them, and builds that were moved."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -48,6 +49,15 @@ def test_simulate(command, build, tmp_path, examples, executor):
     assert command("simulate", build, "--inputs", given, "--output", again, "--on", executor).code == 0
     with np.load(again) as found:
         np.testing.assert_array_equal(found["y__q"], expected)
+
+
+@pytest.mark.parametrize("option", ["--line-bytes", "--cache-lines"])
+def test_lines_of_flash_without_wait_states_are_refused(command, build, tmp_path, examples, option):
+    """They would change nothing."""
+    np.savez(tmp_path / "x.npz", x=inputs_of(examples, 1))
+    files = ("--inputs", tmp_path / "x.npz", "--output", tmp_path / "y.npz", "--on", "cortex-m4")
+    for verb in (("simulate", build, *files), ("firmware", build, "--board", "mps2-an386")):
+        command.fails(2, option, "no cycles are modelled", "--wait-states", on=(*verb, option, "8"))
 
 
 def test_simulate_one_input_without_batch(command, build, tmp_path):
@@ -125,6 +135,7 @@ def test_check(command, build):
     pytest.importorskip("tinybound.checker.check")
     assert command("check", build / "certificate.json", "--json").json["accepted"] is True
     assert "accepted: True" in plain(command("check", build / "certificate.json", "--build", build))
+    assert "accepted: True" in plain(command("check", build))
 
 
 # firmware
@@ -173,3 +184,17 @@ def test_a_pipe_that_closes(built):
     line = f"{COMMAND} inspect {built / 'float.onnx'} | head -c 1"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr
+
+
+def test_a_report_of_an_older_version(build, tmp_path, command):
+    """It does not name layers whose weights were rounded."""
+    old = tmp_path / "OLD"
+    shutil.copytree(build, old)
+    report = json.loads((old / "report.json").read_text())
+    del report["rounded_weights"]
+    (old / "report.json").write_text(json.dumps(report))
+    manifest = json.loads((old / "manifest.json").read_text())
+    manifest["files"]["report.json"] = hashlib.sha256((old / "report.json").read_bytes()).hexdigest()
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    outcome = command("certify", old, "--timeout", "1")
+    assert outcome.code == 0, outcome.err

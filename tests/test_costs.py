@@ -126,14 +126,22 @@ edge: { sourcename: "n.c:c" targetname: "memcpy" }
 
 
 def test_the_stack_is_the_deepest_chain_of_calls():
-    assert worst_stack(GRAPH, "run") == (24 + 8 + 200, ("memcpy",))
+    assert worst_stack(GRAPH, "run", {}) == (24 + 8 + 200, ("memcpy",))
+    by_address = GRAPH.replace("memcpy", "__indirect_call")
+    assert worst_stack(by_address, "run", {}, {"a"}) == (24 + 8 + 200 + 100, ())
+    assert worst_stack(GRAPH, "run", {"a": 240, "c": 100}) == (24 + 240, ("memcpy",))
+
+
+def test_a_call_by_an_address_of_nobody_is_refused():
+    with pytest.raises(CompileError, match="an address that no function here has"):
+        worst_stack(GRAPH.replace("memcpy", "__indirect_call"), "run", {})
 
 
 def test_recursion_has_no_bound():
     with pytest.raises(CompileError, match="calls itself"):
-        worst_stack(GRAPH + 'edge: { sourcename: "n.c:c" targetname: "run" }', "run")
+        worst_stack(GRAPH + 'edge: { sourcename: "n.c:c" targetname: "run" }', "run", {})
 
 
 def test_a_frame_without_a_bound_is_refused():
     with pytest.raises(CompileError, match="frame without a bound"):
-        worst_stack(GRAPH.replace("dynamic,bounded", "dynamic"), "run")
+        worst_stack(GRAPH.replace("dynamic,bounded", "dynamic"), "run", {})

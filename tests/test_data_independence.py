@@ -13,7 +13,7 @@ from tinybound.simulate.executors import Artefact, packed
 from tinybound.targets.c import generate_c
 from tinybound.targets.names import identifier
 
-CORES = ("cortex-m4", "cortex-m0plus", pytest.param("rv32imc", marks=pytest.mark.slow))
+CORES = ("cortex-m4", *(pytest.param(core, marks=pytest.mark.slow) for core in ("cortex-m0plus", "rv32imc")))
 
 
 def inputs(graph):

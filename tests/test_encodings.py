@@ -15,12 +15,13 @@ quick = settings(max_examples=200, deadline=None, derandomize=True)
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 40))
 POWERS = [0, *(s * 2**e for s in (-1, 1) for e in range(7))]
 LEGAL = {"int8": st.integers(-128, 127), "int4": st.integers(-8, 7), "pot4": st.sampled_from(POWERS)}
+LEGAL |= {"int16": st.integers(-(1 << 15), (1 << 15) - 1)}
 
 
 def test_every_code_of_the_compiler_has_an_encoding():
     from tinybound.quantise.weights import CODES
 
-    assert set(CODES) == {*ENCODINGS, "pool64"}
+    assert {*CODES, "int16"} == {*ENCODINGS, "pool64"}  # which a file brings, nobody asks for
     assert set(LEGAL) == set(ENCODINGS)  # a new encoding: say above which weights are legal
     assert {e.name for e in ENCODINGS.values()} == set(ENCODINGS)
 

@@ -57,6 +57,7 @@ def test_onnx_runtime_is_within_a_step(op, kind, scales, broadcast, tmp_path):
     assert build.verify(["host"]).ok
 
 
+@pytest.mark.slow
 def test_in_verilog(tmp_path):
     path = between(tmp_path, "Max", np.int8, scales=(0.02, 0.0313, 0.0247))
     build = compile_model(path, tmp_path / "build", Options(target="all"))

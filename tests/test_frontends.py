@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX forms: the float meaning equals ONNX Runtime's, quantisers become annotations, batch axes go."""
+"""ONNX forms: the float meaning equals ONNX Runtime's, quantisers become annotations."""
 
 from fractions import Fraction
 
@@ -9,10 +9,11 @@ import pytest
 from onnx import helper, numpy_helper
 from onnx_forms import FORMS, MAP, OLD, VECTOR, batch_norm, conv
 from onnx_nets import FLOAT, INT8, UINT8, Net, session
+from pipeline import same_network
 
 from tinybound.domains.exact import run
-from tinybound.errors import CompileError
 from tinybound.frontends import load_onnx
+from tinybound.frontends.model_file import read_model
 from tinybound.graph import check
 from tinybound.ops import AveragePool, ChannelAffine, Clip, Conv, Dense, Softmax
 
@@ -114,37 +115,6 @@ def test_a_whole_network(tmp_path):
     assert worst <= 1e-5
     assert isinstance(graph.nodes[-1].op, Softmax)
     assert graph.name == "net"
-
-
-# -- batch axes -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("declared", "shape"),
-    [
-        ((1, 10), (10,)),
-        (("N", 10), (10,)),
-        ((None, 10), (10,)),
-        ((10,), (10,)),
-        (("N", 4, 9, 8), (4, 9, 8)),
-        ((1, 1), (1,)),
-    ],
-)
-def test_batch_axes_taken(declared, shape, tmp_path):
-    net = Net(*declared)
-    graph = load_onnx(net.save(tmp_path, net.put("Relu", "x"))).graph
-    assert graph.values["x"].shape == shape
-    assert graph.values[graph.outputs[0]].shape == shape
-
-
-@pytest.mark.parametrize(
-    "declared", [(1, "N"), ("A", "B"), (1, 4, None, 8), (2, 10), (3, 4, 9, 8), (1, 0), (1, 4, 0, 8)]
-)
-def test_batch_axes_refused(declared, tmp_path):
-    net = Net(*declared)
-    path = net.save(tmp_path, net.put("Relu", "x"))
-    with pytest.raises(CompileError, match=r"^x: (dynamic shape|a fixed batch in shape) \[.*\]; expected "):
-        load_onnx(path)
 
 
 # -- outputs ----------------------------------------------------------------------------------------
@@ -340,3 +310,22 @@ def test_float16_and_double_weights(tmp_path):
         net = Net(1, 4)
         w = net.put("Cast", net.constant(net.rng.normal(0, 1, (4, 3)), dtype), to=FLOAT)
         assert compare(net.save(tmp_path, net.put("MatMul", "x", w)), (1, 4))[1] <= 1e-5
+
+
+@pytest.mark.parametrize("missing", ["shape", "type"])
+def test_an_output_needs_no_shape(missing, tmp_path):
+    """It follows from the nodes; the file itself stays as it is."""
+    net = Net(1, 6)
+    y = net.put("Gemm", "x", net.normal(6, 3))
+    path = net.save(tmp_path, y, net.put("Relu", y))
+    model = onnx.load(path)
+    for entry in model.graph.output:
+        (entry.type.tensor_type if missing == "shape" else entry).ClearField(missing)
+    onnx.save(model, path)
+
+    graph, worst = compare(path, (1, 6))
+
+    assert worst <= 1e-5
+    assert [graph.values[name].shape for name in graph.outputs] == [(3,), (3,)]
+    assert read_model(path).SerializeToString() == model.SerializeToString()
+    assert same_network(path)

@@ -56,6 +56,8 @@ def heavy():
         depthwise = Conv(each, np.ones(4), (4, 5, 6), (2, 1), dilations, pads, 4)
         yield f"depthwise{i}", Sample(depthwise, ((4, 5, 6),), (replace(two, zero=900),), two)
     yield "pool", Sample(AveragePool((1, 4, 2), (4, 2)), ((1, 4, 2),), (two,), replace(two, zero=-3))
+    mean = AveragePool((2, 6, 5), (3, 2), (1, 2), (2, 1), (0, 1, 1, 0))  # halves that no multiplier meets
+    yield "mean", Sample(mean, ((2, 6, 5),), (replace(two, zero=31000),), replace(two, zero=-3))
 
 
 def parts():

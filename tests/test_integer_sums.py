@@ -37,6 +37,14 @@ def conv(net, c=2.0**-10, scale=0.0625, **more):
     return net.back(net.real(net.sum("ConvInteger", np.uint8, (5, 4, 3, 3), 128, scale, **more), c))
 
 
+def own_zeros(net):
+    """A zero point for each column of weights."""
+    x, _, z = net.quantise(np.uint8)
+    zeros = np.arange(125, 132)
+    w = net.constant(net.rng.integers(-64, 64, (24, 7)) + zeros, np.uint8)
+    return net.real(net.put("MatMulInteger", x, w, z, net.constant(zeros, np.uint8), name="sum"), 2.0**-9)
+
+
 def matmul(net, dtype, c, zero=None, scale=0.0625):
     return net.real(net.sum("MatMulInteger", dtype, (24, 7), zero, scale), c)
 
@@ -48,6 +56,7 @@ FORMS = {
     "matmul of uint8": (VECTOR, lambda n: n.back(matmul(n, np.uint8, 2.0**-9))),
     "matmul of int8": (VECTOR, lambda n: n.back(matmul(n, np.int8, 2.0**-9))),
     "matmul, uint8 weights": (VECTOR, lambda n: n.back(matmul(n, np.uint8, 2.0**-9, 128))),
+    "matmul, zero points per column": (VECTOR, lambda n: n.back(own_zeros(n))),
     "matmul, scales per column": (VECTOR, lambda n: n.back(
         matmul(n, np.uint8, 2.0 ** n.rng.integers(-12, -8, 7)))),
     "matmul and relu": (VECTOR, lambda n: n.back(n.put("Relu", matmul(n, np.int8, 2.0**-9)))),

@@ -49,7 +49,7 @@ def network(seed):
         m = int((1 << 32) / taps / rng.uniform(1, 2.5)) | 1 if taps > 1 else 1
         narrow = (-90, 90) if number % 3 == 2 else (-128, 127)
         scale = Requantise(np.array([m]), np.array([32 if m > 1 else 0]), 0, 3, *narrow)
-        put(AveragePool(size, kernel, strides, pads, zero, total=True), [size], scale)
+        put(AveragePool(size, kernel, strides, pads=pads, zero=zero, total=True), [size], scale)
         put(MaxPool(size, kernel, strides, (1, 1), pads), [size], None)
     for number, shape in enumerate(SUMS):
         shift = int(rng.integers(18, 30))

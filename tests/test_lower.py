@@ -12,7 +12,7 @@ from hypothesis import settings
 from tinybound.domains.exact import run
 from tinybound.errors import CompileError
 from tinybound.graph import Graph, Node, Value
-from tinybound.ops import Clip, Dense, MaxPool, Requantise
+from tinybound.ops import Add, Clip, Dense, MaxPool, Mul, Requantise
 from tinybound.ops.base import IntegerWeights, Scaled
 from tinybound.quantise import powers
 from tinybound.quantise.calibrate import calibrate, samples_of_box
@@ -104,12 +104,22 @@ def test_a_calibration_that_is_not_finite_is_refused():
 
 def test_samples_of_a_box_stay_inside_and_reach_the_ends():
     lower_end, upper_end = np.array([-1.0, 0.0, 2.0]), np.array([1.0, 0.0, 5.0])
-    x = samples_of_box(lower_end, upper_end, 200)
+    sides = {"x": lower_end}, {"x": upper_end}
+    x = samples_of_box(*sides, 200)["x"]
     assert x.shape == (200, 3)
     assert ((x >= lower_end) & (x <= upper_end)).all()
     assert (x == lower_end).any(axis=0).all()
     assert (x == upper_end).any(axis=0).all()
-    np.testing.assert_array_equal(x, samples_of_box(lower_end, upper_end, 200))
+    np.testing.assert_array_equal(x, samples_of_box(*sides, 200)["x"])
+
+
+@pytest.mark.parametrize(("op", "ends"), [(Add(-1), (-2, 2)), (Mul(), (-1, 1))])
+def test_two_inputs_are_not_sampled_alike(op, ends):
+    """Drawn alike, x - z is 0 on every sample and x * z never negative: both were stored so, and cut."""
+    values = {name: Value(name, (3,)) for name in "xzy"}
+    graph = Graph("net", ("x", "z"), ("y",), (Node("op", op, ("x", "z"), "y"),), values)
+    box = {"x": -np.ones(3), "z": -np.ones(3)}, {"x": np.ones(3), "z": np.ones(3)}
+    assert calibrate(graph, samples_of_box(*box, 2000))["y"] == ends
 
 
 def test_ops_that_move_integers_pass_their_scale_on():

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from command import InProcess
+from onnx_nets import Net
 from pair_nets import points, zoo
 
 import tinybound
@@ -20,9 +21,10 @@ from tinybound.domains.exact import Exact
 from tinybound.domains.exact import run as evaluate
 from tinybound.errors import CompileError
 from tinybound.ops import Requantise
-from tinybound.ops.requantise import AVERAGE
 from tinybound.options import Options
 from tinybound.pipeline import build_networks
+from tinybound.quantise.requantise import multiplier
+from tinybound.rounding import AVERAGE, MEAN
 from tinybound.simulate.golden import dequantise, golden, quantise
 
 ort = pytest.importorskip("onnxruntime")
@@ -84,6 +86,26 @@ def test_it_is_the_float_model_minus_the_integer_network(name):
         assert np.abs(gap.ravel() - expected).max() < 1e-5  # far less than such a worst case
 
 
+@pytest.mark.parametrize(
+    ("kind", "attributes"),
+    [("ReduceSum", {}), ("AveragePool", {"kernel_shape": [2, 3], "dilations": [3, 1], "strides": [1, 2]})],
+)
+def test_sums_and_windows_with_holes(kind, attributes, tmp_path):
+    """Opset 13 has no such pools: they are convolutions there."""
+    net = Net(1, 2, 5, 6, opset=19)
+    more = [net.constant([2, 3], np.int64)] if kind == "ReduceSum" else []
+    path = net.save(tmp_path, net.put(kind, "x", *more, **attributes))
+    x = np.random.default_rng(2).uniform(-1, 1, (1, 2, 5, 6)).astype(np.float32)
+    nets = build_networks(path, Options(domain="-1,1"))
+    (out,) = nets.integer_graph.outputs
+
+    (gap,) = session(merged_model(nets.float_graph, nets.integer_graph, {out: out})).run(None, {"x": x})
+
+    q = golden(nets.integer_graph, {"x": quantise(nets.integer_graph.values["x"], x.astype(float))})[out]
+    (y,) = session(str(path)).run(None, {"x": x})
+    assert np.abs(gap.ravel() - (y - dequantise(nets.integer_graph.values[out], q)).ravel()).max() < 1e-5
+
+
 def integer_side(whole):
     """A file with every value of the integer network as an output."""
     out = Writer()
@@ -126,7 +148,7 @@ def test_ties_of_the_input_quantiser_go_to_even():
 def requantises(seed):
     """Random and awkward multipliers: odd, even, powers of two, long and short shifts."""
     rng = np.random.default_rng(seed)
-    for mode in (*MODES, AVERAGE):
+    for mode in (*MODES, AVERAGE, MEAN):
         for _ in range(12):
             s = int(rng.integers(33, 59))
             m = int(rng.choice([1 << 30, (1 << 31) - 1, int(rng.integers(1 << 30, 1 << 31)), 3, 1]))
@@ -134,6 +156,8 @@ def requantises(seed):
                 taps = int(rng.integers(2, 80))
                 s = 29 + taps.bit_length()
                 m = -(-(1 << s) // taps)
+            if mode == MEAN:
+                m, s = multiplier(Fraction(1, int(rng.integers(3, 4000)) * 2), 1 << 20)
             zero, lo = int(rng.integers(-128, 128)), int(rng.choice([-128, -20]))
             yield Requantise(np.array([m]), np.array([s]), 0, zero, lo, 127, mode)
 

@@ -131,7 +131,7 @@ def test_a_vector_may_be_computed_with_element_by_element(tmp_path):
     last = net.put("MatMul", net.put("Add", net.put("Relu", "x"), net.normal(4)), net.normal(4, 3))
     path = net.save(tmp_path, last)
 
-    assert same_network(path) == 5
+    assert same_network(path) == 7  # the Add is a weight per element, between two Reshapes
 
 
 @pytest.mark.parametrize("last", ["Softmax", "ArgMax"])
@@ -179,3 +179,17 @@ def test_alpha_of_a_qgemm_scales_its_bias(alpha, tmp_path):
 
     np.testing.assert_allclose(got, want[0], rtol=1e-5, atol=1e-5)
     same_network(path)
+
+
+@pytest.mark.parametrize("name", ["y.limit", "other"])
+def test_a_constant_that_is_called_like_one_of_an_expansion(name, tmp_path):
+    """What stands for an op brings constants along, under names that the file has not."""
+    net = Net(1, 4)
+    net.nodes.append(helper.make_node("PRelu", ["x", net.constant([0.5, 1.0, -1.0, 2.0])], ["y"], "slopes"))
+    net.constants.append(onnx.numpy_helper.from_array(np.float32([1, 2, 3, 4]), name))
+    path = net.save(tmp_path, net.put("Add", "y", name))
+    x = np.float32([[0.3, -1, 2, 0.2]])
+    graph = load_onnx(path).graph
+    (want,) = session(path).run(None, {"x": x})
+    np.testing.assert_allclose(run(graph, {"x": x[0].astype(float)})[graph.outputs[0]], want[0], rtol=1e-5)
+    assert same_network(path)

@@ -18,9 +18,9 @@ from tinybound.domains.interval import Interval
 from tinybound.graph import Graph, Node, Quant, Value
 from tinybound.ops import OPS, Requantise
 from tinybound.ops.base import Scaled
-from tinybound.ops.requantise import MODES
 from tinybound.passes.derive_ranges import derive_ranges
 from tinybound.passes.run_time_bits import has_bits, with_bits
+from tinybound.rounding import MODES
 
 ALL = [case for relu in (False, True) for case in samples.cases(relu=relu)]
 IDS = [f"{case.name}-{'relu' if i >= len(ALL) // 2 else 'plain'}" for i, case in enumerate(ALL)]

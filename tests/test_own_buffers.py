@@ -62,6 +62,7 @@ def test_all_memory_counts_and_is_no_more(many):
     print(f"{caller['ram_total_bytes']} B with the caller's buffers, {own['ram_bytes']} B with its own")
 
 
+@pytest.mark.slow
 def test_firmware_counts_the_network_alone(many):
     """Copying vectors in and out is the driver's: counts differ by less than an element copied."""
     counts = [make_firmware(build, board_of("cortex-m4"))["instructions"]["cortex-m4"] for build in many]

@@ -10,7 +10,7 @@ from pair_nets import NONE, RELU, Sketch, broken, zoo
 
 from tinybound.domains import pair_forms, pair_zonotope
 from tinybound.ops.clip import Clip
-from tinybound.ops.requantise import MODES
+from tinybound.rounding import MODES
 
 
 @pytest.mark.parametrize("seed", range(32))

@@ -41,6 +41,7 @@ def test_much_tighter_on_deep_networks():
 
 def test_without_a_budget_it_is_the_product(monkeypatch):
     monkeypatch.setattr(pair_crown, "BUDGET", 0)
+    monkeypatch.setattr(pair_crown, "WORK", 0)  # of rows that are bounded with whole bends
     for seed in range(8):
         a, b = ranges(zoo(seed), PairCrown()), ranges(zoo(seed), PairProduct())
         assert all(same(a[name], b[name]) for name in b)
@@ -60,7 +61,7 @@ def last_of_overlapping(m):
     """A position that several windows read keeps the coefficient of one."""
 
     def sums(self, part):
-        out = np.zeros((self._count, part.shape[1]))
+        out = np.zeros((self.count, part.shape[1]))
         out[self._targets] = part[self._order][self._starts]
         return out
 
@@ -116,6 +117,7 @@ def planes_through_the_middle(m):
     def init(self, *args):
         true(self, *args)
         self._planes[3] = self._planes[4] = 0.5 * (self._planes[3] + self._planes[4])
+        self._choice = self._chooser()
 
     m.setattr(pair_lines.Bent, "__init__", init)
 
@@ -127,6 +129,7 @@ def x_is_forgotten(m):
     def init(self, *args):
         true(self, *args)
         self._planes[2] = 0
+        self._choice = self._chooser()
 
     m.setattr(pair_lines.Bent, "__init__", init)
 

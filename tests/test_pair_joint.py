@@ -3,31 +3,23 @@
 
 from __future__ import annotations
 
-import json
 from itertools import product
 
 import numpy as np
 import pytest
-from onnx_nets import Net
+from both_readings import side_by_side, three_layers
 from pair_nets import NONE, RELU, Rational, Sketch, fractions, points, ranges, reals, violations
 from test_pair_crown import deep
 
-from tinybound.build import compile as compile_model
 from tinybound.certify.lockstep import entries, lockstep, walk
 from tinybound.checker import together
-from tinybound.checker.check import _domain
 from tinybound.checker.crown import Crown
-from tinybound.checker.files import read_npz, strict_json
-from tinybound.checker.float_net import read_float
-from tinybound.checker.integer_net import read_network
-from tinybound.checker.pairs import pair as paired
 from tinybound.domains import pair_crown, pair_joint
 from tinybound.domains.exact import run
-from tinybound.domains.pair_back import Root, Rows, Scaled, Total
+from tinybound.domains.pair_back import Total
 from tinybound.domains.pair_box import Box
 from tinybound.domains.pair_crown import PairCrown
 from tinybound.domains.pair_vertex import Envelope
-from tinybound.options import Options
 
 
 def matrices():
@@ -63,8 +55,8 @@ def cases(count):
 def worst_of(a, m):
     """By prover and checker, with nothing else to pay for."""
     at, rest, total = np.arange(len(a)), np.zeros(len(a)), Total(np.zeros(1))
-    pair_joint.Joint(at, rest, m, np.abs(m).sum(axis=1)).take(a[:, None], total)
-    return float(total.bound()[0]), float(together.Together(at, rest, m).most(a[:, None])[0])
+    pair_joint.Joint(at, rest, m, np.abs(m).sum(axis=1), rest).take(a[:, None], total)
+    return float(total.bound()[0]), float(together.Together(at, rest, m, rest).most(a[:, None])[0])
 
 
 def test_no_corner_is_above():
@@ -99,26 +91,6 @@ def test_what_rounding_costs_beside_the_activation(limits):
         flat = np.array([[box.lx[0]], [box.ux[0]], [ly], [uy], [-1.0], [1.0]])
         for found in (pair_joint._rounded(box, env, limits), together.off_by(flat, env, limits)):
             assert true <= found[0] <= true + 0.02 * (uy - ly) + 1e-12
-
-
-def test_what_noise_a_difference_has():
-    """D = v d + e x of a tensor of known ranges: its middle and columns reach both ends, and no further."""
-    rng = np.random.default_rng(4)
-    ends = [np.sort(rng.normal(size=(2, 5)), axis=0) for _ in range(2)]
-    (lx, ux), (ld, ud) = ends
-    v, e = rng.normal(size=(2, 5))
-    tape = [
-        Root(Box(lx, ux, lx - 9, ux + 9, ld, ud)),
-        Scaled([0], [(v, v, e)], [Box(lx, ux, lx, ux, ld, ud)]),
-    ]
-    one = np.concatenate([np.eye(5), -np.eye(5)], axis=1)
-    m, middle = pair_joint._linear(tape, 1, Rows(0 * one, one), 5)
-    products = np.stack([v * ld, v * ud]), np.stack([e * lx, e * ux])
-    low, high = (sum(getattr(part, end)(axis=0) for part in products) for end in ("min", "max"))
-    assert np.allclose(np.abs(m).sum(axis=1), 0.5 * (high - low), rtol=1e-12)
-    assert np.allclose(middle, 0.5 * np.abs(high + low), rtol=1e-12)
-    far = np.maximum(np.abs(low), np.abs(high))
-    assert (far <= (middle + np.abs(m).sum(axis=1)) * (1 + 1e-15)).all()
 
 
 def joints(pair):
@@ -185,16 +157,7 @@ def test_together_is_tighter(monkeypatch):
 
 
 def test_the_checker_puts_the_same_together(tmp_path, monkeypatch):
-    net = Net(1, 6, seed=1)
-    h = "x"
-    for size in ((6, 12), (12, 12), (12, 12)):
-        h = net.put("Relu", net.put("Gemm", h, net.normal(*size)))
-    model = net.save(tmp_path, net.put("Gemm", h, net.normal(12, 3)))
-    build = compile_model(model, tmp_path / "B", Options(domain="-0.2,0.3", target="c"))
-    arrays = read_npz((build.folder / "network.npz").read_bytes(), "")
-    whole = read_network(strict_json((build.folder / "network.json").read_bytes(), ""), arrays, None)
-    steps = paired(read_float((build.folder / "float.onnx").read_bytes()), whole)
-    entry = _domain(json.loads((build.folder / "certificate.json").read_text())["domain"], whole)
+    build, steps, entry = three_layers(tmp_path)
     sizes, true = [], together.Together.most
 
     def most(self, a):
@@ -204,11 +167,5 @@ def test_the_checker_puts_the_same_together(tmp_path, monkeypatch):
     monkeypatch.setattr(together.Together, "most", most)
     theirs = dict(Crown().run(steps, entry))
     assert sum(sizes) > 20
-    both = lockstep(build.float_graph, build.graph)
-    at = entries(both, build.graph, build.domain.lower, build.domain.upper)
-    domain, name = PairCrown(), {at: value for value, at in both.values.items()}
-    for position, state in walk(both, domain, at):
-        if position in name:
-            box = domain.ranges(state)
-            mine = np.stack([box.lx, box.ux, box.ly, box.uy, box.ld, box.ud])
-            assert np.allclose(theirs[name[position]], mine, rtol=1e-9, atol=1e-12 * np.abs(mine).max())
+    for checked, mine in side_by_side(build, theirs):
+        assert np.allclose(checked, mine, rtol=1e-9, atol=1e-12 * np.abs(mine).max())

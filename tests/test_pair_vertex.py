@@ -69,7 +69,7 @@ def escapes(neuron, shares):
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(neurons(), st.lists(st.tuples(st.fractions(0, 1), st.fractions(0, 1)), min_size=4, max_size=4))
 def test_the_spread_holds_every_point(neuron, shares):
     assert not escapes(neuron, shares)

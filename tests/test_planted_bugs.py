@@ -93,7 +93,7 @@ def test_c_that_rounds_half_up(command, plant):
 
 
 def test_c_without_its_bias(command, plant):
-    build = plant("c", replaced("tb_halves.h", "(uint32_t)(bias[o + i] + less)", "(uint32_t)less"))
+    build = plant("c", replaced("tb_halves.h", "(uint32_t)(bias[at + i] + less)", "(uint32_t)less"))
     differences(command, build, "host", "relu1")
 
 

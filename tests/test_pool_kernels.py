@@ -188,6 +188,7 @@ def test_the_count_does_not_depend_on_activations(bits, tmp_path):
     assert len(counts) == 1
 
 
+@pytest.mark.slow
 def test_pool_kernels_beside_all_others(tmp_path):
     """One file with every op and the headers of all kernels of weights."""
     graph = samples.build("all", samples.all_samples(), relu=False)[1]

@@ -144,7 +144,7 @@ def test_what_is_refused_by_name(write, message, tmp_path):
 
 def _join(net):
     """Integers of two scales."""
-    parts = [net.put("QuantizeLinear", "x", net.constant(s), net.constant(0, np.int8)) for s in (0.1, 0.2)]
+    parts = [net.put("QuantizeLinear", "x", net.constant(s), net.constant(0, np.int8)) for s in (0.2, 0.1)]
     y = net.put("Concat", *parts, axis=1, name="odd")
     return net.put("DequantizeLinear", y, net.constant(0.1), net.constant(0, np.int8))
 

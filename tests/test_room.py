@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dead channels: weights at or near zero beside an ordinary bias compile in every code and keep the bias."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 from tinybound.domains.exact import run
 from tinybound.graph import Graph, Node, Value
 from tinybound.ops import Clip, Dense
-from tinybound.ops.base import Scaled
+from tinybound.ops.base import IntegerWeights, Scaled
 from tinybound.quantise.lower import lower
-from tinybound.quantise.room import BIAS_BITS
+from tinybound.quantise.room import BIAS_BITS, finer
 from tinybound.quantise.weights import choose_weights
 
 
@@ -52,3 +53,27 @@ def test_ordinary_channels_are_left_alone():
     chosen = choose_weights(real, {"d": "int8"}, {}, power_of_two=False)["d"]
 
     np.testing.assert_array_equal(whole.node("d").op.weights, chosen.integers)
+
+
+@pytest.mark.parametrize("top", [1, 2, 7, 63, 64, 128])
+def test_weights_of_few_bits_have_finer_units(top):
+    """The same real weights; a bias that lies between two of them is closer to the file's."""
+    q = np.array([[top, -1, 0], [-top, 1, 1]])
+    held = IntegerWeights(q, (Fraction(1, 2), Fraction(3, 8)))
+    op = Dense(q * np.array([[0.5], [0.375]]), np.array([0.3, -1.7]))
+    found = finer(op, held, Fraction(1, 4))
+
+    times = found.integers[0, 0] // top
+    assert times == {1: 64, 2: 32, 7: 16, 63: 2, 64: 1, 128: 1}[top]
+    for i in range(2):
+        assert [n * found.scales[i] for n in found.integers[i]] == [n * held.scales[i] for n in q[i]]
+    whole = Dense(op.weights, np.array([0.125 * 8, -0.09375 * 5]))
+    assert finer(whole, held, Fraction(1, 4)) is held  # whole numbers of units
+    assert finer(op, replace(held, code="int4"), Fraction(1, 4)).integers is q
+
+
+def test_finer_units_leave_room_for_the_bias():
+    held = IntegerWeights(np.array([[1, -1]]), (Fraction(1),))
+    for bits, bias in ((20, 4.5), (20, 2.0**18 + 0.5), (20, 2.0**20 + 0.5)):
+        found = finer(Dense(np.array([[1.0, -1.0]]), np.array([bias])), held, Fraction(1), bits)
+        assert found.integers.max() == {4.5: 64, 2.0**18 + 0.5: 2}.get(bias, 1)

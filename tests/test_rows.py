@@ -55,7 +55,9 @@ def check(graph, memory, machine, folder, count):
 
 
 # 24 networks on the host with sanitizers, every fourth one on the board too.
-@pytest.mark.parametrize("start", range(0, 24, 4))
+@pytest.mark.parametrize(
+    "start", [pytest.param(i, marks=pytest.mark.slow if i % 3 else ()) for i in range(0, 24, 4)]
+)
 def test_random_networks_by_rows(start, tmp_path):
     kinds, compared = Counter(), 0
     for seed in range(start, start + 4):
@@ -276,7 +278,8 @@ def test_a_build_by_rows_is_verified_and_counted(examples, tmp_path):
     print(f"{report['instructions']['cortex-m4']} instructions by rows: {rows}, whole: {counts}")
     assert 0.97 < sum(rows) / report["instructions"]["cortex-m4"] <= 1
     for by_rows, whole, layer in zip(rows, counts.layers, report["layers"], strict=True):
-        assert 0.95 * whole < by_rows < whole + 400 * layer["shape"][-2 % len(layer["shape"])]  # per row
+        least = 0.75 if layer["op"] == "MaxPool" else 0.95  # a row of windows that lie inside need not look
+        assert least * whole < by_rows < whole + 400 * layer["shape"][-2 % len(layer["shape"])]  # per row
     assert report["ram_bytes"] == memory.arena
 
 

@@ -6,13 +6,16 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from onnx_nets import Net
 from pair_nets import NONE, Sketch, zoo
 
+from tinybound.build import compile as compile_model
 from tinybound.certify.branch import bounds
 from tinybound.certify.lockstep import entries, lockstep
 from tinybound.certify.shares import shares
 from tinybound.domains.pair_product import PairProduct
 from tinybound.domains.pair_sources import PairSources, sources
+from tinybound.options import Options
 from tinybound.report.picture import picture
 
 
@@ -51,6 +54,30 @@ def test_the_shares_add_up_and_name_what_is_wrong():
     of = {kind: sum(r["share"] for r in found["rows"] if r["source"] == kind) for kind in kinds(found)}
     assert of["saturation"] > 0.5
     assert abs(sum(of.values()) - 1) < 1e-9
+
+
+def test_no_source_takes_more_than_there_is(tmp_path):
+    """A table beside inputs that are not rounded: they may lie between two of its entries."""
+    net = Net(1, 3, seed=5)
+    h = net.put("Tanh", net.put("Gemm", "x", net.normal(3, 4), net.normal(4)))
+    model = net.save(tmp_path, net.put("Gemm", h, net.normal(4, 2)))
+    build = compile_model(model, tmp_path / "B", Options(domain="-1,1", target="c"))
+    for wide in (1e-3, 0.02, 0.1):
+        ends = ({"x": np.array([0.3, -0.2, 0.11]) + side * wide} for side in (-1, 1))
+        found = shares(build.float_graph, build.graph, tuple(ends))
+        assert sum(row["adds"] for row in found["rows"]) == pytest.approx(found["bound"], rel=0.05)
+        assert all(abs(row["share"]) < 1.5 for row in found["rows"])
+
+
+def test_what_would_be_cut_before_a_table(tmp_path):
+    """Calibrated on a hundredth of the box: without saturation, sums lie far beyond the table."""
+    net = Net(1, 3, seed=0)
+    h = net.put("LeakyRelu", net.put("Gemm", "x", net.normal(3, 4), net.normal(4, scale=0.01)), alpha=-0.3)
+    model = net.save(tmp_path, net.put("Gemm", h, net.normal(4, 2)))
+    build = compile_model(model, tmp_path / "B", Options(domain="-0.01,0.01", target="c"))
+    found = shares(build.float_graph, build.graph, tuple({"x": np.full(3, end)} for end in (0.4, 0.6)))
+    assert sum(row["adds"] for row in found["rows"]) == pytest.approx(found["bound"], rel=0.05)
+    assert all(abs(row["share"]) < 3 for row in found["rows"])
 
 
 def kinds(found):

@@ -22,6 +22,9 @@ from tinybound.targets.grouping import plan_memory
 from tinybound.targets.memory import Buffer, occupied
 from tinybound.tools import run
 
+# Functions of which the compiler knows no or not every push, on Thumb cores.
+ASSEMBLY = ("tb_direct_each", "tb_halves_sums", "tb_halves_two", "tb_halves_one", "tb_fours_two",
+            "tb_fours_one", "tb_sums_two", "tb_sums_one", "tb_sums_two_wide", "tb_sums_one_wide")  # fmt: skip
 CORES = ("cortex-m0plus", "cortex-m4", "rv32imc")
 
 
@@ -56,20 +59,19 @@ def test_every_constant_is_in_the_object(core, name, examples, tmp_path):
         (tmp_path / file).write_text(text)
     cost = footprint(BOARDS[core], tmp_path, name, tmp_path)
     stored, written = objects(tmp_path / f"{name}-{core}.o")
-    arrays = constant_arrays(texts[f"{name}.c"])
+    arrays = constant_arrays(texts[f"{name}.c"], BOARDS[core].dsp)
     other = re.compile(r"(window|scaling|split|ring)\d+$|arena$")
     wanted = {n: size for n, size in stored.items() if not other.match(n)}
 
     folded = {n: size for n, size in arrays.items() if n not in wanted}
     assert {n: size for n, size in arrays.items() if n in wanted} == wanted
-    dsp_only = {"pool_vectors"}  # counted for every core
-    assert max((size for n, size in folded.items() if n not in dsp_only), default=0) <= 16
-    layers, total = weight_bytes(texts[f"{name}.c"])
+    assert max(folded.values(), default=0) <= 16
+    layers, total = weight_bytes(texts[f"{name}.c"], BOARDS[core].dsp)
     assert total == sum(wanted.values()) + sum(folded.values())
     for index, size in layers.items():
         assert size == sum(bytes_ for n, bytes_ in (wanted | folded).items() if layer_of(n) == index)
     assert cost.weight_bytes == sum(stored.values()) - stored["arena"]  # and the geometry of the layers
-    report = planned(kernel_plan(graph), texts[f"{name}.c"])
+    report = planned(kernel_plan(graph), texts[f"{name}.c"], core)
     assert report["ram_bytes"] == written == stored["arena"] == cost.ram_bytes
     assert [x["weight_bytes"] for x in report["layers"]] == [
         layers.get(i, 0) for i in range(len(report["layers"]))
@@ -78,7 +80,9 @@ def test_every_constant_is_in_the_object(core, name, examples, tmp_path):
     assert len(wanted) > (90 if name == "samples" else 10)
 
 
-@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize(
+    "core", [core if core == "cortex-m4" else pytest.param(core, marks=pytest.mark.slow) for core in CORES]
+)
 def test_stack_frames_are_the_compilers(core, examples, tmp_path):
     """From the call graph, against the .su file of a second compilation."""
     for name, text in generate_c(network("samples", examples)).items():
@@ -91,8 +95,10 @@ def test_stack_frames_are_the_compilers(core, examples, tmp_path):
     lines = [line.split("\t") for line in item.with_suffix(".su").read_text().splitlines()]
 
     frames = {where.split(":")[-1]: int(size) for where, size, _ in lines}
-    assert cost.frames == frames
-    assert max(frames.values()) <= cost.stack_bytes <= sum(frames.values())
+    told = {name: size for name, size in cost.frames.items() if name not in ASSEMBLY}
+    assert told == {name: size for name, size in frames.items() if name not in ASSEMBLY}
+    assert all(cost.frames[name] > frames[name] for name in ASSEMBLY if name in frames and core != "rv32imc")
+    assert max(cost.frames.values()) <= cost.stack_bytes <= sum(cost.frames.values())
     print(f"{core}: {frames}")
 
 
@@ -124,7 +130,7 @@ def test_a_layers_ram_is_what_lives(examples, model):
 
 def test_inspect_tells_what_compile_will_make(command, examples, tmp_path):
     """The plan of inspect is the plan of the build; a float model is marked as estimated."""
-    for model, domain, estimated in (("digits_cnn_qdq", [], False), ("digits_cnn", ["--domain=-1,1"], True)):
+    for model, domain, estimated in (("digits_cnn_qdq", [], False), ("controller2", ["--domain=-1,1"], True)):
         path = examples / f"{model}.onnx"
         found = command("inspect", path, "--json").json
         assert command("compile", path, "-o", tmp_path / model, "--target", "c", *domain).code == 0

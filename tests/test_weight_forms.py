@@ -21,6 +21,8 @@ from tinybound.inspect_model import inspect_model
 from tinybound.ops import Add, AveragePool, Dense, Requantise
 from tinybound.ops.base import Scaled
 from tinybound.options import Options
+from tinybound.pipeline import build_networks
+from tinybound.terminal import show_report
 
 VECTOR, MAP = (1, 24), (1, 4, 6, 6)
 
@@ -117,6 +119,7 @@ def test_integers_that_are_kept(form, tmp_path):
     assert (differing, compared) == (0, 100)  # powers of two
     assert load_onnx(path).weights_of(load_onnx(path).graph.node("gemm")) == "the file's integers"
     assert load_onnx(path).power_of_two
+    assert build_networks(path, Options()).rounded == ()
 
 
 @pytest.mark.parametrize("form", ROUNDED)
@@ -130,6 +133,18 @@ def test_integers_that_are_rounded_to_int8(form, tmp_path):
     assert (np.abs(op.weights * scales - real) <= 0.51 * scales).all()
     assert imported.weights_of(imported.graph.node("gemm")) == "rounded to int8"
     assert not imported.power_of_two
+    assert build_networks(path, Options()).rounded == ("gemm",)
+
+
+@pytest.mark.parametrize(("form", "told"), [(min(KEPT), []), (min(ROUNDED), ["gemm"])])
+def test_the_report_says_which_weights_were_rounded(form, told, tmp_path, capsys):
+    path = saved((KEPT | ROUNDED)[form], tmp_path)
+    build = compile_model(path, tmp_path / "build", Options(target="c"))
+    assert build.report["rounded_weights"] == told
+    show_report(build.report, build.folder, as_json=False)
+    assert ("weights rounded, not the file's integers: gemm\n" in capsys.readouterr().out) == bool(told)
+    build.certify()
+    assert build.report["rounded_weights"] == told
 
 
 def test_dequantised_weights_through_a_transpose(tmp_path):
@@ -283,6 +298,7 @@ def test_weights_of_two_bits_are_read(kind, low, zero, tmp_path):
         else:
             inputs = net.constant(q, np.int8), scale, net.constant(zero, np.int8)
         model = net.model(net.gemm(net.put("DequantizeLinear", *inputs)), infer=False)
+        model.ir_version = 13 if packed else 10  # files with these types say 13
         model.graph.output[0].CopyFrom(helper.make_tensor_value_info(model.graph.output[0].name, 1, [1, 5]))
         path = tmp_path / f"net{packed}.onnx"
         onnx.save(model, str(path))

@@ -24,8 +24,10 @@ from ..domains.pair_interval import PairInterval
 from ..domains.pair_product import PairProduct
 from ..errors import PromiseError
 from ..graph import Graph
+from .effort import never
 from .lockstep import Lockstep, walk
 from .search import Search
+from .steer import Steering
 
 Floats = NDArray[np.float64]
 POOL, PROPOSALS = 32, 4
@@ -35,9 +37,11 @@ POLISH = 4  # rounds of climbing between two moves to the ends of cells
 FEW = 8  # input elements: of more, climbing moves few at a time
 CREW, TRIES, SETTLE = 4, 32, 8  # then: inputs that climb, moves of each per round, rounds between POLISHes
 AGAIN = 3  # outputs on which half of these moves are spent: those with the largest differences so far
+CROWD, LEAST = 32, 10  # before these: inputs that are drawn to ties (steer.py), rounds that are worth it
 COMBINED = "combined"
 Enclose = Callable[[Mapping[str, Any]], dict[str, tuple[Floats, Floats]]]
 PROVEN = 64  # inputs evaluated exactly
+EACH = 400  # evaluations, gradients counted, that one output of a network of many inputs takes at least
 SMALL = 1 << 11  # elements of all values: networks whose forms at one point take no time
 
 
@@ -63,39 +67,49 @@ def attack(
     *,
     seed: int,
     budget: int = 20_000,
+    times: int = 1,
     weights: Floats | None = None,
     enclose: Enclose | None = None,
+    brief: bool = False,
+    over: Callable[[], bool] = never,
 ) -> Attack:
-    """Largest differences found in about `budget` evaluations; `outputs`: integer -> float value.
+    """Largest differences found in about `times` * `budget` evaluations; `outputs`: integer -> float value.
 
     weights (k, elements of all outputs): of these combinations instead, found under COMBINED. `enclose`: the
-    difference at an input, proven; without it as `enclosed` says.
+    difference at an input, proven; without it as `enclosed` says. `brief`: no more outputs are climbed on,
+    and no more inputs proven, than `budget` pays for. Once it is `over`, what has been found is proven.
     """
     rng, search = np.random.default_rng(seed), Search(whole, both, at, outputs, real, weights)
-    budget = max(min(budget, WORK // sum(value.size for value in whole.values.values())), 4 * POOL)
+    most = WORK // sum(value.size for value in whole.values.values())
+    budget = max(times * min(budget, most), 4 * POOL)
     many = search.low.size > FEW
     first = max(budget // (8 if many else 4), 64)
-    xs, gaps = starts(search, rng, first)
-    champions = _Champions(xs, gaps)
+    xs, gaps = starts(search, rng, first, over)
+    hunt = _Hunt(search, rng, xs, gaps, over)
     targets = [int(k) for k in np.argsort(-gaps.max(axis=0), kind="stable")[:16]]
+    most = max(1, (budget - first) // EACH) if brief and many else PROVEN
+    targets = targets[:most]
     rounds = (budget - first) // (len(targets) * POOL * PROPOSALS)
     for k in targets:
         top = np.argsort(-gaps[:, k], kind="stable")[:POOL]
-        pool, score = xs[top].copy(), gaps[top, k].copy()
-        more = search.corners(pool[: POOL // 4], k)
-        found = search.gaps(more)
-        champions.see(more, found)
-        wide, each = np.concatenate([pool, more]), np.concatenate([score, found[:, k]])
+        more = search.corners(xs[top[: POOL // 4]], k)
+        wide, each = np.concatenate([xs[top], more]), np.concatenate([gaps[top, k], hunt.tried(more)[:, k]])
         best = np.argsort(-each, kind="stable")[:POOL]
-        pool, score = _moved(search, champions, k, wide[best], each[best])
+        pool, score = hunt.moved(k, wide[best], each[best])
         if many:
-            _settle(search, rng, champions, k, pool, score, (budget - first) // (2 * len(targets)))
+            hunt.settle(k, pool, score, (budget - first) // (2 * len(targets)))
         else:
-            _climb(search, rng, champions, k, pool, score, rounds)
-    for k in sorted(targets, key=lambda k: -float(champions.gap[k]))[: AGAIN if many else 0]:
+            hunt.climb(k, pool, score, rounds)
+    steering = Steering(search) if many else None
+    for k in sorted(targets, key=lambda k: -float(hunt.gap[k]))[: AGAIN if many else 0]:
         share = (budget - first) // (2 * min(AGAIN, len(targets)))
-        _settle(search, rng, champions, k, champions.x[k : k + 1], champions.gap[k : k + 1], share)
-    return _proven(search, enclose or partial(enclosed, whole, both, at, list(outputs)), champions)
+        pool, score = hunt.x[k : k + 1], hunt.gap[k : k + 1]
+        if steering and share >= LEAST * CROWD:
+            pool, score = steering.drawn(np.concatenate([pool, xs[1 - CROWD :]]), k, share // CROWD)
+            hunt.tried(pool)
+        hunt.settle(k, pool, score, share)
+    enclose = enclose or partial(enclosed, whole, both, at, list(outputs))
+    return _proven(search, enclose, hunt, min(PROVEN, 2 * most), over)
 
 
 def contradicted(bound: Mapping[str, Floats], found: Attack) -> None:
@@ -113,10 +127,18 @@ def contradicted(bound: Mapping[str, Floats], found: Attack) -> None:
             )
 
 
-class _Champions:
-    """The largest difference seen per output element, and where."""
+class _Hunt:
+    """The largest difference seen per output element, and where; ways to look for larger ones."""
 
-    def __init__(self, xs: Floats, gaps: Floats) -> None:
+    def __init__(
+        self,
+        search: Search,
+        rng: np.random.Generator,
+        xs: Floats,
+        gaps: Floats,
+        over: Callable[[], bool],
+    ) -> None:
+        self.search, self.rng, self.over = search, rng, over
         self.gap = np.full(gaps.shape[1], -1.0)
         self.x = np.repeat(xs[:1], gaps.shape[1], axis=0)
         self.see(xs, gaps)
@@ -128,84 +150,71 @@ class _Champions:
         better = new > self.gap
         self.gap[better], self.x[better] = new[better], xs[at[better]]
 
+    def tried(self, xs: Floats) -> Floats:
+        """Differences (N, all elements) at flat inputs, which count."""
+        gaps = self.search.gaps(xs)
+        self.see(xs, gaps)
+        return gaps
 
-def _climb(
-    search: Search,
-    rng: np.random.Generator,
-    champions: _Champions,
-    k: int,
-    pool: Floats,
-    score: Floats,
-    rounds: int,
-) -> None:
-    """Hill climbing for output element k from a pool of inputs."""
-    n = pool.shape[1]
-    for r in range(rounds):
-        if r and r % POLISH == 0:
-            pool, score = _moved(search, champions, k, pool, score)
-        moves = _propose(search, rng, pool, 0.3 * 0.95**r, min(1.0, max(0.3, 2 / n)))
-        gaps = search.gaps(moves.reshape(-1, n))
-        champions.see(moves.reshape(-1, n), gaps)
-        mine = gaps[:, k].reshape(len(pool), PROPOSALS)
+    def climb(self, k: int, pool: Floats, score: Floats, rounds: int) -> None:
+        """Hill climbing for output element k from a pool of inputs."""
+        n = pool.shape[1]
+        for r in range(rounds):
+            if self.over():
+                return
+            if r and r % POLISH == 0:
+                pool, score = self.moved(k, pool, score)
+            moves = _propose(self.search, self.rng, pool, 0.3 * 0.95**r, min(1.0, max(0.3, 2 / n)))
+            pool, score = self._best(k, pool, score, moves)
+            if r % 25 == 24:  # the better half twice
+                keep = np.argsort(-score, kind="stable")[: max(1, len(pool) // 2)]
+                pool, score = np.concatenate([pool[keep]] * 2), np.concatenate([score[keep]] * 2)
+        self.moved(k, pool, score)
+
+    def settle(self, k: int, pool: Floats, score: Floats, moves: int) -> None:
+        """Hill climbing by single cells of a few elements, from a tenth of all to one of them.
+
+        Moved by one cell, one of many inputs turns few roundings behind it: what was gained there is kept.
+        """
+        n, rounds, rng = pool.shape[1], max(moves // (CREW * TRIES), 1), self.rng
+        best = np.resize(np.argsort(-score, kind="stable"), CREW)
+        pool, score = pool[best], score[best]
+        for r in range(rounds):
+            if self.over():
+                return
+            share = 0.1 * (10 / n) ** (r / max(rounds - 1, 1))
+            shape = (CREW, TRIES, n)
+            cells = np.where(rng.random(shape) < share, rng.integers(-1, 2, shape), 0)
+            moved = self.search.clip(pool[:, None] + cells * self.search.step)
+            pool, score = self._best(k, pool, score, moved)
+            if r % SETTLE == SETTLE - 1 or r == rounds - 1:
+                pool, score = self.moved(k, pool, score)
+            if (r + 1) % max(rounds // 4, 1) == 0:  # the better half twice
+                keep = np.resize(np.argsort(-score, kind="stable")[: CREW // 2], CREW)
+                pool, score = pool[keep], score[keep]
+
+    def moved(self, k: int, pool: Floats, score: Floats) -> tuple[Floats, Floats]:
+        """Inputs at the ends of their cells where the difference is larger; twice, as gradients change."""
+        for _ in range(2):
+            pool, score = self._best(k, pool, score, self.search.within(pool, k)[:, None])
+        return pool, score
+
+    def _best(self, k: int, pool: Floats, score: Floats, moves: Floats) -> tuple[Floats, Floats]:
+        """Every input of the pool, or the best of its moves (pool, tries, n) if that is better."""
+        mine = self.tried(moves.reshape(-1, pool.shape[1]))[:, k].reshape(moves.shape[:2])
         pick, each = mine.argmax(axis=1), np.arange(len(pool))
         better = mine[each, pick] > score
-        pool[better], score[better] = moves[each, pick][better], mine[each, pick][better]
-        if r % 25 == 24:  # the better half twice
-            keep = np.argsort(-score, kind="stable")[: max(1, len(pool) // 2)]
-            pool, score = np.concatenate([pool[keep]] * 2), np.concatenate([score[keep]] * 2)
-    _moved(search, champions, k, pool, score)
+        return (
+            np.where(better[:, None], moves[each, pick], pool),
+            np.where(better, mine[each, pick], score),
+        )
 
 
-def _moved(
-    search: Search, champions: _Champions, k: int, pool: Floats, score: Floats
+def starts(
+    search: Search, rng: np.random.Generator, count: int, over: Callable[[], bool] = never
 ) -> tuple[Floats, Floats]:
-    """Inputs at the ends of their cells where the difference is larger; twice, as gradients change."""
-    pool, score = pool.copy(), score.copy()
-    for _ in range(2):
-        moves = search.within(pool, k)
-        gaps = search.gaps(moves)
-        champions.see(moves, gaps)
-        better = gaps[:, k] > score
-        pool[better], score[better] = moves[better], gaps[better, k]
-    return pool, score
-
-
-def _settle(
-    search: Search,
-    rng: np.random.Generator,
-    champions: _Champions,
-    k: int,
-    pool: Floats,
-    score: Floats,
-    moves: int,
-) -> None:
-    """Hill climbing by single cells of a few elements, from a tenth of all to one of them.
-
-    Moved by one cell, one of many inputs turns few roundings behind it: what was gained there is kept.
-    """
-    n, rounds = pool.shape[1], max(moves // (CREW * TRIES), 1)
-    best = np.resize(np.argsort(-score, kind="stable"), CREW)
-    pool, score = pool[best], score[best]
-    for r in range(rounds):
-        share = 0.1 * (10 / n) ** (r / max(rounds - 1, 1))
-        shape = (CREW, TRIES, n)
-        cells = np.where(rng.random(shape) < share, rng.integers(-1, 2, shape), 0)
-        tried = search.clip(pool[:, None] + cells * search.step).reshape(-1, n)
-        gaps = search.gaps(tried)
-        champions.see(tried, gaps)
-        mine = gaps[:, k].reshape(shape[:2])
-        pick, each = mine.argmax(axis=1), np.arange(CREW)
-        better = mine[each, pick] > score
-        pool[better], score[better] = tried.reshape(shape)[each, pick][better], mine[each, pick][better]
-        if r % SETTLE == SETTLE - 1 or r == rounds - 1:
-            pool, score = _moved(search, champions, k, pool, score)
-        if (r + 1) % max(rounds // 4, 1) == 0:  # the better half twice
-            keep = np.resize(np.argsort(-score, kind="stable")[: CREW // 2], CREW)
-            pool, score = pool[keep], score[keep]
-
-
-def starts(search: Search, rng: np.random.Generator, count: int) -> tuple[Floats, Floats]:
-    """Random points, cell borders and corners, mixed per coordinate; and inputs that move as one.
+    """Random points, cell borders and corners, mixed per coordinate; and inputs that move as one, which come
+    first, over or not.
 
     What averages or smooths is saturated by the latter only: independent coordinates cancel.
     """
@@ -213,6 +222,8 @@ def starts(search: Search, rng: np.random.Generator, count: int) -> tuple[Floats
     xs = [search.clip(search.low + share * (search.high - search.low))]
     gaps = [search.gaps(xs[0])]
     for start in range(0, count, 256):
+        if over():
+            break
         shape = (min(256, count - start), search.low.size)
         inside = search.low + rng.random(shape) * (search.high - search.low)
         kind = rng.random(shape) * rng.random((shape[0], 1)) * 1.5
@@ -237,27 +248,38 @@ def _propose(search: Search, rng: np.random.Generator, pool: Floats, size: float
     return search.clip(np.where(snap, search.borders(moved, rng), moved))
 
 
-def _proven(search: Search, enclose: Enclose, best: _Champions) -> Attack:
+def _proven(search: Search, enclose: Enclose, best: _Hunt, most: int, over: Callable[[], bool]) -> Attack:
     """Evaluate the best inputs again: integers by the golden model, reals enclosed.
 
-    Elements beyond the PROVEN largest keep what those inputs show for them.
+    Elements beyond the `most` largest keep what those inputs show for them; one input is proven in any case.
     """
     names, weights = list(search.outputs), search.weights
     points: dict[bytes, Floats] = {}
     for k in np.argsort(-best.gap, kind="stable"):
-        if len(points) < PROVEN:
+        if len(points) < most:
             points.setdefault(best.x[k].tobytes(), best.x[k])
     xs = [{key: part[0] for key, part in search.split(x[None]).items()} for x in points.values()]
-    seen = [enclose(x) for x in xs]
+    seen = [enclose(x) for i, x in enumerate(xs) if not i or not over()]
     if weights is None:
         gaps = {name: np.stack([largest_of(*result[name]) for result in seen]) for name in names}
     else:
         gaps = {COMBINED: np.stack([_combined(result, names, weights) for result in seen])}
     found, witness = {}, {}
     for name, each in gaps.items():
-        flat = each.reshape(len(xs), -1)
+        flat = each.reshape(len(seen), -1)
         found[name] = each.max(axis=0)
         witness[name] = [xs[i] for i in flat.argmax(axis=0)]
+    return Attack(found, witness)
+
+
+def stronger(a: Attack, b: Attack) -> Attack:
+    """Per output element the larger difference of two searches."""
+    found, witness = {}, {}
+    for name, gaps in a.found.items():
+        better = (b.found[name] > gaps).ravel()
+        found[name] = np.maximum(gaps, b.found[name])
+        each = zip(a.witness[name], b.witness[name], better, strict=True)
+        witness[name] = [other if wins else mine for mine, other, wins in each]
     return Attack(found, witness)
 
 

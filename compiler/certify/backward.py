@@ -76,20 +76,31 @@ class Tape:
         wins = x.value == np.expand_dims(value, axis + 1)
         return Kept(value, ((x, lambda g: np.expand_dims(g, axis + 1) * wins),))
 
+    def softmax(self, x: Kept, *how: Any) -> Kept:
+        p = self.numbers.softmax(x.value, *how)
+        return Kept(p, ((x, lambda g: p * (g - (g * p).sum(axis=-1, keepdims=True))),))
+
     def function(self, x: Kept, fn: Any) -> Kept:
         step = 1e-6 * (1 + np.abs(x.value))
         slope = (fn(x.value + step) - fn(x.value - step)) / (2 * step)
         return Kept(np.asarray(fn(x.value)), ((x, lambda g: g * slope),))
 
 
-def gradients(graph: Graph, inputs: Mapping[str, Array], seeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Gradient, with respect to every input (N, *shape), of the sum of seeds * value."""
+def gradients(
+    graph: Graph, inputs: Mapping[str, Array], seeds: Mapping[str, Array], wanted: Sequence[str]
+) -> dict[str, Array]:
+    """Gradient, with respect to the values `wanted` (N, *shape), of the sum of seeds * value."""
     tape, values = Tape(), {name: Kept(np.asarray(x, np.float64)) for name, x in inputs.items()}
+    needed = {*seeds, *wanted}
+    for node in reversed(graph.nodes):
+        if node.output in needed:
+            needed.update(node.inputs)
     for node in graph.nodes:
-        if all(name in values for name in seeds):
-            break
-        op: Any = node.op  # a float network has no words but those above
-        values[node.output] = op.meaning(tape, *(values[name] for name in node.inputs))
+        op: Any = node.op  # without final ops, a float network has no words but those above
+        if node.output in needed:
+            values[node.output] = op.meaning(tape, *(values[name] for name in node.inputs))
+    asked = {name: values[name] for name in wanted}
+    keep = {id(kept) for kept in asked.values()}
     order: list[Kept] = []
     seen: set[int] = set()
     for name in seeds:
@@ -98,10 +109,10 @@ def gradients(graph: Graph, inputs: Mapping[str, Array], seeds: Mapping[str, Arr
     for name, seed in seeds.items():
         slopes[id(values[name])] = slopes.get(id(values[name]), 0.0) + seed
     for kept in reversed(order):
-        slope = slopes.pop(id(kept)) if kept.sources else slopes[id(kept)]
+        slope = slopes[id(kept)] if not kept.sources or id(kept) in keep else slopes.pop(id(kept))
         for source, back in kept.sources:
             slopes[id(source)] = slopes.get(id(source), 0.0) + back(slope)
-    return {name: slopes.get(id(values[name]), np.zeros(np.shape(x))) for name, x in inputs.items()}
+    return {name: slopes.get(id(kept), np.zeros(np.shape(kept.value))) for name, kept in asked.items()}
 
 
 def _order(last: Kept, order: list[Kept], seen: set[int]) -> None:

@@ -17,8 +17,8 @@ class Batch(Exact):
     """Words on (N, *shape) arrays."""
 
     def gather(self, x: Array, index: NDArray[np.int64], pad: float) -> Array:
-        flat = x.reshape(len(x), -1)
-        return np.where(index >= 0, flat[:, np.maximum(index, 0)], np.asarray(pad, x.dtype))
+        flat = np.append(x.reshape(len(x), -1), np.full((len(x), 1), pad, x.dtype), axis=1)
+        return flat.take(index, axis=1)  # -1 is what was appended
 
     def concat(self, xs: Sequence[Array], axis: int) -> Array:
         return np.concatenate(xs, axis=axis + 1)

@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
 from ..domains.pair import Entry
+from ..domains.pair_box import Box
 from ..domains.pair_float import Floats
 from .branch import Bounds
-from .effort import ALL, Effort
-from .grow import FLAT, Done, Grower, Item, Job, Node
+from .effort import ALL, WORK, Effort
+from .grow import FLAT, NOTHING, Grower
 from .lockstep import Lockstep
-from .pieces import Cut
+from .nodes import Done, Item, Job, Node
+from .pieces import Cut, Neuron
 from .workers import Workers
 
 BATCH = 64  # enumerated pieces cut at a time
@@ -25,6 +27,7 @@ NEAR = 16  # inputs handed over for proof
 NUMBERS = 1 << 24  # elements of all pieces; the checker takes so many
 TICK = 0.2  # seconds between looks at the clock
 STAGES = 1.5, 3.0  # times the attack: goals on the way, the last one first
+STEPS = 1.1, 1.2, 1.3  # before these, of shallow networks
 LOST = 3  # times a piece may take its worker with it
 
 
@@ -40,10 +43,16 @@ class Pieces:
 
 
 def search(
-    both: Lockstep, at: Mapping[int, Entry], root: Mapping[str, Bounds], attack: float, effort: Effort
+    both: Lockstep,
+    at: Mapping[int, Entry],
+    root: Mapping[str, Bounds],
+    attack: float,
+    effort: Effort,
+    known: Mapping[int, Box] = NOTHING,
 ) -> Pieces:
-    """`root`: bounds over the whole box, by product and crown; `attack`: the largest difference known."""
-    grower = Grower(both, at, list(root["product"]), effort.cells)
+    """`root`: bounds over the whole box, by product and crown; `attack`: the largest difference known;
+    `known`: ranges of some steps over the whole box."""
+    grower = Grower(both, at, list(root["product"]), effort.cells, known)
     return _Search(grower, attack, effort).run(root)
 
 
@@ -53,14 +62,16 @@ class _Search:
     def __init__(self, grower: Grower, attack: float, effort: Effort) -> None:
         self.grower, self.whole, self.effort = grower, grower.whole, effort
         self.attack, self.near = attack, list[Floats]()
+        grower.stop = effort.stop
         self.pieces = min(effort.pieces, max(NUMBERS // len(self.whole.owner), 1))
-        self.room = ALL  # cells that further leaves may have
+        self.room = WORK if grower.shallow else ALL  # cells, or work, that further leaves may have
         # Of large boxes each part is first brought near the goal: a search that is ended has something then.
         large = self.whole.root.count > grower.most > 0
-        self.goals = [effort.ratio, *(goal for goal in STAGES if large and goal > effort.ratio)]
+        stages = (*STEPS, *STAGES) if grower.shallow else STAGES
+        self.goals = [effort.ratio, *(goal for goal in stages if large and goal > effort.ratio)]
         self.ratio = self.goals.pop()
         self.nodes = dict[int, Node]()
-        self.cuts = dict[int, tuple[tuple[int, Fraction], int]]()
+        self.cuts = dict[int, tuple[tuple[int | Neuron, Fraction], int]]()
         self.heap, self.fresh = list[tuple[float, int]](), 1
         self.floor = 0.0  # the largest bound of what cannot be cut
         self.lost = dict[int, int]()
@@ -96,13 +107,16 @@ class _Search:
 
     def _pop(self, slots: int) -> tuple[int, ...]:
         """The worst pieces, of those that are worse than the goal; large ones and lost ones alone."""
-        popped, room = list[int](), (self.pieces - len(self.nodes)) // slots
+        popped, room, cells = list[int](), (self.pieces - len(self.nodes)) // slots, 0
+        flat = self.grower.most if self.grower.shallow else FLAT
         goal = max(self.ratio * self.attack, self.floor)
         while len(popped) < room and self._top() > goal:
             at = self.heap[0][1]
             node = self.nodes[at]
-            alone = node.method != "cells" or node.piece.count > FLAT or at in self.lost
-            if popped and (alone or len(popped) >= min(BATCH, -(-(len(self.heap) + len(popped)) // slots))):
+            alone = node.method != "cells" or node.piece.count > flat or at in self.lost
+            cells += node.piece.count
+            share = min(BATCH, -(-(len(self.heap) + len(popped)) // slots))
+            if popped and (alone or len(popped) >= share or cells > max(flat, BATCH * FLAT)):
                 break
             popped.append(heapq.heappop(self.heap)[1])
             if alone:
@@ -111,7 +125,7 @@ class _Search:
 
     def _job(self, popped: tuple[int, ...], slots: int) -> Job:
         nodes = tuple(self.nodes[i] for i in popped)
-        leaves, room = self.pieces - max(len(self.nodes), 1), self.room + _cells(nodes)
+        leaves, room = self.pieces - max(len(self.nodes), 1), self.room + sum(node.work for node in nodes)
         return Job(nodes, self.attack, self.ratio, leaves // slots, room // slots, self._seconds())
 
     def _settle(self, popped: tuple[int, ...], done: Done | None) -> None:
@@ -129,7 +143,7 @@ class _Search:
             if items is None:
                 self.floor = max(self.floor, self._worst(at))
             else:
-                self.room += _cells([self.nodes.pop(at)])
+                self.room += self.nodes.pop(at).work
                 self._plant(at, items)
 
     def _hear(self, done: Done) -> None:
@@ -145,7 +159,7 @@ class _Search:
             here = waiting.pop()
             if isinstance(item, Node):
                 self.nodes[here] = item
-                self.room -= _cells([item])
+                self.room -= item.work
                 heapq.heappush(self.heap, (-item.worst, here))
             else:
                 self.cuts[here] = item, self.fresh
@@ -163,7 +177,3 @@ class _Search:
         tree = tuple(None if i in self.nodes else self.whole.named(*self.cuts[i][0]) for i in order)
         methods = tuple(self.nodes[i].method for i in order if i in self.nodes)
         return Pieces(worst, tree, methods, tuple(self.near[-NEAR:]))
-
-
-def _cells(nodes: Iterable[Node]) -> int:
-    return sum(node.piece.count for node in nodes if node.method == "cells")

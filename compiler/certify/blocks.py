@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..domains.pair_float import Floats, Ints, U, down, scaled, up
+from ..domains.pair_float import Floats, Ints, U, scaled, up
 from .cells import Cells, ends_of
+from .gaps import Forms, gap
 from .linear import RHO, WIDE, Linear
 from .pieces import Piece
 
@@ -85,25 +86,38 @@ def bounded(cells: Cells, piece: Piece, form: Linear, at: int, limit: float, mos
     for first, last in blocks(np.array(piece.first), np.array(piece.last)):
         whole, which = cells.kernel.states(first, last)
         low, high = scaled(whole - zero, cells.chain.units.scale)
-        gap = _gap(lines.whole(first, last), low.min(axis=0), high.max(axis=0))
-        if gap.max() <= limit:
-            bound = np.maximum(bound, gap)
-            if gap.max() > worst:
-                worst, place = gap.max(), (first + last) // 2
+        top = gap(lines.whole(first, last), low.min(axis=0), high.max(axis=0))
+        if top.max() <= limit:
+            bound = np.maximum(bound, top)
+            if top.max() > worst:
+                worst, place = top.max(), (first + last) // 2
             continue
-        gaps = _gap(lines.each(first, last), low[which], high[which])
+        gaps = gap(lines.each(first, last), low[which], high[which])
         open_ = np.flatnonzero(gaps.max(axis=1) > limit)
         most -= len(open_)
         if most < 0:
             return None
         if len(open_):
-            gaps[open_] = np.minimum(gaps[open_], _around(cells, lines, _integers(first, last, open_)))
+            gaps[open_] = np.minimum(gaps[open_], _around(cells, lines, integers(first, last, open_)))
         bound = np.maximum(bound, gaps.max(axis=0))
         if gaps.max() > worst:
             worst = gaps.max()
-            place = _integers(first, last, gaps.max(axis=1).argmax()[None])[0]
+            place = integers(first, last, gaps.max(axis=1).argmax()[None])[0]
     near, found = _attained(cells, lines, place)
     return Bounded(bound, near, found, lines.point)
+
+
+def forms_from(cells: Cells, first: Ints, last: Ints, lower: Floats, upper: Floats, form: Linear) -> Forms:
+    """The forms of pieces (pieces, inputs), as _Form takes one form apart."""
+    c, g, rest = (np.moveaxis(v, -1, 0) for v in (form.c, form.g, form.r))
+    middle = 0.5 * lower + 0.5 * upper
+    rad = up(np.maximum(upper - middle, middle - lower))[:, None]
+    slope = np.where(rad > 0, g / np.where(rad > 0, rad, 1.0), 0.0)
+    size = np.zeros_like(c)
+    for i in range(g.shape[2]):  # in the order of halves.c
+        size += np.abs(g[:, :, i])
+    rest = rest + WIDE * (lower.shape[1] + 16) * U * (np.abs(c) + size + rest)
+    return Forms(first, last, lower, upper, middle, slope, c, rest, cells.start, cells.low, cells.high)
 
 
 def blocks(first: Ints, last: Ints) -> Iterator[tuple[Ints, Ints]]:
@@ -123,13 +137,9 @@ def blocks(first: Ints, last: Ints) -> Iterator[tuple[Ints, Ints]]:
             yield np.array([*start, a, *first[at:]]), np.array([*start, b, *last[at:]])
 
 
-def _integers(first: Ints, last: Ints, places: Ints) -> Ints:
+def integers(first: Ints, last: Ints, places: Ints) -> Ints:
     """The cells at these positions of a block (N, inputs)."""
     return np.stack(np.unravel_index(places, tuple(last - first + 1)), axis=-1) + first
-
-
-def _gap(real: tuple[Floats, Floats], low: Floats, high: Floats) -> Floats:
-    return np.maximum(up(up(real[1]) - low), up(high - down(real[0])))
 
 
 def _parts(lines: _Form, q: Ints, of: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
@@ -140,7 +150,8 @@ def _parts(lines: _Form, q: Ints, of: Sequence[tuple[Floats, Floats]]) -> tuple[
 
 
 def _around(cells: Cells, lines: _Form, q: Ints) -> Floats:
-    """The difference in cells q, at most, from the value in the middle and the steepest slope."""
+    """The difference in cells q, at most: by the form, and from the value in the middle and the steepest
+    slope."""
     p, r = _parts(lines, q, lines.middles)
     real, whole = cells.kernel.points(p, q)
     low, high = scaled(whole - cells.chain.units.zero, cells.chain.units.scale)
@@ -148,7 +159,11 @@ def _around(cells: Cells, lines: _Form, q: Ints) -> Floats:
     for i in range(p.shape[1]):
         near = near + lines.lip[:, i] * r[:, i, None]
     near = near * (1 + RHO)
-    return _gap((real - near, real + near), low, high)
+    (at, wide), n = (lines.c[None], lines.rest[None]), (q - lines.first).T
+    for along, away, k in zip(lines.along, lines.away, n, strict=True):
+        at, wide = at + along[k], wide + away[k]
+    wide = wide * (1 + RHO)
+    return np.minimum(gap((at - wide, at + wide), low, high), gap((real - near, real + near), low, high))
 
 
 def _attained(cells: Cells, lines: _Form, q: Ints) -> tuple[Floats, float]:

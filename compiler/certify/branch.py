@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from ..domains.pair import Entry, PairDomain
 from ..domains.pair_box import Box
+from ..domains.pair_crown import PairCrown, Traced
+from ..domains.pair_window import Passes
 from ..errors import CompileError
+from .effort import Ended, never
 from .lockstep import Lockstep, walk
 
 Floats = NDArray[np.float64]
@@ -19,15 +22,52 @@ Bounds = dict[str, Floats]
 Make = Callable[[], PairDomain[Any]]
 
 
-def ranges(both: Lockstep, make: Make, at: Mapping[int, Entry], wanted: set[int]) -> dict[int, Box]:
-    """Ranges of the steps at these positions."""
-    domain = make()
-    return {i: domain.ranges(state) for i, state in walk(both, domain, at) if i in wanted}
+def ranges(
+    both: Lockstep,
+    make: Make,
+    at: Mapping[int, Entry],
+    wanted: set[int],
+    over: Callable[[], bool] = never,
+) -> dict[int, Box]:
+    """Ranges of the steps at these positions; Ended once it is `over`, asked behind every step."""
+    domain, found = make(), {}
+    for i, state in walk(both, domain, at):
+        if over():
+            raise Ended
+        if i in wanted:
+            found[i] = domain.ranges(state)
+    return found
 
 
-def bounds(both: Lockstep, make: Make, at: Mapping[int, Entry], outputs: list[str]) -> Bounds:
+def ranges_within(
+    both: Lockstep,
+    at: Mapping[int, Entry],
+    known: Mapping[int, Box],
+    passes: Passes,
+    over: Callable[[], bool] = never,
+) -> dict[int, Box]:
+    """Ranges of all steps by crown, met with what is known of some; Ended once it is `over`."""
+    domain, found = PairCrown(passes=passes), {}
+
+    def held(position: int, state: Traced) -> Traced:
+        return domain.within(state, known[position]) if position in known else state
+
+    for i, state in walk(both, domain, at, held):
+        if over():
+            raise Ended
+        found[i] = domain.ranges(state)
+    return found
+
+
+def bounds(
+    both: Lockstep,
+    make: Make,
+    at: Mapping[int, Entry],
+    outputs: list[str],
+    over: Callable[[], bool] = never,
+) -> Bounds:
     """Largest |d| per element of each output, from one pass."""
-    return largest(both, ranges(both, make, at, {both.values[name] for name in outputs}), outputs)
+    return largest(both, ranges(both, make, at, {both.values[name] for name in outputs}, over), outputs)
 
 
 def largest(both: Lockstep, found: Mapping[int, Box], outputs: list[str]) -> Bounds:

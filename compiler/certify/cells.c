@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define BLOCK 64 /* inputs at a time */
-#define NEURONS 2052 /* more than a chain has */
 #define LANES 16 /* sums that stay in registers */
 #define U 0x1p-53
 #define RHO 0x1p-40
@@ -19,6 +18,11 @@
 #define FAST __attribute__((target_clones("default", "avx2"))) /* AVX2 without fused operations */
 #else
 #define FAST
+#endif
+#ifdef __GNUC__
+#define PREFETCH(place) __builtin_prefetch(place)
+#else
+#define PREFETCH(place) (void)(place)
 #endif
 
 __extension__ typedef __int128 wide_t;
@@ -36,26 +40,39 @@ static double clip(double v, double a, double c) { return least(most(v, a), c); 
 static double down(double v) { return v - 4 * U * fabs(v); }
 static double up(double v) { return v + 4 * U * fabs(v); }
 
-/* out (rows, n) = w (rows, columns) x (columns, n), term after term; rows of x and out are `apart`. */
-FAST static void product(const double *w, int64_t rows, int64_t columns, const double *x, double *out,
-                         int64_t n, int64_t apart) {
-  for (int64_t j = 0; j < rows; j++) {
-    const double *factors = w + j * columns;
-    double *to = out + j * apart;
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES) {
-      double sum[LANES] = {0};
-      for (int64_t k = 0; k < columns; k++)
-        for (int v = 0; v < LANES; v++) sum[v] += factors[k] * x[k * apart + i + v];
-      memcpy(to + i, sum, sizeof sum);
-    }
-    for (; i < n; i++) {
-      double sum = 0;
-      for (int64_t k = 0; k < columns; k++) sum += factors[k] * x[k * apart + i];
-      to[i] = sum;
-    }
+/* out (rows, n) = w (rows, columns) x (columns, n), term after term; rows of x and out are `apart`. Two rows of
+ * w share what is read of x. */
+#define PRODUCT(name, real)                                                                                  \
+  FAST static void name(const real *w, int64_t rows, int64_t columns, const real *x, real *out, int64_t n,   \
+                        int64_t apart) {                                                                     \
+    for (int64_t j = 0; j < rows; j += 2) {                                                                  \
+      const int64_t next = j + 1 < rows;                                                                     \
+      const real *one = w + j * columns, *two = one + next * columns;                                        \
+      real *to = out + j * apart, *under = to + next * apart;                                                \
+      int64_t i = 0;                                                                                         \
+      for (; i + LANES <= n; i += LANES) {                                                                   \
+        real sum[LANES] = {0}, other[LANES] = {0};                                                           \
+        for (int64_t k = 0; k < columns; k++)                                                                \
+          for (int v = 0; v < LANES; v++) {                                                                  \
+            sum[v] += one[k] * x[k * apart + i + v];                                                         \
+            other[v] += two[k] * x[k * apart + i + v];                                                       \
+          }                                                                                                  \
+        memcpy(to + i, sum, sizeof sum);                                                                     \
+        memcpy(under + i, other, sizeof other);                                                              \
+      }                                                                                                      \
+      for (; i < n; i++) {                                                                                   \
+        real sum = 0, other = 0;                                                                             \
+        for (int64_t k = 0; k < columns; k++) {                                                              \
+          sum += one[k] * x[k * apart + i];                                                                  \
+          other += two[k] * x[k * apart + i];                                                                \
+        }                                                                                                    \
+        to[i] = sum, under[i] = other;                                                                       \
+      }                                                                                                      \
+    }                                                                                                        \
   }
-}
+
+PRODUCT(product, double)
+PRODUCT(product_of_floats, float)
 
 static int64_t requantised(const layer_t *l, int64_t j, int64_t acc) {
   const int64_t s = l->s[j];
@@ -228,40 +245,53 @@ void tb_linear(const layer_t *layers, const double *const *sizes, int64_t depth,
   }
 }
 
-/* What can move of a layer; with `exact`, scale = m / 2^s and every product with it is a float. Keys are rows
- * of integers as int16. */
+/* What can move of a layer; with `exact`, scale = m / 2^s and every product with it is a double. Sums are whole
+ * numbers: with `small`, all of them are floats, and w too. Keys are rows of integers as int16. */
 typedef struct {
-  const double *w, *start, *scale;
+  const void *w;
+  const double *start, *scale;
   layer_t law; /* of the rows that move; w, b, counts, bias are not used */
-  int64_t exact;
+  int64_t exact, small;
 } part_t;
 
-FAST static void passed(const part_t *p, double *from, double *to, int64_t n) {
+FAST static void passed(const part_t *p, float *from, float *to, double *room, int64_t n) {
   const layer_t *l = &p->law;
   for (int64_t k = 0; k < l->columns; k++)
-    for (int64_t i = 0; i < n; i++) from[k * BLOCK + i] -= (double)l->zero_in;
-  product(p->w, l->rows, l->columns, from, to, n, BLOCK);
+    for (int64_t i = 0; i < n; i++) from[k * BLOCK + i] -= (float)l->zero_in;
+  double *sums = room + l->columns * BLOCK;
+  if (p->small)
+    product_of_floats(p->w, l->rows, l->columns, from, to, n, BLOCK);
+  else {
+    for (int64_t k = 0; k < l->columns; k++)
+      for (int64_t i = 0; i < n; i++) room[k * BLOCK + i] = from[k * BLOCK + i];
+    product(p->w, l->rows, l->columns, room, sums, n, BLOCK);
+  }
   const double zero = (double)l->zero, lo = (double)l->lo, hi = (double)l->hi;
   for (int64_t j = 0; j < l->rows; j++) {
-    double *sum = to + j * BLOCK;
+    float *q = to + j * BLOCK;
+    double *sum = sums + j * BLOCK;
+    for (int64_t i = 0; i < n; i++) sum[i] = (p->small ? (double)q[i] : sum[i]) + p->start[j];
     if (p->exact)
-      for (int64_t i = 0; i < n; i++)
-        sum[i] = clip(rint((sum[i] + p->start[j]) * p->scale[j]) + zero, lo, hi);
+      for (int64_t i = 0; i < n; i++) q[i] = (float)clip(rint(sum[i] * p->scale[j]) + zero, lo, hi);
     else
-      for (int64_t i = 0; i < n; i++) sum[i] = (double)requantised(l, j, (int64_t)(sum[i] + p->start[j]));
+      for (int64_t i = 0; i < n; i++) q[i] = (float)requantised(l, j, (int64_t)sum[i]);
   }
 }
 
-/* The place of a key of `size` integers, a multiple of 4, among `kept` ones, which it joins if it is new;
- * table: 0 or 1 + place, `mask` + 1 long. */
-static int32_t placed(const int16_t *key, int64_t size, int16_t *keys, int32_t *kept, int32_t *table,
-                      uint64_t mask) {
+/* Of a key of `size` integers, a multiple of 4. */
+static uint64_t hashed(const int16_t *key, int64_t size) {
   uint64_t hash = 0, word;
   for (int64_t j = 0; j < size; j += 4) {
     memcpy(&word, key + j, sizeof word);
     hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
     hash ^= hash >> 32;
   }
+  return hash;
+}
+
+/* The place of a key among `kept` ones, which it joins if it is new; table: 0 or 1 + place, `mask` + 1 long. */
+static int32_t placed(const int16_t *key, int64_t size, uint64_t hash, int16_t *keys, int32_t *kept,
+                      int32_t *table, uint64_t mask) {
   for (;; hash++) {
     int32_t *here = table + (hash & mask);
     if (*here == 0) {
@@ -273,33 +303,39 @@ static int32_t placed(const int16_t *key, int64_t size, int16_t *keys, int32_t *
 }
 
 /* cells (count, columns of the first part); which (count); whole (kept, rows of the last part, at the front of
- * `keys`), kept returned. room: 2 * widest * BLOCK; keys: 2 * widest * count, widest a multiple of 4; places:
- * count; table: 4 * count. */
+ * `keys`), kept returned. values, room: 2 * widest * BLOCK; fresh: widest * BLOCK; keys: 2 * widest * count,
+ * widest a multiple of 4; places: count; table: 4 * count. */
 int64_t tb_states(const part_t *parts, int64_t depth, int64_t count, int64_t widest, const int16_t *cells,
-                  int32_t *which, double *room, int16_t *keys, int32_t *places, int32_t *table) {
+                  int32_t *which, float *values, double *room, int16_t *fresh, int16_t *keys,
+                  int32_t *places, int32_t *table) {
   const int16_t *rows = cells;
   int64_t n = count, at = 0, apart = parts[0].law.columns; /* of rows */
   while (at < depth) {
     const int64_t end = at == 0 && depth > 1 ? 2 : at + 1; /* the first layer brings few cells together */
     const int64_t outs = parts[end - 1].law.rows, size = (outs + 3) / 4 * 4;
-    int16_t *to = keys + (rows == keys ? widest * count : 0), key[NEURONS] = {0};
+    int16_t *to = keys + (rows == keys ? widest * count : 0);
+    uint64_t hashes[BLOCK];
     int32_t kept = 0;
     uint64_t length = 1;
     while (length < 2 * (uint64_t)n) length *= 2;
     memset(table, 0, length * sizeof *table);
     for (int64_t first = 0; first < n; first += BLOCK) {
       const int64_t m = n - first < BLOCK ? n - first : BLOCK;
-      double *x = room, *y = room + widest * BLOCK, *swap;
+      float *x = values, *y = values + widest * BLOCK, *swap;
       for (int64_t i = 0; i < m; i++)
         for (int64_t k = 0; k < parts[at].law.columns; k++) x[k * BLOCK + i] = rows[(first + i) * apart + k];
       for (int64_t l = at; l < end; l++) {
-        passed(parts + l, x, y, m);
+        passed(parts + l, x, y, room, m);
         swap = x, x = y, y = swap;
       }
       for (int64_t i = 0; i < m; i++) {
-        for (int64_t j = 0; j < outs; j++) key[j] = (int16_t)x[j * BLOCK + i];
-        places[first + i] = placed(key, size, to, &kept, table, length - 1);
+        int16_t *key = fresh + i * size;
+        for (int64_t j = 0; j < size; j++) key[j] = j < outs ? (int16_t)x[j * BLOCK + i] : 0;
+        hashes[i] = hashed(key, size);
+        PREFETCH(table + (hashes[i] & (length - 1)));
       }
+      for (int64_t i = 0; i < m; i++)
+        places[first + i] = placed(fresh + i * size, size, hashes[i], to, &kept, table, length - 1);
     }
     for (int64_t i = 0; i < count; i++) which[i] = at == 0 ? places[i] : places[which[i]];
     rows = to, n = kept, at = end, apart = size;

@@ -15,6 +15,7 @@ import numpy as np
 from ..domains.pair import Entry
 from ..domains.pair_float import Floats, Ints, U, above, below, down, scaled, up
 from .chain import Chain
+from .gaps import Forms, Gaps, by_states
 from .linear import RHO, WIDE, Linear, linear
 from .pieces import Piece
 from .points import errors, points
@@ -32,6 +33,7 @@ class Kernel(Protocol):
     def linear(self, lower: Floats, upper: Floats) -> Linear: ...
     def points(self, x: Floats, q: Ints) -> tuple[Floats, Ints]: ...
     def states(self, first: Ints, last: Ints) -> tuple[Ints, Ints]: ...
+    def gaps(self, forms: Forms, limit: float, most: int) -> list[Gaps | None]: ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Numpy:
 
     def states(self, first: Ints, last: Ints) -> tuple[Ints, Ints]:
         return states(self.chain.layers, first, last)
+
+    def gaps(self, forms: Forms, limit: float, most: int) -> list[Gaps | None]:
+        return list(by_states(self.states, self.chain.units, forms, limit, most))
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Cells:
             self.low[: max(entry.lo + 1 - self.start, 0)] = -np.inf
             self.high[entry.hi - self.start :] = np.inf
         ends = [np.array([f(v) for v in side]) for f, side in ((below, entry.lower), (above, entry.upper))]
+        self.ends = ends[0], ends[1]
         self.off = errors(chain.layers, *ends)
         self.known = _Known(self, root, *ends)
 
@@ -108,17 +114,29 @@ class Cells:
         starts, parts = [0], []
         for i in range(1, len(pieces) + 1):
             if i == len(pieces) or counts[starts[-1] : i + 1].sum() > CHUNK:
-                part = pieces, slice(starts[-1], i), form, (lower, upper, middle, rad, blur)
+                which = slice(starts[-1], i)
+                part = cells_of(pieces[which]), which, form, (lower, upper, middle, rad, blur)
                 parts.append(self._part(*part))
                 starts.append(i)
         bound, score, near, gap = (np.concatenate(each) for each in zip(*parts, strict=True))
         return Found(bound, score, near, gap, self.blur(middle, middle).max(axis=1))
 
+    def alone(self, q: Ints, lower: Floats, upper: Floats) -> Found:
+        """Bounds over cells q (N, inputs), each with a form of its own, between lower and upper."""
+        low = np.maximum(lower, self.low[q - self.start])
+        high = np.minimum(upper, self.high[q - self.start])
+        middle = 0.5 * low + 0.5 * high
+        each, blur = np.arange(len(q)), self.blur(low, high)
+        ends = low, high, middle, up(np.maximum(high - middle, middle - low)), blur
+        form = self.kernel.linear(low, high)
+        return Found(*self._part((each, q, each), slice(None), form, ends), blur[:, 0])
+
     def _part(
-        self, pieces: Sequence[Piece], which: slice, form: Linear, ends: tuple[Floats, ...]
+        self, cells: tuple[Ints, Ints, Ints], which: slice, form: Linear, ends: tuple[Floats, ...]
     ) -> tuple[Floats, Floats, Floats, Floats]:
+        """`cells` of these pieces: the piece of each, its integers, where each piece starts."""
         lower, upper, middle, rad, blur = (v[which] for v in ends)
-        owner, q, starts = cells_of(pieces[which])
+        owner, q, starts = cells
         low = np.maximum(lower[owner], self.low[q - self.start])
         high = np.minimum(upper[owner], self.high[q - self.start])
         p = 0.5 * low + 0.5 * high

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,22 @@ from ..domains.pair_box import Box
 from ..domains.pair_crown import PairCrown
 from ..domains.pair_interval import PairInterval
 from ..domains.pair_product import PairProduct
-from ..domains.pair_single import U32
+from ..domains.pair_single import softmax_lost
+from ..domains.pair_softmax import Law
+from ..domains.pair_window import Passes
 from ..domains.pair_zonotope import PairZonotope
 from ..graph import Graph
-from ..ops import Requantise, Softmax
+from ..ops import MatMul, Requantise, Softmax
 from ..ops.final import final
-from ..ops.requantise import AVERAGE
-from .attack import Attack, attack, contradicted, improved
+from ..rounding import AVERAGE, HALF_EVEN, MEAN
+from .attack import FEW, Attack, attack, contradicted, improved, stronger
 from .best_first import Pieces, search
-from .branch import Bounds, Make, bounds, largest, ranges
-from .effort import Effort
+from .branch import Bounds, Make, largest, ranges, ranges_within
+from .corners import Ends, known, narrowed
+from .effort import Effort, Ended, never
 from .layers import describe
 from .lockstep import Lockstep, entries, lockstep
+from .objective import described, ends_of
 from .pieces import Cut
 
 FORMAT = "tinybound-certificate-1"
@@ -39,6 +44,9 @@ LAST = Fraction(1, 1 << 44)  # of the largest number in any layer: where all tha
 FINE = 256 * MARGIN  # the same beside 16-bit integers, whose bounds are so much smaller than what is added
 Floats = NDArray[np.float64]
 ONCE = Effort()
+CORNERS = 0.5  # of the time that is left
+AGAIN = 4  # times the evaluations of the first search for differences, where there is time
+FORM = 128  # multiply-adds that take as long as a number in the form of one product
 ARITHMETIC = ("real", "float32")  # of the float network: `semantics.reference`
 DOMAINS: tuple[tuple[str, Make], ...] = (
     ("interval", PairInterval),
@@ -127,6 +135,7 @@ def certify(
     grid: bool = False,
     budget: int | None = None,
     single: bool = False,
+    weights: Mapping[str, Floats] | None = None,
 ) -> Certificate:
     """Bound |integer - float| over the box, attack the bound, and describe the layers.
 
@@ -134,7 +143,8 @@ def certify(
     the run-time activation bits that integer_graph has been cut to, for the record. `effort`: how far the box
     is searched (a time limit makes the result depend on the machine); `grid`: inputs are integers already,
     and only the reals in the box that they stand for count; `budget`: evaluations of the attack (default:
-    what takes a few seconds); `single`: the float network is computed in float32, in whatever order.
+    what takes a few seconds); `single`: the float network is computed in float32, in whatever order;
+    `weights`: per output, of a combination of all bounded elements that is bounded too.
     """
     start = time.perf_counter()
     both = lockstep(float_graph, integer_graph, single=single)
@@ -143,15 +153,26 @@ def certify(
     values, probability = bounded(integer_graph, single=single)
     names = sorted(set(values.values()))
     size = sum(len(entry.lower) for entry in at.values())
-    kinds = DOMAINS if _work(both) * size <= effort.work else DOMAINS[:1]
-    alone = {kind: bounds(both, make, at, names) for kind, make in kinds[:-1]}
-    found = ranges(both, kinds[-1][1], at, set(range(len(both.steps))))
-    alone[kinds[-1][0]] = largest(both, found, names)
+    kinds = DOMAINS if (_work(both) + _forms(integer_graph)) * size <= effort.work else DOMAINS[:1]
+    passes = Passes(effort.passes, stop=effort.over, heard=effort.passed)
+    makes = [(kind, partial(PairCrown, passes=passes) if make is PairCrown else make) for kind, make in kinds]
+    alone, found = _alone(both, at, names, makes, effort, over=never if weights else effort.ended)
+    sides: Ends = {}
+    if len(alone) == len(DOMAINS) and size > FEW and effort.pieces > 1:
+        sides, found = _with_corners(both, at, found, effort, passes.again())
+        alone[DOMAINS[-1][0]] = largest(both, found, names)
     twins = {name: twin_of(float_graph, integer_graph, name) for name in names}
-    evidence = attack(float_graph, integer_graph, both, at, twins, seed=seed, budget=budget or _budget(both))
+    search_for = partial(attack, float_graph, integer_graph, both, at, brief=effort.brief, over=effort.ended)
+    budget = budget or _budget(both)
+    before = time.perf_counter()
+    evidence = search_for(twins, seed=seed, budget=budget)
+    left, took = effort.until - time.perf_counter(), time.perf_counter() - before
+    if size > FEW and effort.pieces > 1 and took * 2 * AGAIN < left < np.inf:
+        more = search_for(twins, seed=seed + 1, budget=budget, times=AGAIN, over=effort.part(0.5))
+        evidence = stronger(evidence, more)
     split = Pieces(alone["interval"], (None,), ("product",), ())
-    if kinds == DOMAINS:
-        split = search(both, at, alone, evidence.largest, effort)
+    if len(alone) == len(DOMAINS):
+        split = search(both, at, alone, evidence.largest, effort, known(both, sides))
     evidence = improved(evidence, integer_graph, both, at, split.near)
     least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
     margin = FINE if any(value.word == "int16" for value in integer_graph.stored()) else MARGIN
@@ -165,15 +186,57 @@ def certify(
         "method": ", ".join(alone) + ": the least" * (len(alone) > 1) + ", worst piece" * cut,
         "domain": {name: _domain(at[both.values[name]]) for name in both.inputs},
         "tree": [_cut(place) for place in split.tree],
+        **({"passes": passes.described()} if "crown" in alone and passes.unusual else {}),
         **({"leaves": list(split.methods)} if cut and set(split.methods) != {"product"} else {}),
+        **({"corners": {n: [side.written() for side in each] for n, each in sides.items()}} if sides else {}),
         "layers": describe(both, integer_graph, found),
     }
     claims = {
         kind: {name: claim(b, margin, rest) for name, b in each.items()} for kind, each in alone.items()
     }
+    if weights is not None:
+        flat = np.concatenate([weights[name].ravel() for name in values])
+        both_ends = ends_of(both, at, list(values.values()), flat, bound, passes.again())
+        parts = [sum(weights[name].ravel() for name in values if values[name] == value) for value in names]
+        seen = search_for(twins, seed=seed, budget=budget, weights=np.concatenate(parts)[None])
+        rest *= max(1, sum(map(Fraction, np.abs(flat).tolist())))
+        fields["objective"] = described(both_ends, weights, seen, partial(claim, margin=margin, rest=rest))
     chance = {name: _chance(bound[values[name]], error) for name, error in probability.items()}
     seconds = round(time.perf_counter() - start, 3)
     return Certificate(bound, evidence, values, chance, claims, dict(sorted(hashes.items())), fields, seconds)
+
+
+def _alone(
+    both: Lockstep,
+    at: Mapping[int, Entry],
+    names: list[str],
+    kinds: Sequence[tuple[str, Make]],
+    effort: Effort,
+    over: Callable[[], bool],
+) -> tuple[dict[str, Bounds], dict[int, Box]]:
+    """What each domain proves of the whole box, and the ranges of all steps by the last one. By intervals
+    alone, which take no time, if it is `over` before the others are done."""
+    every, alone = set(range(len(both.steps))), dict[str, Bounds]()
+    intervals = found = ranges(both, kinds[0][1], at, every)
+    try:
+        for kind, make in kinds:
+            found = ranges(both, make, at, every, over) if alone else intervals
+            alone[kind] = largest(both, found, names)
+            effort.progress(0.0, min(max(float(each.max()) for each in b.values()) for b in alone.values()))
+    except Ended:
+        return {kinds[0][0]: alone[kinds[0][0]]}, intervals
+    return alone, found
+
+
+def _with_corners(
+    both: Lockstep, at: Mapping[int, Entry], found: dict[int, Box], effort: Effort, passes: Passes
+) -> tuple[Ends, dict[int, Box]]:
+    """Ends by corners, and the ranges of all steps with them."""
+    sides = narrowed(both, at, found, effort.part(CORNERS))
+    try:
+        return sides, ranges_within(both, at, known(both, sides), passes, effort.ended) if sides else found
+    except Ended:
+        return {}, found
 
 
 def claim(bound: Floats, margin: Fraction = MARGIN, rest: Fraction = Fraction(0)) -> Floats:
@@ -200,8 +263,8 @@ def bound_e9(bound: Floats) -> int:
 
 def _rule(whole: Graph) -> str:
     """The --requant that an integer network follows; sums with rules of their own keep half to even."""
-    modes = {node.op.mode for node in whole.nodes if isinstance(node.op, Requantise)} - {"half-even", AVERAGE}
-    return min(modes, default="onnx")
+    modes = {node.op.mode for node in whole.nodes if isinstance(node.op, Requantise)}
+    return min(modes - {HALF_EVEN, AVERAGE, MEAN}, default="onnx")
 
 
 def twin_of(real: Graph, whole: Graph, name: str) -> str:
@@ -211,15 +274,16 @@ def twin_of(real: Graph, whole: Graph, name: str) -> str:
 
 
 def bounded(whole: Graph, *, single: bool = False) -> tuple[dict[str, str], dict[str, float]]:
-    """Output -> value that is bounded; output of a Softmax -> error of its table, and of a float32 Softmax:
-    exponentials off by 16 u and u |x|, p |x| < 1/2, a sum of n of them, a quotient."""
+    """Output -> value that is bounded; output of a Softmax -> error of its law, and of a float32 Softmax."""
     values, errors = {}, {}
     for name in whole.outputs:
         node = final(whole, name)
         values[name] = name if node is None else node.inputs[0]
         if node is not None and isinstance(node.op, Softmax):
-            n = whole.values[node.inputs[0]].shape[-1]
-            errors[name] = node.op.error(n) + (2 * n + 40) * U32 * single
+            n, op, scale = whole.values[node.inputs[0]].shape[-1], node.op, whole.values[node.output].quant
+            assert scale is not None
+            law = Law.of(op.table, (op.bits, op.extra, op.zero, op.top), scale.scale[0], n)
+            errors[name] = law.error + softmax_lost(n) * single
     return values, errors
 
 
@@ -227,6 +291,11 @@ def _chance(bound: Floats, error: float) -> float:
     """Softmax moves by at most half the largest change of a logit (maximum norm), plus the table's error; and
     by no more than 1."""
     return min(float(claim(np.array([0.5 * float(bound.max()) + error]))[0]), 1.0)
+
+
+def _forms(whole: Graph) -> int:
+    """What products of two tensors add to that: each has a form of its own, which no BLAS makes."""
+    return FORM * sum(node.op.macs() for node in whole.nodes if isinstance(node.op, MatMul))
 
 
 def _work(both: Lockstep) -> int:
@@ -253,4 +322,4 @@ def _domain(entry: Entry) -> dict[str, Any]:
 
 
 def _cut(cut: Cut) -> list[Any] | None:
-    return None if cut is None else [cut[0], cut[1], _rational(cut[2])]
+    return None if cut is None else [*cut[:-1], _rational(cut[-1])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -12,16 +13,17 @@ from ..domains.pair import Step, Units
 from ..domains.pair_float import Floats, Ints
 from ..domains.pair_single import plain
 from ..graph import Rounded
+from ..rounding import DOUBLE, HALF_EVEN, SINGLE
 from .lockstep import Lockstep
 
 INPUTS = 8  # elements: more make cells too many to enumerate
 TERMS = 1 << 11  # numbers in one inner product, and symbols: what RHO of linear.py pays for
-MODES = ("half-even", "tflite-single", "tflite-double")
+MODES = (HALF_EVEN, SINGLE, DOUBLE)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """x = clip(w x + b, a, c) beside q = clip(round(n m / 2^s) + zero, lo, hi).
+    """x = clip(w x + b, a, c) beside q = clip(round(n m / 2^s) + zero, lo, hi), which is scale (q - zero).
 
     n = counts (q - zero_in) + bias.
     """
@@ -40,6 +42,7 @@ class Layer:
     lo: int
     hi: int
     rounded: Rounded
+    scale: Fraction
 
 
 @dataclass(frozen=True)
@@ -83,4 +86,5 @@ def _layer(affine: Step, rounding: Step) -> Layer:
     real = [np.ascontiguousarray(v[0], np.float64) for v in (w, b, counts, bias)]
     a, c = (float(v) for v in rounding.real)
     rounded = affine.rounded or plain(real[1])
-    return Layer(real[0], real[1], a, c, real[2], real[3], zero_in, ms, ss, mode, zero, lo, hi, rounded)
+    ends, scale = (a, c, real[2], real[3], zero_in), rounding.units.scale
+    return Layer(real[0], real[1], *ends, ms, ss, mode, zero, lo, hi, rounded, scale)

@@ -17,15 +17,22 @@ from ..domains.pair import Affine, Entry
 from ..domains.pair_box import Box
 from ..domains.pair_crown import PairCrown
 from ..domains.pair_itself import Linear
+from ..domains.pair_window import Passes
 from .lockstep import Lockstep, walk
 
 Floats = NDArray[np.float64]
 
 
-def combined(both: Lockstep, at: Mapping[int, Entry], values: Sequence[str], weights: Floats) -> Box:
+def combined(
+    both: Lockstep,
+    at: Mapping[int, Entry],
+    values: Sequence[str],
+    weights: Floats,
+    passes: Passes | None = None,
+) -> Box:
     """Ranges of weights @ x, weights @ y and weights @ (y - x), (k,) each; x and y are the elements of
     `values`, one value after the other. weights (k, elements)."""
-    domain, found = PairCrown(), {}
+    domain, found = PairCrown(passes=passes), {}
     where = {both.values[name]: name for name in values}
     for position, state in walk(both, domain, at):
         if position in where:

@@ -42,7 +42,7 @@ class Form:
     cause: Floats
 
     def radius(self) -> Floats:
-        return (_absolute(self.g) + self.r) * (1 + RHO)
+        return (absolute(self.g) + self.r) * (1 + RHO)
 
 
 def linear(layers: Sequence[Layer], lower: Floats, upper: Floats) -> Linear:
@@ -53,7 +53,7 @@ def linear(layers: Sequence[Layer], lower: Floats, upper: Floats) -> Linear:
     score = np.zeros_like(own)
     for k in range(other.shape[1]):
         score += np.abs(other[:, k, None]) * form.cause[None, k]
-    return Linear(form.c, own, (_absolute(other) + form.r) * (1 + RHO), up(np.abs(form.jc) + form.jr), score)
+    return Linear(form.c, own, (absolute(other) + form.r) * (1 + RHO), up(np.abs(form.jc) + form.jr), score)
 
 
 def forms(layers: Sequence[Layer], lower: Floats, upper: Floats) -> Iterator[Form]:
@@ -79,7 +79,8 @@ def product(w: Floats, x: Floats) -> Floats:
     return out
 
 
-def _absolute(g: Floats) -> Floats:
+def absolute(g: Floats) -> Floats:
+    """Sums of sizes over axis 1, symbol after symbol."""
     out = np.zeros((g.shape[0], g.shape[2]))
     for k in range(g.shape[1]):
         out += np.abs(g[:, k])

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Walks the float and the integer network together: each integer node beside the float node it stands for.
 
-float    gather  affine  reshape  clip        function  max
-integer  gather  affine  reshape  requantise  table     max      (and truncate, which has no float partner)
+float    gather  affine  reshape  clip        function  max  softmax
+integer  gather  affine  reshape  requantise  table     max  softmax   (and truncate, without a float partner)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor, prod
@@ -21,11 +21,13 @@ from ..domains.pair import Affine, Entry, PairDomain, Product, Rounding, Step, S
 from ..domains.pair_box import Pad
 from ..domains.pair_float import above, below
 from ..domains.pair_single import noise
+from ..domains.pair_softmax import Shares
 from ..domains.pair_table import Pointwise
 from ..errors import CompileError
 from ..graph import Graph, Node, Rounded, Value
 from ..ops.average_pool import AveragePool
 from ..ops.final import final
+from ..ops.mat_mul import MatMul
 from .record import Word, record
 
 State = TypeVar("State")
@@ -134,8 +136,11 @@ def _pair(
             raise CompileError(node.name, f"{word.name} beside {other.name} of {twin.name}", "the same words")
         other_of[position] = match
         names, rounded = (node.name, twin.name), _rounded(twin)
-        step = Step(word.name, reads, other.args, word.args, word.shape, output, *names, rounded)
-        steps.append(replace(step, units=_units(step, steps, output)))
+        units = output
+        if word.name == "multiply" and position != last:
+            units = _product(*(steps[i].units for i in reads))
+        step = Step(word.name, reads, other.args, word.args, word.shape, units, *names, rounded)
+        steps.append(replace(step, units=_units(step, steps, units)))
         at[position] = len(steps) - 1
     if waiting or other_of[last] != twin_last:
         raise CompileError(node.name, f"fewer words than {twin.name}", "the same words")
@@ -143,11 +148,21 @@ def _pair(
 
 
 def _rounded(twin: Node) -> Rounded | None:
-    """A mean is a sum and a quotient; or a product with a factor that has been rounded."""
+    """A mean is a sum and a quotient, some products of two tensors a sum and a factor; or a product with a
+    factor that has been rounded."""
     if isinstance(twin.op, AveragePool) and not twin.op.total:
         channels, taps = twin.op.size[0], prod(twin.op.kernel)  # the sum is larger than the mean
         return Rounded(1, np.zeros(channels), np.full(channels, float(taps)))
+    if isinstance(twin.op, MatMul) and twin.op.factor != 1:
+        factor = twin.op.factor
+        return Rounded(1, np.zeros(1), np.array([max(factor, 1 / factor)]))
     return twin.rounded
+
+
+def _product(a: Units, b: Units) -> Units:
+    """Units of products on the way to a sum."""
+    ends = [(p - a.zero) * (q - b.zero) for p in a.span for q in b.span]
+    return Units((a.scale * b.scale,), np.zeros((), np.int64), 0, (min(ends), max(ends)))
 
 
 def _units(step: Step, steps: Sequence[Step], output: Units) -> Units:
@@ -234,8 +249,14 @@ def on_grid(entry: Entry, name: str) -> Entry:
     return replace(entry, lower=lower, upper=upper, grid=True)
 
 
-def walk(both: Lockstep, domain: PairDomain[State], at: Mapping[int, Entry]) -> Iterator[tuple[int, State]]:
-    """Every step's state, in order; a state is dropped after its last reader."""
+def walk(
+    both: Lockstep,
+    domain: PairDomain[State],
+    at: Mapping[int, Entry],
+    held: Callable[[int, State], State] = lambda _, state: state,
+) -> Iterator[tuple[int, State]]:
+    """Every step's state, in order; a state is dropped after its last reader. `held`: what else is known of
+    a step's state."""
     last = {i: position for position, step in enumerate(both.steps) for i in step.inputs}
     states: dict[int, State] = {}
     for position, step in enumerate(both.steps):
@@ -245,7 +266,7 @@ def walk(both: Lockstep, domain: PairDomain[State], at: Mapping[int, Entry]) -> 
             if both.single:
                 lost = noise(step, [domain.ranges(x) for x in xs], domain.ranges(state))
                 state = state if lost is None else domain.blurred(state, lost)
-            states[position] = state
+            states[position] = held(position, state)
         except OverflowError as error:
             raise CompileError(step.node, str(error), "finite weights", "a smaller --domain") from error
         yield position, states[position]
@@ -290,6 +311,8 @@ def _compute(step: Step, domain: PairDomain[State], xs: list[State], units: list
             return domain.requantise(xs[0], Rounding(step, units[0]), step.real)
         case "max":
             return domain.max(xs[0], step.integer[0])
+        case "softmax":
+            return domain.softmax(xs[0], Shares(step))
         case "table":
             return domain.table(xs[0], Pointwise(step, units[0]))
         case _:

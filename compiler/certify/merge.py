@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 from ..domains.exact import Exact
 from ..errors import CompileError
 from ..graph import Graph, Node, Value
-from ..ops import AveragePool, Conv, Dense, MaxPool, Requantise, Transpose
+from ..ops import AveragePool, Conv, Dense, MatMul, MaxPool, Requantise, Transpose
 from ..ops.final import final
-from ..ops.requantise import AVERAGE
+from ..rounding import AVERAGE
 from .merge_words import DOUBLE, FLOAT, Ref, Sink, Words
 from .round_double import DoubleForm, double_form
 
@@ -62,17 +63,29 @@ def _node(words: Words, graph: Graph, node: Node, xs: list[Ref]) -> Ref:
             reach = max(span.hi - op.zero, op.zero - span.lo)
             return _sums(words, xs[0], op.zero, op.weights, op.bias, reach, shape, window)
         case AveragePool():
-            if words.kind == FLOAT:
+            plain = words.kind == FLOAT and op.dilations == (1, 1) and not op.total
+            if plain:
                 more = {"count_include_pad": 1} if any(op.pads) else {}
                 return words.put(shape, "AveragePool", xs[0], **_window(op), **more)
+            ones, zeros = np.ones((shape[0], 1, *op.kernel)), np.zeros(shape[0])
+            window = {"group": shape[0], "dilations": list(op.dilations), **_window(op)}
+            if words.kind == FLOAT:  # opset 13 has neither holes nor sums
+                each = ones / (1 if op.total else prod(op.kernel))
+                return words.put(shape, "Conv", xs[0], each, zeros, **window)
             assert span is not None
-            ones, reach = np.ones((shape[0], 1, *op.kernel)), max(span.hi - op.zero, op.zero - span.lo)
-            window = {"group": shape[0], **_window(op)}
-            return _sums(words, xs[0], op.zero, ones, np.zeros(shape[0]), reach, shape, window)
+            reach = max(span.hi - op.zero, op.zero - span.lo)
+            return _sums(words, xs[0], op.zero, ones, zeros, reach, shape, window)
         case MaxPool():
             return words.put(shape, "MaxPool", xs[0], **_window(op), dilations=list(op.dilations))
         case Dense(bits=8):
             return words.put(shape, "Gemm", words.less(xs[0], op.zero), op.weights, op.bias, transB=1)
+        case MatMul():
+            groups, rows, columns, depth = op.extents
+            a = words.reshape(words.less(xs[0], op.za), (groups, rows, depth))
+            b = words.reshape(words.less(xs[1], op.zb), (groups, columns, depth))
+            b = words.put((groups, depth, columns), "Transpose", b, perm=[0, 1, 3, 2])
+            found = words.reshape(words.put((groups, rows, columns), "MatMul", a, b), shape)
+            return words.put(shape, "Mul", found, op.factor) if op.factor != 1 else found
         case Transpose():
             return words.put(shape, "Transpose", xs[0], perm=[0, *(axis + 1 for axis in op.perm)])
         case _:
@@ -136,6 +149,9 @@ def _requantise(words: Words, where: str, op: Requantise, x: Ref, span: tuple[in
     form: DoubleForm = double_form(where, op, law, span)
     t = words.put(x.shape, "Mul", words.less(x, form.shift), form.factor.reshape(column))
     if form.up is None or form.down is None:
+        if form.first > 1:
+            fine = words.put(x.shape, "Round", words.put(x.shape, "Mul", t, form.first))
+            t = words.put(x.shape, "Mul", fine, 1 / form.first)
         q = words.put(x.shape, "Round", t)
     else:
         rises = words.put(x.shape, "Floor", words.put(x.shape, "Add", t, form.up.reshape(column)))

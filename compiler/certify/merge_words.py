@@ -124,6 +124,9 @@ class Words:
         values = self.out.constant(entries.astype(self.kind))
         return Ref(self.out.node("Gather", [values, at]), x.shape, self.kind)
 
+    def softmax(self, _x: Ref, *_how: Any) -> Ref:
+        raise CompileError("--export-merged", "a softmax inside the network", "one as the last op only")
+
     def function(self, x: Ref, fn: Any) -> Ref:
         """The float function of a table, in operators that opset 13 has."""
         shape, name = x.shape, type(fn).__name__
@@ -137,6 +140,10 @@ class Words:
                 return self.put(shape, "Mul", x, self.put(shape, "HardSigmoid", x, alpha=1 / 6, beta=0.5))
             case "Trunc":
                 return self.put(shape, "Add", self.put(shape, "Mul", x, fn.factor), fn.offset)
+            case "Sign":  # of floor(x), a step from -1 to 0: x tells 0 from what is below, however near
+                step = self.put(shape, "Max", self.put(shape, "Min", self.put(shape, "Floor", x), 0.0), -1.0)
+                twice = self.put(shape, "Mul", step, 2 * fn.scale)
+                return self.put(shape, "Add", twice, fn.scale)
             case "Gelu":
                 return self._gelu(x, tanh=fn.approximate == "tanh")
             case _:

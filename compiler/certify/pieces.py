@@ -15,18 +15,38 @@ from ..domains.pair import Entry
 from .lockstep import Lockstep
 
 Item = TypeVar("Item")
-Cut = tuple[str, int, Fraction] | None  # input, flat element, place; None is a leaf
+Cut = tuple[str, int, Fraction] | tuple[str, int, str, Fraction] | None  # a certificate's; None: a leaf
 HALF = Fraction(1, 2)
 
 
 @dataclass(frozen=True)
+class Neuron:
+    """An element of a sum: `side` x of the float network or y of the integer one, in real units."""
+
+    value: str
+    element: int
+    side: str
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What holds in a piece: the neuron is at most `place`, or (`over`) at least."""
+
+    neuron: Neuron
+    place: Fraction
+    over: bool
+
+
+@dataclass(frozen=True)
 class Piece:
-    """Inputs with lower <= x <= upper that the quantisers take to first ... last, element by element."""
+    """Inputs with lower <= x <= upper that the quantisers take to first ... last, element by element, at
+    which the limits hold."""
 
     lower: tuple[Fraction, ...]
     upper: tuple[Fraction, ...]
     first: tuple[int, ...]
     last: tuple[int, ...]
+    limits: tuple[Limit, ...] = ()
 
     @property
     def count(self) -> int:
@@ -48,8 +68,11 @@ class Whole:
         upper = tuple(v for entry in self.entries for v in entry.upper)
         self.root = Piece(lower, upper, first, last)
 
-    def cut(self, piece: Piece, element: int, place: Fraction) -> tuple[Piece, Piece]:
+    def cut(self, piece: Piece, element: int | Neuron, place: Fraction) -> tuple[Piece, Piece]:
         """Both halves; a cut on a border of cells gives each cell to one of them (docs/certificate.md)."""
+        if isinstance(element, Neuron):
+            halves = [(*piece.limits, Limit(element, place, over)) for over in (False, True)]
+            return replace(piece, limits=halves[0]), replace(piece, limits=halves[1])
         entry = self.entries[self.owner[element]]
         t, zero = place / entry.units.scale, entry.units.zero
         last = min(max(ceil(t - HALF) + zero, entry.lo), entry.hi)
@@ -83,8 +106,10 @@ class Whole:
                 best, place = (high - low) / whole, (i, (low + high) / 2)
         return place
 
-    def named(self, element: int, place: Fraction) -> Cut:
+    def named(self, element: int | Neuron, place: Fraction) -> Cut:
         """A cut as certificates write it."""
+        if isinstance(element, Neuron):
+            return element.value, element.element, element.side, place
         owner = self.owner[element]
         return self.names[owner], element - self.owner.index(owner), place
 
@@ -98,7 +123,7 @@ class Whole:
         return found
 
 
-Place = tuple[int, Fraction] | None  # element, where
+Place = tuple[int | Neuron, Fraction] | None  # element, where
 
 
 def _with(items: tuple[Item, ...], at: int, new: Item) -> tuple[Item, ...]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounds that are no certificate of a build: of a combination of outputs, and the largest box for a bound."""
+"""The largest box for a bound: no certificate of a build."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from ..domains.pair_crown import PairCrown
 from ..domains.pair_product import PairProduct
 from ..errors import CompileError
 from ..graph import Graph
-from .attack import COMBINED, attack, contradicted
+from .attack import attack
 from .best_first import search
 from .branch import Bounds, bounds
 from .certificate import bounded, claim, twin_of
-from .combine import combined
 from .effort import CELLS, PIECES, Effort
 from .lockstep import entries, lockstep
 
@@ -30,27 +29,6 @@ HALVINGS = 16
 
 def _largest(bound: Bounds) -> float:
     return max(float(claim(each).max()) for each in bound.values())
-
-
-def bound_objective(
-    real: Graph, whole: Graph, ends: Ends, weights: Floats, seed: int, *, single: bool = False
-) -> dict[str, Any]:
-    """|weights . (integer - float)| over a box, at most and at least; a weight per bounded element."""
-    start, both = time.perf_counter(), lockstep(real, whole, single=single)
-    at, names = entries(both, whole, *ends), list(bounded(whole)[0].values())
-    box = combined(both, at, names, weights[None])
-    top = claim(np.maximum(box.ud, -box.ld))
-    twins = {name: twin_of(real, whole, name) for name in names}
-    found = attack(real, whole, both, at, twins, seed=seed, weights=weights[None])
-    contradicted({COMBINED: top}, found)
-    return {
-        "bound": float(top[0]),
-        "attack": float(found.found[COMBINED][0]),
-        "lower": -float(claim(-box.ld)[0]),
-        "upper": float(claim(box.ud)[0]),
-        "witness": {name: x.ravel().tolist() for name, x in found.witness[COMBINED][0].items()},
-        "seconds": round(time.perf_counter() - start, 3),
-    }
 
 
 @dataclass(frozen=True)
@@ -79,15 +57,17 @@ def largest_box(
     `seconds`: for cutting boxes into pieces, in all (then the result depends on the machine).
     """
     both, end = lockstep(real, whole, single=single), time.perf_counter() + seconds
-    names = sorted(set(bounded(whole)[0].values()))
+    names, left = sorted(set(bounded(whole)[0].values())), HALVINGS + 2
 
     def top(size: float) -> float:
+        nonlocal left
+        left -= 1
         at = entries(both, whole, *box_of(size))
         crown = bounds(both, PairCrown, at, names)
-        best = _largest(crown)
-        until = min(end, time.perf_counter() + seconds / HALVINGS)
-        if best <= limit or time.perf_counter() >= until:
+        best, now = _largest(crown), time.perf_counter()
+        if best <= limit or now >= end:
             return best
+        until = now + (end - now) / (left + 1)  # what earlier sizes did not need is for later ones
         root = {"product": bounds(both, PairProduct, at, names), "crown": crown}
         split = search(both, at, root, limit, Effort(PIECES, until, 1.0, CELLS))
         return min(best, _largest(split.bound))

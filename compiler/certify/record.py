@@ -75,8 +75,8 @@ class Recorder:
     def table(self, x: Ref, entries: NDArray[np.int64], first: int) -> Ref:
         return self._put("table", (x,), (entries, first), x.shape)
 
-    def softmax(self, x: Ref, table: NDArray[np.int64]) -> Ref:
-        return self._put("softmax", (x,), (table,), x.shape)
+    def softmax(self, x: Ref, *how: Any) -> Ref:
+        return self._put("softmax", (x,), how, x.shape)
 
     def argmax(self, x: Ref, last: int, offset: int) -> Ref:
         return self._put("argmax", (x,), (last, offset), x.shape[:-1] or (1,))

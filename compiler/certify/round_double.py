@@ -19,31 +19,32 @@ from numpy.typing import NDArray
 
 from ..errors import CompileError
 from ..ops import Requantise
-from ..ops.requantise import AVERAGE
+from ..rounding import AVERAGE, DOUBLE, HALF_EVEN, MEAN, MEAN_BITS
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-EVEN = "half-even"
+EVEN = (HALF_EVEN, MEAN)
 
 
 @dataclass(frozen=True)
 class DoubleForm:
     """q = clip(R(t) + zero, lo, hi), t = (acc - shift) * factor per channel, in float64.
 
-    R is half to even without `up`; with it, max(floor(t + up), 0) + min(ceil(t - down), 0): any rounding that
-    has thresholds of its own for either sign.
+    R is half to even without `up`, of a mean first to multiples of 1 / `first`; with it,
+    max(floor(t + up), 0) + min(ceil(t - down), 0): any rounding with thresholds of its own for either sign.
     """
 
     shift: int
     factor: Floats
     up: Floats | None
     down: Floats | None
+    first: float = 1.0
 
     def rounded(self, acc: Ints) -> Floats:
         """R(t); acc (C, n), what the ONNX operators compute."""
         t = (acc - self.shift).astype(np.float64) * self.factor[:, None]
         if self.up is None or self.down is None:
-            return np.rint(t)
+            return np.rint(np.rint(t * self.first) / self.first) if self.first > 1 else np.rint(t)
         rises = np.maximum(np.floor(t + self.up[:, None]), 0.0)
         return np.asarray(rises + np.minimum(np.ceil(t - self.down[:, None]), 0.0))
 
@@ -74,19 +75,19 @@ def double_form(where: str, op: Requantise, law: Any, span: tuple[int, int]) -> 
 
 
 def _form(mode: str, shift: int, rows: Floats) -> DoubleForm:
-    if mode == EVEN:
-        return DoubleForm(shift, rows[:, 0], None, None)
+    if mode in EVEN:
+        return DoubleForm(shift, rows[:, 0], None, None, 2.0**MEAN_BITS if mode == MEAN else 1.0)
     return DoubleForm(shift, rows[:, 0], rows[:, 1], rows[:, 2])
 
 
 def _candidates(mode: str, m: int, s: int) -> Iterator[tuple[float, float, float]]:
     """(factor, up, down), the most natural first. A second rounding moves the thresholds by 2^(30 - s)."""
     exact = m / 2**s  # an integer below 2^31 over a power of two: no rounding
-    first = 2.0 ** (30 - s) if mode == "tflite-double" and s > 31 else 0.0
+    first = 2.0 ** (30 - s) if mode == DOUBLE and s > 31 else 0.0
     near = 2.0**-44  # more than a double's spacing at an int8 result, less than any distance of thresholds
     for steps in (0, 1, -1, 2, -2):
         factor = exact * (1 + steps * 2.0**-52)
-        if mode == EVEN:
+        if mode in EVEN:
             yield factor, 0.0, 0.0
             continue
         for down in (0.5 + first, 0.5 + first - near, 0.5 - near, 0.5):

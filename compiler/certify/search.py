@@ -95,16 +95,24 @@ class Search:
     def clip(self, x: Floats) -> Floats:
         return np.clip(np.where(self.grid, np.rint(x / self.step) * self.step, x), self.low, self.high)
 
-    def slopes(self, flat: Floats, k: int) -> Floats:
-        """Gradient of the float side's output element (or combination) k, (N, all input elements)."""
+    def flat(self, parts: Mapping[str, Floats]) -> Floats:
+        """One array per network input as flat inputs."""
+        return np.concatenate([parts[name].reshape(len(parts[name]), -1) for name, _ in self.entries], axis=1)
+
+    def seeds(self, count: int, k: int) -> dict[str, Floats]:
+        """What makes output element (or combination) k of the float side, `count` times, for `gradients`."""
         sizes = [self.whole.values[name].size for name in self.outputs]
         row = np.eye(sum(sizes))[k] if self.weights is None else self.weights[k]
         seeds: dict[str, Floats] = {}
         for part, twin in zip(np.split(row, np.cumsum(sizes)[:-1]), self.outputs.values(), strict=True):
             shape = self.real.values[twin].shape
-            seeds[twin] = seeds.get(twin, 0.0) + np.broadcast_to(part.reshape(shape), (len(flat), *shape))
-        found = gradients(self.real, self.split(flat), seeds)
-        return np.concatenate([found[name].reshape(len(flat), -1) for name, _ in self.entries], axis=1)
+            seeds[twin] = seeds.get(twin, 0.0) + np.broadcast_to(part.reshape(shape), (count, *shape))
+        return seeds
+
+    def slopes(self, flat: Floats, k: int) -> Floats:
+        """Gradient of the float side's output element (or combination) k, (N, all input elements)."""
+        inputs = self.split(flat)
+        return self.flat(gradients(self.real, inputs, self.seeds(len(flat), k), list(inputs)))
 
     def within(self, flat: Floats, k: int) -> Floats:
         """Each input at the end of its rounding cell where the difference k grows: the integer side stays,

@@ -44,6 +44,6 @@ def shares(real: Graph, whole: Graph, ends: Ends) -> dict[str, Any]:
         {"layer": layer, "source": kind, "adds": each, "share": each / totals[-1] if totals[-1] else 0.0}
         for (layer, kind), each in zip([("", TABLES), *order], adds, strict=True)
     ]
-    if rows[0]["share"] < NOTHING:
+    if abs(rows[0]["share"]) < NOTHING:
         del rows[0]
     return {"output": f"{name}[{element}]", "bound": float(bounds[name].ravel()[element]), "rows": rows}

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..domains.pair_float import Floats, Ints, rounded
+from ..rounding import HALF_EVEN
 from .chain import Layer
 
 SINGLE, DOUBLE = 2.0**24, 2.0**53  # up to where whole numbers are exact in float32 and float64
@@ -55,8 +56,9 @@ def plan(layers: Sequence[Layer], first: Ints, last: Ints) -> Plan:
     """What moves on the way of these cells."""
     low, high, parts = first.astype(np.float64), last.astype(np.float64), list[Part]()
     for layer in layers:
-        under, over, most = _reach(layer, low, high)
+        under, over, sizes = _reach(layer, low, high)
         moves, rows = low < high, np.flatnonzero(under < over)
+        most = float(sizes[rows].max(initial=0.0))
         start = layer.bias[rows] + layer.counts[rows][:, ~moves] @ (low[~moves] - layer.zero_in)
         weights = layer.counts[rows][:, moves]
         parts.append(Part(layer, rows, weights, start, most, under[rows], over[rows]))
@@ -82,20 +84,20 @@ def states(layers: Sequence[Layer], first: Ints, last: Ints) -> tuple[Ints, Ints
     return way.whole(x), which
 
 
-def _reach(layer: Layer, low: Floats, high: Floats) -> tuple[Floats, Floats, float]:
-    """First and last integer behind a layer, and the largest sum on the way."""
+def _reach(layer: Layer, low: Floats, high: Floats) -> tuple[Floats, Floats, Floats]:
+    """First and last integer behind a layer, and per row what no sum on the way is above."""
     up, down = np.maximum(layer.counts, 0.0), np.minimum(layer.counts, 0.0)
     a, b = low - layer.zero_in, high - layer.zero_in
     ends = up @ a + down @ b + layer.bias, up @ b + down @ a + layer.bias
-    most = (np.abs(layer.counts) @ np.maximum(np.abs(a), np.abs(b)) + np.abs(layer.bias)).max()
+    sizes = np.asarray(np.abs(layer.counts) @ np.maximum(np.abs(a), np.abs(b)) + np.abs(layer.bias))
     rows = np.arange(len(layer.bias))
-    under, over = (_requantised(layer, rows, end[None], most)[0] for end in ends)
-    return under, over, float(most)
+    under, over = (_requantised(layer, rows, end[None], float(sizes.max()))[0] for end in ends)
+    return under, over, sizes
 
 
 def fine(layer: Layer, most: float) -> bool:
     """Whether a Requantise of sums up to `most` is exact in float64: half to even of exact products."""
-    return layer.mode == "half-even" and most * float(layer.m.max()) < DOUBLE
+    return layer.mode == HALF_EVEN and most * float(layer.m.max()) < DOUBLE
 
 
 def _requantised(layer: Layer, rows: Ints, acc: Floats, most: float) -> Floats:

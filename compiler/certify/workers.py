@@ -11,25 +11,37 @@ import pickle
 import time
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from hashlib import sha256
+from threading import local
 from typing import Self
 
 from .effort import Effort
-from .grow import Done, Grower, Job
-from .spread import Pool
+from .grow import Grower
+from .nodes import Done, Job
+from .spread import Pool, unwanted
 
 PATIENCE = 2.0  # seconds of search before processes are started
 QUEUED = 2  # jobs per process, so that none waits for this one
 Popped = tuple[int, ...]  # the nodes of a job
 
-_known: dict[str, Grower] = {}  # of a worker: the search it works for
+
+class _Known(local):
+    """Of a worker's thread: the search it works for. A search keeps what it is at, and a worker of a cluster
+    may have several threads."""
+
+    key: str = ""
+    grower: Grower | None = None
+
+
+_known = _Known()
 
 
 def work(key: str, packed: bytes, job: Job) -> Done:
     """What a worker runs; what it works on is unpacked once."""
-    if key not in _known:
-        _known.clear()
-        _known[key] = pickle.loads(packed)  # noqa: S301 -- from the process that started this one
-    return _known[key].cut(job)
+    if key != _known.key or _known.grower is None:
+        _known.grower = pickle.loads(packed)  # noqa: S301 -- from the process that started this one
+        _known.key = key
+    _known.grower.stop = unwanted()
+    return _known.grower.cut(job)
 
 
 class Workers:

@@ -3,22 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from .cover import Limit
 from .envelopes import Entry, around, centre, cleared, quantised, rounding, scaled, stepped
 from .files import need
 from .forms import LIMIT, Change, Form, Pad, meet, tighten
-from .pairs import Affine, Product, Rounding, Step, Sum, Table
+from .pairs import Affine, Product, Rounding, Rows, Step, Sum, Table
 from .pools import Maximum
 from .products import linear, product
 from .relax import Choice, Envelope, choose_step
-from .rounding import TINY, Floats, Ints, U, slack, up
-from .single import drifted, entered, inner, pointwise, reach
+from .rounding import TINY, Floats, Ints, U, above, below, slack, up
+from .shares import Share
+from .shares import lost as of_share
+from .single import OVER, drifted, entered, inner, pointwise, reach
 from .tables import Pointwise
 
 FREE = (-np.inf, np.inf)
@@ -43,12 +46,18 @@ class State:
         return State(self.box.reshape(6, *shape), self.form and self.form.reshape(shape), self.place)
 
 
+class Nothing(Exception):
+    """No input is in the piece."""
+
+
 class Analysis:
     """One pass over all steps. `intervals`, `zonotope`: which rules are used; `single`: the float network is
     computed in float32."""
 
     def __init__(self, *, intervals: bool, zonotope: bool, single: bool = False) -> None:
         self.intervals, self.zonotope, self.single, self.fresh = intervals, zonotope, single, 0
+        self.known: Mapping[str, Floats] = {}  # of the whole box, in a piece cut by neurons
+        self.limits: tuple[Limit, ...] = ()
 
     def run(self, steps: list[Step], at: dict[str, Entry]) -> Iterator[tuple[str, Floats]]:
         """(value, box) in order; states are dropped after their last reader."""
@@ -64,10 +73,30 @@ class Analysis:
             if step.layer.op in ("Add", "Mul", "Curve", "Table"):
                 lost = partial(pointwise, [x.box for x in xs], out.box)
                 out = self._in_single(out, lost)
+            if step.layer.op == "Softmax":
+                out = self._in_single(out, partial(np.full, step.shape, OVER * of_share(step.shape[-1])))
+            out = self._held(step.layer.output, out)
             need(np.isfinite(out.box).all(), f"{step.layer.name}: no finite bound")
             yield step.layer.output, out.box
             states = {n: s for n, s in states.items() if last.get(n, -1) > i}
             states[step.layer.output] = out
+
+    def _held(self, name: str, out: State) -> State:
+        """Met with what is known, and with the limits of the piece."""
+        limits = [limit for limit in self.limits if limit.value == name]
+        box = meet(out.box, self.known[name]) if name in self.known else out.box
+        if limits:
+            ends = box.copy().reshape(6, -1)
+            for limit in limits:
+                low = 2 * limit.whole
+                if limit.over:
+                    ends[low, limit.at] = max(ends[low, limit.at], below(limit.place))
+                else:
+                    ends[low + 1, limit.at] = min(ends[low + 1, limit.at], above(limit.place))
+            box = tighten(ends.reshape(box.shape))
+        if self.limits and (box[::2] > box[1::2]).any():
+            raise Nothing
+        return replace(out, box=box)
 
     def _apply(self, step: Step, xs: list[State]) -> State:
         data: Any = step.data
@@ -76,6 +105,8 @@ class Analysis:
                 return self._sum(step, xs[0], data)
             case "Add":
                 return self._add(xs[0], xs[1], data)
+            case "MatMul":
+                return self._rows(step, xs, data)
             case "Mul":
                 return self._multiply(xs[0], xs[1], data)
             case "Requantise":
@@ -84,6 +115,8 @@ class Analysis:
                 return self._maximum(xs[0].gather(data, Pad())).reshape(step.shape)
             case "Curve" | "Table":
                 return self._table(xs[0], data)
+            case "Softmax":
+                return self._share(xs[0], data)
             case "Concat":
                 return self._concat(xs, data)
             case "Take" | "Transpose":
@@ -229,6 +262,15 @@ class Analysis:
             return State(boxes[0], None)
         return self._met(linear(a.form, b.form, (a.box, b.box), t.off), boxes)
 
+    def _rows(self, step: Step, xs: list[State], t: Rows) -> State:
+        a, b = (self._moved(x, at) for x, at in zip(xs, (t.a, t.b), strict=True))
+        products = self._multiply(a, b, t.product)
+        lost = partial(pointwise, [a.box, b.box], products.box)
+        return self._sum(step, self._in_single(products, lost), t.sums)
+
+    def _moved(self, x: State, index: Ints) -> State:
+        return x.gather(index, Pad())
+
     def _concat(self, xs: list[State], axis: int) -> State:
         box = np.concatenate([x.box for x in xs], axis + 1)
         if any(x.form is None for x in xs):
@@ -268,6 +310,18 @@ class Analysis:
             return State(pool.box, None)
         chosen = x.form.gather(pool.star, Pad())
         return self._changed(chosen, pool.box, lambda form: pool.choose(x.form, form))
+
+    def _share(self, x: State, t: Share) -> State:
+        """By ranges alone, with symbols of their own."""
+        after, zero = t.box(x.box), np.zeros(x.box.shape[1:])
+        mid, half = centre(after[0], after[1])
+
+        def choose(form: Form) -> Change:
+            choice = Choice(form, half)
+            choice.offer(zero, zero, zero, (after[4], after[5]))
+            return choice.change(zero, mid, half > 0)
+
+        return self._changed(x.form, after, choose)
 
     def _table(self, x: State, t: Table) -> State:
         fn = Pointwise(t, x.box)

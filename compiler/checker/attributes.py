@@ -15,6 +15,12 @@ from .files import Rejected, need
 ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 
 
+def name_of(proto: Any) -> str:
+    """A node's own name, or one of its op and first output."""
+    need(proto.output, f"{proto.name or proto.op_type}: no outputs")
+    return proto.name or f"{proto.op_type}_{proto.output[0]}"
+
+
 def attributes_of(
     proto: Any, name: str, constants: Mapping[str, np.ndarray], opset: int, *, own: bool
 ) -> dict[str, Any]:

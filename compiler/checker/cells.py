@@ -4,37 +4,76 @@ there; the float network is bounded on the part of the cell that lies in the lea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
 from . import large
+from .between import Boxes, shallow
 from .chain import RHO, Chain
 from .cover import Leaf
 from .envelopes import Entry
 from .files import need
+from .halves import Halves
 from .lines import Lines, drift, lines
 from .rounding import Floats, Ints, U, above, below, down, times, up
 
-MOST, ALL = 1 << 20, 1 << 28  # cells of one leaf, and of all
+MOST, ALL = 1 << 20, 1 << 28  # cells of one leaf, and of all, of networks that are not shallow
 GROUP = 1 << 15  # cells whose leaves are bounded together
 SHARE = 1 << 13  # of them evaluated together
 FEW = 1 << 12  # cells of a leaf that are all looked at; of more, those that the claim is close to
 
 
-def bound(chain: Chain, root: Entry, leaves: list[Leaf], claim: Floats, *, single: bool = False) -> Floats:
-    """Largest |y - x| per output over all these leaves, or something between that and the claim; `single`: x
-    is computed in float32."""
+def bound(
+    chain: Chain,
+    root: Entry,
+    leaves: list[Leaf],
+    claim: Floats,
+    *,
+    single: bool = False,
+    heard: Callable[[int], None] = lambda _more: None,
+) -> Floats:
+    """Largest |y - x| per output over all these leaves, or something between that and the claim, or the first
+    ones above the claim; `single`: x is computed in float32; `heard`: told how many more leaves are done."""
+    if shallow(chain) and not single and leaves:
+        for worst in Halves(chain, root, _borders(root), claim).bounds(_boxes(leaves), heard):
+            if (worst > claim).any():
+                break  # that is enough not to accept it
+        return worst
+    return enumerated(chain, root, leaves, claim, heard, single=single)
+
+
+def enumerated(
+    chain: Chain,
+    root: Entry,
+    leaves: list[Leaf],
+    claim: Floats,
+    heard: Callable[[int], None] = lambda _more: None,
+    *,
+    single: bool = False,
+) -> Floats:
+    """The same of networks that are not shallow, or are computed in float32."""
+    worst = np.zeros(len(chain.pairs[-1].w))
     counts = [leaf.count for leaf in leaves]
-    need(max(counts) <= MOST and sum(counts) <= ALL, "leaves by cells: too many cells")
+    enough = max(counts, default=0) <= MOST and sum(counts) <= ALL
+    need(enough, "leaves by cells: too many cells")
     width = max(len(p.w) for p in chain.pairs) * sum(len(p.w) for p in chain.pairs)
     off = chain.off(np.array([below(v) for v in root.lower]), np.array([above(v) for v in root.upper]))
-    worst = np.zeros(off.shape)
     for group in _groups(leaves, max(1, (1 << 22) // width)):
-        worst = np.maximum(worst, _worst(chain, root, off, group, claim, single=single))
+        worst = np.maximum(worst, _worst(chain, root, off, group, claim, heard, single=single))
     return worst
+
+
+def _boxes(leaves: list[Leaf]) -> Boxes:
+    (name,), both = leaves[0].entries, list[Floats]()
+    for f, end in ((below, "lower"), (above, "upper")):
+        ends = [getattr(leaf.entries[name], end) for leaf in leaves]
+        known = {v: f(v) for v in {v for row in ends for v in row}}
+        both.append(np.array([[known[v] for v in row] for row in ends]))
+    first, last = (np.array([getattr(leaf, end) for leaf in leaves], np.int64) for end in ("first", "last"))
+    return Boxes(first, last, *both)
 
 
 def _groups(leaves: list[Leaf], most: int) -> Iterator[list[Leaf]]:
@@ -52,12 +91,17 @@ def _groups(leaves: list[Leaf], most: int) -> Iterator[list[Leaf]]:
 
 
 def _worst(
-    chain: Chain, root: Entry, off: Floats, leaves: list[Leaf], claim: Floats, *, single: bool
+    chain: Chain,
+    root: Entry,
+    off: Floats,
+    leaves: list[Leaf],
+    claim: Floats,
+    heard: Callable[[int], None],
+    *,
+    single: bool,
 ) -> Floats:
-    (name,) = leaves[0].entries
-    ends = [leaf.entries[name] for leaf in leaves]
-    low = np.array([[below(v) for v in entry.lower] for entry in ends])
-    high = np.array([[above(v) for v in entry.upper] for entry in ends])
+    boxes = _boxes(leaves)
+    low, high = boxes.low, boxes.high
     form = lines(chain, low, high)
     blur = drift(chain, form, low, high) if single else np.zeros_like(form.r)
     form = replace(form, r=form.r + blur)
@@ -72,6 +116,7 @@ def _worst(
             ]
             ends_of = np.array(leaf.first), np.array(leaf.last)
             found = np.maximum(found, large.bound(chain, form, i, *ends_of, parts, off + blur[i], claim))
+            heard(1)
         return found
     owner = np.repeat(np.arange(len(leaves)), [leaf.count for leaf in leaves])
     q = np.concatenate([_integers(leaf) for leaf in leaves])
@@ -81,6 +126,7 @@ def _worst(
         near = [border[n - first] for border in borders]
         part = np.maximum(low[at], near[0]), np.minimum(high[at], near[1])
         found = np.maximum(found, _gap(chain, form, off + blur[at], at, n, part).max(axis=0))
+    heard(len(leaves))
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from .files import need
 from .layers import Meaning, Network
 from .pairs import Rounding, Step
-from .rounding import TINY, Floats, Ints, rounded, slack
+from .rounding import AVERAGE, MEAN, TINY, Floats, Ints, rounded, slack
 
 INPUTS, NEURONS = 8, 1 << 11
 PART = 1 << 11  # inputs rounded at a time: what a processor holds near
@@ -90,7 +90,7 @@ def chain(steps: list[Step], whole: Network, values: set[str]) -> Chain:
 def _pair(dense: Step, then: Step) -> Pair:
     f, t, rounding = dense.layer.fields, dense.data, then.data
     need(t.lost == 0 and rounding.gain is None, "leaves by cells: fewer bits, or values rounded twice")
-    need(rounding.mode != "tflite-average", "leaves by cells: a mean")
+    need(rounding.mode not in (AVERAGE, MEAN), "leaves by cells: a mean")
     counts, bias = (np.asarray(f[key], np.float64) for key in ("weights", "bias"))
     extra, offset, gain = t.folded
     return Pair(t.w[0], t.b[0, :, 0], counts, bias, f["zero"], rounding, (extra, offset[0], gain[0]))

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from . import cells
-from .analysis import Analysis
+from . import cells, corners
+from .analysis import Analysis, Nothing
 from .chain import chain
 from .claims import Claim, check_layers, check_witness, read_claims
 from .cover import Leaf, leaves
@@ -40,6 +40,8 @@ from .files import (
 from .float_net import read_float
 from .integer_net import read_network, rule
 from .layers import Network
+from .limits import TooLong, TooMuch, within
+from .objective import Objective, behind, check_objective, check_shown, read_objective
 from .pairs import Step, pair
 from .rounding import Floats
 from .single import only_known
@@ -48,24 +50,48 @@ FORMAT = "tinybound-certificate-1"
 LEAST = "interval, zonotope, product, crown: the least"
 KEYS = {"format", "hashes", "semantics", "mode", "method", "domain", "tree", "layers", "outputs", "seconds"}
 ONE_FILE = {"float": "float.onnx", "network": "network.json", "network_arrays": "network.npz"}
+MOST = 1 << 38  # multiply-adds of backward passes that a certificate may ask for
 KINDS: dict[str, Callable[..., Analysis]] = {
     "interval": partial(Analysis, intervals=True, zonotope=False),
     "zonotope": partial(Analysis, intervals=False, zonotope=True),
     "product": partial(Analysis, intervals=True, zonotope=True),
     "crown": Crown,
 }
+LEAVES: dict[str, Callable[..., Analysis]] = {  # that one pass bounds
+    "product": KINDS["product"],
+    "crown": Crown,
+    "float": partial(Crown, real=True),
+}
 Entries = dict[str, Entry]
+Progress = Callable[[int, int], None]
+TIMEOUT, MEMORY = 1800.0, 8.0  # seconds, GiB
 
 
-def check_certificate(certificate: Path, build: Path) -> dict[str, Any]:
-    """Keys: accepted, reason, bound (largest recomputed, per output), leaves, seconds. Never raises."""
+def check_certificate(
+    certificate: Path,
+    build: Path,
+    progress: Progress = lambda _done, _all: None,
+    *,
+    timeout: float = TIMEOUT,
+    memory: float = MEMORY,
+) -> dict[str, Any]:
+    """Keys: accepted, reason, bound (largest recomputed, per output), leaves, seconds. Never raises.
+
+    `progress`: hears of how many leaves, of how many, the bounds are computed. `timeout`: seconds, `memory`:
+    GiB beside what the process holds already: nothing is accepted that needs more.
+    """
     start, count, reason = time.perf_counter(), 0, ""
     bound: dict[str, float] = {}
+    states = np.errstate(over="raise", divide="raise", invalid="raise", under="ignore")
     try:
-        with np.errstate(over="raise", divide="raise", invalid="raise", under="ignore"):
-            bound, count = _check(Path(certificate), Path(build))
+        with within(timeout, int(memory * 2**30)), states:
+            bound, count = _check(Path(certificate), Path(build), progress)
     except Rejected as rejected:
         reason = str(rejected)
+    except TooLong:
+        reason = f"not confirmed within {timeout:g} s; --timeout S allows more"
+    except TooMuch:
+        reason = f"not confirmed within {memory:g} GiB of memory; --memory GIB allows more"
     except MemoryError:
         reason = "the networks do not fit into memory"
     except Exception as error:  # noqa: BLE001 -- a hostile file may make numpy, onnx or zipfile raise anything
@@ -74,9 +100,9 @@ def check_certificate(certificate: Path, build: Path) -> dict[str, Any]:
     return {**answer, "leaves": count, "seconds": round(time.perf_counter() - start, 3)}
 
 
-def _check(certificate: Path, build: Path) -> tuple[dict[str, float], int]:
+def _check(certificate: Path, build: Path, progress: Progress) -> tuple[dict[str, float], int]:
     document = strict_json(read(certificate), "certificate")
-    mapping(document, "certificate", KEYS | ({"leaves"} & set(document)))
+    mapping(document, "certificate", KEYS | ({"leaves", "objective", "passes", "corners"} & set(document)))
     need(document["format"] == FORMAT, f"format {document['format']!r}")
     files = _hashes(document["hashes"], build)
     bits, said, single = _semantics(document)
@@ -90,13 +116,31 @@ def _check(certificate: Path, build: Path) -> tuple[dict[str, float], int]:
     entries = _domain(document["domain"], whole, grid=document["mode"] == "grid")
     claims = read_claims(document["outputs"], whole, single=single)
     _header(build, claims, bits)
-    cuts = leaves(document["tree"], entries)
+    sizes = {step.layer.output: prod(step.shape) for step in steps}
+    cuts = leaves(document["tree"], entries, sizes)
     pieces = _methods(document, cuts)
     allowed = [f"{LEAST}, worst piece"] if pieces else [LEAST, "interval"]
     need(document["method"] in allowed, "method")
     check_witness(claims, steps, whole, entries, single=single)
-    found = _recompute(document, claims, steps, whole, entries, pieces, single=single)
+    asked = read_objective(document["objective"], claims, whole) if "objective" in document else None
+    if asked is not None:
+        need(document["method"] != "interval", "objective: bounded by intervals alone")
+        check_shown(asked, claims, steps, whole, entries, single=single)
+    heard = _counter(progress, len(cuts))
+    found = _recompute(document, claims, steps, whole, entries, pieces, asked, heard, single=single)
     return {claim.name: float(found[claim.value].max()) for claim in claims}, len(cuts)
+
+
+def _counter(progress: Progress, count: int) -> Callable[[int], None]:
+    """Adds up leaves that are done."""
+    done = 0
+
+    def heard(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(done, count)
+
+    return heard
 
 
 def _hashes(said: Any, build: Path) -> dict[str, bytes]:
@@ -127,12 +171,21 @@ def _methods(document: dict[str, Any], cuts: list[Leaf]) -> dict[str, list[Leaf]
     if "leaves" not in document:
         return {"product": cuts} if len(cuts) > 1 else {}
     methods = [text(method, "leaves") for method in sequence(document["leaves"], "leaves", len(cuts))]
-    need(set(methods) <= {"product", "crown", "cells"} and set(methods) != {"product"}, "leaves: methods")
+    need(set(methods) <= {*LEAVES, "cells"} and set(methods) != {"product"}, "leaves: methods")
     need(len(methods) > 1 or methods == ["cells"], "leaves: of a box that is bounded as it is")
     pieces: dict[str, list[Leaf]] = {}
     for method, leaf in zip(methods, cuts, strict=True):
         pieces.setdefault(method, []).append(leaf)
     return pieces
+
+
+def _passes(document: dict[str, Any]) -> dict[str, Any]:
+    """What the backward passes over the whole box may cost, and of how many sums, if not what is usual."""
+    if "passes" not in document:
+        return {}
+    said = mapping(document["passes"], "passes", {"work", "sums"})
+    most = float("inf") if said["sums"] is None else integer(said["sums"], "passes: sums", 0, 1 << 20)
+    return {"work": integer(said["work"], "passes: work", 1, MOST), "most": most}
 
 
 def _domain(said: Any, whole: Network, *, grid: bool = False) -> Entries:
@@ -174,6 +227,8 @@ def _recompute(
     whole: Network,
     entries: Entries,
     pieces: dict[str, list[Leaf]],
+    asked: Objective | None,
+    heard: Callable[[int], None],
     *,
     single: bool,
 ) -> dict[str, Floats]:
@@ -181,22 +236,37 @@ def _recompute(
     wanted = {claim.value for claim in claims}
     alone, boxes = {}, {}
     kinds = ["interval"] if document["method"] == "interval" else list(KINDS)
+    for field in {"corners", "passes"} & set(document):
+        need("crown" in kinds, f"{field}: bounded by intervals alone")
+    more = [] if asked is None else behind(asked, claims, steps, whole)
     for kind in kinds:
-        boxes = dict(KINDS[kind](single=single).run(steps, entries))
+        last = kind == kinds[-1]
+        how = _passes(document) if kind == "crown" else {}
+        part = KINDS[kind](single=single, **how)
+        if kind == "crown" and "corners" in document:
+            need(not single, "corners: of a float32 network")
+            part.known = corners.proven(document["corners"], steps, entries)
+        boxes = dict(part.run([*steps, *more] if last else steps, entries))
         alone[kind] = {name: gap(boxes[name]) for name in wanted}
     check_layers(document["layers"], steps, whole, boxes)  # of the last one
+    if asked is not None:
+        check_objective(asked, claims, boxes[more[-1].layer.output])
     found = {name: np.min([each[name] for each in alone.values()], axis=0) for name in wanted}
     if pieces:
         worst = {name: np.zeros_like(found[name]) for name in wanted}
-        passes = [(method, leaf) for method in ("product", "crown") for leaf in pieces.get(method, [])]
+        seen: dict[Any, dict[str, Floats]] = {}
+        passes = [(method, leaf) for method in LEAVES for leaf in pieces.get(method, [])]
         for method, leaf in passes:
-            boxes = dict(KINDS[method](single=single).run(steps, leaf.entries))
-            worst = {name: np.maximum(worst[name], gap(boxes[name])) for name in wanted}
+            there = _least(method, leaf, boxes, steps, seen, wanted, single=single)
+            worst = {name: np.maximum(each, there[name]) for name, each in worst.items()}
+            heard(1)
         if "cells" in pieces:
             form, (root,) = chain(steps, whole, wanted), entries.values()
             least = np.min([claim.bound.ravel() for claim in claims], axis=0)
-            more = cells.bound(form, root, pieces["cells"], least, single=single)
-            worst = {name: np.maximum(each, more) for name, each in worst.items()}
+            (whole_box,) = found.values()  # an output of which that is enough asks nothing of the leaves
+            least = np.where(whole_box <= least, np.inf, least)
+            of_cells = cells.bound(form, root, pieces["cells"], least, single=single, heard=heard)
+            worst = {name: np.maximum(each, of_cells) for name, each in worst.items()}
         found = {name: np.minimum(found[name], worst[name]) for name in wanted}
     for claim in claims:
         said = mapping(claim.domains, f"{claim.name}: domains", set(kinds))
@@ -210,6 +280,36 @@ def _recompute(
                 f"{claim.name}[{i}]: claimed {claim.bound[i]:.10g}, found {found[claim.value][i]:.10g}"
             )
     return found
+
+
+def _least(
+    method: str,
+    leaf: Leaf,
+    known: dict[str, Floats],
+    steps: list[Step],
+    seen: dict[Any, dict[str, Floats]],
+    wanted: set[str],
+    *,
+    single: bool,
+) -> dict[str, Floats]:
+    """Bounds on a leaf; of one by `float` the least of its own and of those on what it was cut from, where
+    fewer of its limits hold: these are `seen` once, for all their leaves."""
+    most = len(leaf.limits)
+    found = []
+    for count in (*(range(1, most) if method == "float" else ()), most):
+        # A limit is made once, by one cut: it says which ones are before it. Hashing all of them takes long.
+        key = method, id(leaf.entries), id(leaf.limits[count - 1]) if count else None
+        if key not in seen:
+            part, limits = LEAVES[method](single=single), leaf.limits[:count]
+            if limits:
+                part.known, part.limits = known, limits
+            try:
+                run = part.run(steps, leaf.entries)
+                seen[key] = {name: gap(box) for name, box in run if name in wanted}
+            except Nothing:
+                seen[key] = {name: np.zeros_like(gap(known[name])) for name in wanted}
+        found.append(seen[key])
+    return {name: np.min([each[name] for each in found], axis=0) for name in wanted}
 
 
 def gap(box: Floats) -> Floats:

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from .analysis import Analysis
-from .curves import softmax_error
 from .envelopes import Entry
 from .files import floats, integer, integers, mapping, need, sequence
 from .layers import Network, final
 from .pairs import Rounding, Step
 from .rounding import Floats, Ints, down, lattice, rounded, times, up
-from .single import softmax_lost
+from .shares import Share, lost
 from .spans import SUMS, spans
 
 
@@ -50,9 +49,10 @@ def read_claims(said: Any, whole: Network, *, single: bool = False) -> list[Clai
         need((attack >= 0).all() and (bound >= 0).all(), f"{name}: a negative bound or attack")
         need((attack <= bound).all(), f"{name}: an attack above the bound")
         largest = float(bound.max())
-        if softmax:
+        if softmax and maker is not None:
             count = whole.shapes[value][-1]
-            error = softmax_error(count, whole.meanings[name].zero) + (softmax_lost(count) if single else 0.0)
+            share = Share.of(maker, whole.meanings[name], count, (0, 0))
+            error = share.error() + (lost(count) if single else 0.0)
             least = min(0.5 * largest + error, 1.0)  # a probability
             (largest,) = floats([entry["probability_bound"]], f"{name}: probability_bound", 1).tolist()
             need(largest >= least, f"{name}: probability_bound below {least}")
@@ -61,42 +61,64 @@ def read_claims(said: Any, whole: Network, *, single: bool = False) -> list[Clai
             integer(entry["bound_e9"], f"{name}: bound_e9", 0, 1 << 1100) == e9,
             f"{name}: bound_e9 is not {e9}",
         )
-        witness = {
-            key: [Fraction(v) for v in floats(x, "witness", int(np.prod(whole.shapes[key]))).tolist()]
-            for key, x in mapping(entry["witness"], f"{name}: witness", set(whole.inputs)).items()
-        }
+        witness = witness_of(entry["witness"], f"{name}: witness", whole)
         claims.append(Claim(name, value, bound, attack, e9, witness, entry["domains"]))
     return claims
+
+
+def witness_of(said: Any, where: str, whole: Network) -> dict[str, list[Fraction]]:
+    """An input of the network, exactly."""
+    return {
+        key: [Fraction(v) for v in floats(x, "witness", int(np.prod(whole.shapes[key]))).tolist()]
+        for key, x in mapping(said, where, set(whole.inputs)).items()
+    }
+
+
+def shown(
+    witness: dict[str, list[Fraction]],
+    values: list[str],
+    steps: list[Step],
+    whole: Network,
+    entries: dict[str, Entry],
+    where: str,
+    *,
+    single: bool,
+) -> dict[str, tuple[Floats, Floats]]:
+    """integer - float of these values at an input in the box, at least and at most.
+
+    The integer side is evaluated exactly, the float side enclosed by the interval rules at one point.
+    """
+    point, q, found = {}, {}, {}
+    for name, x in witness.items():
+        entry = entries[name]
+        if entry.grid:
+            x = [entry.scale * (entry.quantised(v) - entry.zero) for v in x]
+        inside = all(a <= v <= b for a, v, b in zip(entry.lower, x, entry.upper, strict=True))
+        need(inside, f"{where}: the witness lies outside the box")
+        point[name] = replace(entry, lower=tuple(x), upper=tuple(x))
+        q[name] = np.array([entry.quantised(v) for v in x], np.int64).reshape(entry.shape)
+    boxes = dict(Analysis(intervals=True, zonotope=False, single=single).run(steps, point))
+    numbers = spans(whole, {name: (n, n) for name, n in q.items()})
+    for value in values:
+        meaning = whole.meanings[value]
+        low, high = times(numbers[value][0] - meaning.zero, meaning.scales[0])
+        lx, ux, ly, uy = boxes[value][:4]
+        need(((ly <= high) & (low <= uy)).all(), f"{where}: the checker contradicts itself")
+        found[value] = down(low - ux), up(high - lx)
+    return found
 
 
 def check_witness(
     claims: list[Claim], steps: list[Step], whole: Network, entries: dict[str, Entry], *, single: bool
 ) -> None:
-    """The witness lies in the box and shows the stated attack; no difference there is above its bound.
-
-    The integer side is evaluated exactly, the float side enclosed by the interval rules at one point.
-    """
+    """The witness lies in the box and shows the stated attack; no difference there is above its bound."""
     for claim in claims:
-        point, q = {}, {}
-        for name, x in claim.witness.items():
-            entry = entries[name]
-            if entry.grid:
-                x = [entry.scale * (entry.quantised(v) - entry.zero) for v in x]
-            inside = all(a <= v <= b for a, v, b in zip(entry.lower, x, entry.upper, strict=True))
-            need(inside, f"{claim.name}: the witness lies outside the box")
-            point[name] = replace(entry, lower=tuple(x), upper=tuple(x))
-            q[name] = np.array([entry.quantised(v) for v in x], np.int64).reshape(entry.shape)
-        boxes = dict(Analysis(intervals=True, zonotope=False, single=single).run(steps, point))
-        numbers = spans(whole, {name: (n, n) for name, n in q.items()})
-        meaning = whole.meanings[claim.value]
-        low, high = times(numbers[claim.value][0] - meaning.zero, meaning.scales[0])
-        lx, ux, ly, uy = boxes[claim.value][:4]
-        need(((ly <= high) & (low <= uy)).all(), f"{claim.name}: the checker contradicts itself")
-        most = up(np.maximum(high - lx, ux - low)).ravel()
-        least = np.maximum(down(low - ux), down(lx - high)).ravel()
+        ends = shown(claim.witness, [claim.value], steps, whole, entries, claim.name, single=single)
+        low, high = (end.ravel() for end in ends[claim.value])
         i = int(claim.attack.argmax())
-        need(claim.attack[i] <= most[i], f"{claim.name}[{i}]: the witness does not show the attack")
-        need((least <= claim.bound).all(), f"{claim.name}: the witness exceeds the bound")
+        most = max(high[i], -low[i])
+        need(claim.attack[i] <= most, f"{claim.name}[{i}]: the witness does not show the attack")
+        need((np.maximum(low, -high) <= claim.bound).all(), f"{claim.name}: the witness exceeds the bound")
 
 
 def check_layers(said: Any, steps: list[Step], whole: Network, boxes: dict[str, Floats]) -> None:

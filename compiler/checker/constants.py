@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ from onnx import numpy_helper
 from .files import MAX_ELEMENTS, need
 
 Array = NDArray[Any]
-_CASTS = {1: np.float32, 6: np.int32, 7: np.int64, 11: np.float64}
+_CASTS = {1: np.float32, 6: np.int32, 7: np.int64, 10: np.float16, 11: np.float64}
+_PLAIN = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}
 _LITERALS = {
     "value_int": np.int64,
     "value_ints": np.int64,
@@ -68,13 +71,98 @@ def quantiser(name: str, constants: Mapping[str, Array], inputs: list[str], kind
         need(inputs[2] in constants, f"{name}: a zero point that is not constant")
         zero = constants[inputs[2]]
     need(scale.size and np.isfinite(scale).all() and (scale > 0).all(), f"{name}: scale")
-    need(zero.size in (1, scale.size), f"{name}: {zero.size} zero points")
+    need(zero.size == 1 or scale.size in (1, zero.size), f"{name}: {zero.size} zero points")
     return scale, zero
 
 
+def extents(name: str, shape: tuple[int, ...], attributes: dict[str, Any]) -> Array:
+    """What a Shape of a tensor of this shape gives: from axis `start` up to axis `end`, both clamped."""
+    need(set(attributes) <= {"start", "end"}, f"{name}: attributes")
+    return np.array(shape[attributes.get("start", 0) : attributes.get("end", len(shape))], np.int64)
+
+
+def _elementwise(name: str, op: str, xs: list[Array]) -> Array:
+    """Integers stay integers, quotients go towards 0; sums, products and quotients of reals are doubles."""
+    size = np.prod(np.broadcast_shapes(*(x.shape for x in xs)), dtype=float)
+    need(size <= MAX_ELEMENTS, f"{name}: too large")
+    if op in ("Max", "Min"):
+        return np.asarray(reduce(np.maximum if op == "Max" else np.minimum, xs))
+    if len(xs) == 1:
+        return np.asarray(np.abs(xs[0]) if op == "Abs" else -xs[0])
+    if op == "Equal":
+        return np.asarray(np.equal(*xs))
+    if {x.dtype.kind for x in xs} != {"f"}:
+        need({x.dtype for x in xs} == {np.dtype(np.int64)}, f"{name}: {op} of these constants")
+        return _quotient(name, *xs) if op == "Div" else np.asarray(_PLAIN[op](*xs))
+    with np.errstate(all="ignore"):
+        found = np.asarray(_PLAIN[op](*(x.astype(np.float64) for x in xs)))
+    need(np.isfinite(found).all(), f"{name}: not finite")
+    return found
+
+
+def _quotient(name: str, a: Array, b: Array) -> Array:
+    """Of int64, exact and towards 0."""
+    need(b.all(), f"{name}: a division by 0")
+    found = [abs(p) // abs(q) * (1 if (p < 0) == (q < 0) else -1) for p, q in np.broadcast(a, b)]
+    return np.array(found, np.int64).reshape(np.broadcast_shapes(a.shape, b.shape))
+
+
+def _slice(name: str, xs: list[Array], attributes: dict[str, Any]) -> Array:
+    """Starts, ends, axes and steps, as attributes before opset 10 and as inputs from there on."""
+    kinds = ("starts", "ends", "axes", "steps")
+    given = attributes or dict(zip(kinds, ([int(n) for n in x.ravel()] for x in xs[1:]), strict=False))
+    need(set(given) <= set(kinds) and {"starts", "ends"} <= set(given), f"{name}: attributes")
+    starts, ends = given["starts"], given["ends"]
+    axes, steps = given.get("axes", range(len(starts))), given.get("steps", [1] * len(starts))
+    need(len(starts) == len(ends) == len(axes) == len(steps), f"{name}: as many of each")
+    need(0 not in steps and len({a % xs[0].ndim for a in axes}) == len(axes), f"{name}: steps or axes")
+    found = xs[0]
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        extent = found.shape[axis]
+        at, stop = (n + extent if n < 0 else n for n in (start, end))
+        highest = extent if step > 0 else extent - 1  # Python would not move a start in front of the axis
+        at, stop = max(0, min(at, highest)), max(0 if step > 0 else -1, min(stop, highest))
+        found = found.take(range(at, stop, step), axis)
+    return found
+
+
+def _filled(name: str, op: str, xs: list[Array], attributes: dict[str, Any]) -> Array:
+    """ConstantOfShape, Expand and Range: as many elements as their inputs say."""
+    if op == "Range":
+        need(all(x.size == 1 and x.dtype == np.int64 for x in xs), f"{name}: a range of these constants")
+        ends = range(*(int(x.ravel()[0]) for x in xs))
+        need(len(ends) <= MAX_ELEMENTS, f"{name}: too large")
+        return np.array(ends, np.int64)
+    shape = tuple(int(n) for n in xs[-1].ravel())
+    if op == "Expand":
+        shape = np.broadcast_shapes(xs[0].shape, shape)
+    need(all(n >= 0 for n in shape) and prod(shape) <= MAX_ELEMENTS, f"{name}: too large")
+    if op == "Expand":
+        return np.broadcast_to(xs[0], shape)
+    value = tensor_array(attributes["value"]) if "value" in attributes else np.zeros(1, np.float32)
+    need(value.size == 1, f"{name}: value")
+    return np.full(shape, value.ravel()[0], value.dtype)
+
+
+def _product(name: str, xs: list[Array], attributes: dict[str, Any]) -> Array:
+    """Of extents, over the axes that are named, or over all."""
+    need(set(attributes) <= {"axes", "keepdims", "noop_with_empty_axes"}, f"{name}: attributes")
+    axes, kept = _axes(xs, attributes), bool(attributes.get("keepdims", 1))
+    need(axes or not attributes.get("noop_with_empty_axes"), f"{name}: no axes")
+    need(xs[0].dtype == np.int64, f"{name}: a product of what are no extents")
+    found = np.prod(xs[0].astype(object), axis=axes or None, keepdims=kept)
+    need(all(abs(n) < 1 << 63 for n in np.ravel(found)), f"{name}: too large")
+    return np.asarray(found, np.int64)
+
+
+def _axes(xs: list[Array], attributes: dict[str, Any]) -> tuple[int, ...]:
+    given = attributes.get("axes", xs[1].ravel().tolist() if len(xs) > 1 else ())
+    return tuple(map(int, given))
+
+
 def moved(name: str, op: str, xs: list[Array], attributes: dict[str, Any]) -> Array:
-    """The result of a node whose inputs are constants; no arithmetic but square roots."""
-    axes = attributes.get("axes", tuple(int(v) for v in xs[1].ravel()) if len(xs) > 1 else ())
+    """The result of a node whose inputs are constants; of reals each sum, product, quotient and root is the
+    nearest double."""
     match op:
         case "Constant":
             need(len(attributes) == 1, f"{name}: attributes")
@@ -86,17 +174,36 @@ def moved(name: str, op: str, xs: list[Array], attributes: dict[str, Any]) -> Ar
         case "Concat":
             return np.concatenate(xs, axis=attributes["axis"])
         case "Unsqueeze":
-            return np.expand_dims(xs[0], axes)
+            return np.expand_dims(xs[0], _axes(xs, attributes))
         case "Squeeze":
-            return np.asarray(np.squeeze(xs[0], axes or None))
+            return np.asarray(np.squeeze(xs[0], _axes(xs, attributes) or None))
         case "Cast":
             need(attributes["to"] in _CASTS, f"{name}: a cast to type {attributes['to']}")
             return xs[0].astype(_CASTS[attributes["to"]])
         case "Transpose":
             return xs[0].transpose(attributes.get("perm"))
         case "Reshape":
-            need(not attributes.get("allowzero") and (xs[1] != 0).all(), f"{name}: a zero in a shape")
+            need((xs[1] != 0).all(), f"{name}: a zero in a shape")
             return xs[0].reshape([int(n) for n in xs[1].ravel()])
+        case "Slice":
+            return _slice(name, xs, attributes)
+        case "ConstantOfShape" | "Expand" | "Range":
+            return _filled(name, op, xs, attributes)
+        case "ReduceProd":
+            return _product(name, xs, attributes)
+        case _:
+            return _computed(name, op, xs)
+
+
+def _computed(name: str, op: str, xs: list[Array]) -> Array:
+    """Element by element."""
+    match op:
+        case "Where":
+            size = np.prod(np.broadcast_shapes(*(x.shape for x in xs)), dtype=float)
+            need(size <= MAX_ELEMENTS and xs[1].dtype == xs[2].dtype, f"{name}: too large, or of two types")
+            return np.asarray(np.where(*xs))
+        case "Abs" | "Neg" | "Max" | "Min" | "Add" | "Sub" | "Mul" | "Div" | "Equal":
+            return _elementwise(name, op, xs)
         case "Sqrt" | "Pow":
             half = op == "Sqrt" or (xs[1].size == 1 and xs[1].ravel()[0] == 0.5)
             need(half and all(x.dtype.kind == "f" for x in xs) and (xs[0] > 0).all(), f"{name}: a power")

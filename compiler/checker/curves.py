@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What functions and softmax of 16-bit integers store, read as docs/semantics.md says, and checked."""
+"""What functions of 16-bit integers store, read as docs/semantics.md says, and checked."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -38,30 +37,3 @@ def read_curve(layer: Layer, out: Meaning) -> Ints:
     need(at == len(knots), f"{name}: too many knots")
     steps = quotient(np.concatenate(found), np.array(UNIT), "even")
     return np.asarray(np.clip(steps + f["parity"], f["lo"], f["hi"]), np.int64)
-
-
-def check_exponentials(layer: Layer, read: Meaning, out: Meaning, *, byte: bool) -> None:
-    """A softmax's table is what exp says of the scale that it reads; its results have theirs."""
-    table, name, scale = layer.fields["table"], layer.name, float(read.scales[0])
-    if byte:
-        steps, one, parts = np.arange(256.0), 2.0**15, 1 << 8
-    else:
-        steps, one, parts = np.stack([np.arange(0.0, COUNT, 256), np.arange(256.0)]), 2.0**28, COUNT
-    need(out.scales[0] * parts == 1 and out.zero == -parts // 2, f"{name}: scale of probabilities")
-    need(table.shape == steps.shape, f"{name}: table")
-    need((np.abs(table - one * np.exp(-steps * scale)) <= 0.5 + 1e-6).all(), f"{name}: table is not exp")
-
-
-def powers(table: Ints, below: Ints) -> tuple[Any, int]:
-    """exp of minus so many steps, as integers; how many steps a probability of 1 has."""
-    if table.ndim == 1:
-        return table[below], 1 << 8
-    return table[0][below // 256] * table[1][below % 256] // (1 << 32), COUNT
-
-
-def softmax_error(n: int, zero: int) -> float:
-    """Integer softmax of n elements against the real one, by the zero point of its results: the last rounding
-    and the cut, and exponentials within 0.5 of a sum of 2^15 at least, or within 1 + 1/16 of 2^24."""
-    if zero == -128:
-        return 2.0**-8 + 0.51 * n * 2.0**-15
-    return 2.0**-16 + 1.07 * n * 2.0**-24

@@ -24,7 +24,6 @@ def _pool(p: Place) -> bool:
     ranks = [len(v) for v in (kernel, strides, dilations, pads, p.first())]
     if ranks != [2, 2, 2, 4, 3] or (up and mode != "NOTSET"):
         return False
-    need(not mean or tuple(dilations) == (1, 1), f"{p.name}: dilations")
     need(min(*strides, *kernel, *dilations) > 0 <= min(pads), f"{p.name}: window")
     need(max(*kernel, *pads) <= 1 << 16, f"{p.name}: too large")
     if mode.startswith("SAME"):
@@ -42,12 +41,20 @@ def _pool(p: Place) -> bool:
             starts = range(-begin, starts[-1] + s + 1, s)
             ends[i + 2] = starts[-1] + reach - n
         low, high = (-begin, n + end) if whole else (0, n)
-        windows.append([range(max(a, low), min(a + reach, high)) for a in starts])
+        taps = [range(a, a + reach, d) for a in starts]
+        need(all(_between(each, 0, n) for each in taps), f"{p.name}: a window of padding")
+        windows.append([_between(each, low, high) for each in taps])
     if mean:
-        _means(p, windows, strides)
+        _means(p, windows, strides, dilations)
     else:
         p.put(p.op, p.inputs[:1], kernel_shape=kernel, strides=strides, pads=ends, dilations=dilations)
     return True
+
+
+def _between(taps: range, low: int, high: int) -> range:
+    """Those of a window's taps, at least one, that are at least `low` and less than `high`."""
+    below, until = (len(range(taps.start, end, taps.step)) for end in (low, high))
+    return taps[below:until]
 
 
 def _alike(windows: list[range], stride: int) -> list[list[range]]:
@@ -62,11 +69,9 @@ def _alike(windows: list[range], stride: int) -> list[list[range]]:
     return found
 
 
-def _means(p: Place, windows: list[list[range]], strides: Any) -> None:
+def _means(p: Place, windows: list[list[range]], strides: Any, dilations: Any) -> None:
     """Mean by mean of windows of one size, joined by columns, then by rows."""
     c, h, w = p.first()
-    for at, n in zip(windows, (h, w), strict=True):
-        need(all(set(each) & set(range(n)) for each in at), f"{p.name}: a window of padding")
     groups = [_alike(at, s) for at, s in zip(windows, strides, strict=True)]
     count = [len(found) for found in groups]
     need(count[0] * count[1] <= 256, f"{p.name}: {count} sizes of windows")
@@ -74,11 +79,12 @@ def _means(p: Place, windows: list[list[range]], strides: Any) -> None:
     for i, across in enumerate(groups[0]):
         means = []
         for j, along in enumerate(groups[1]):
-            (top, bottom), (left, right) = ((x[0].start, x[-1].stop) for x in (across, along))
+            (top, bottom), (left, right) = ((x[0].start, x[-1][-1] + 1) for x in (across, along))
             part = p.take(index[:, :, max(top, 0) : bottom, max(left, 0) : right], f"part{i}.{j}")
             more = {
                 "kernel_shape": (len(across[0]), len(along[0])),
                 "strides": strides,
+                "dilations": dilations,
                 "pads": (max(-top, 0), max(-left, 0), max(bottom - h, 0), max(right - w, 0)),
                 "count_include_pad": 1,
             }

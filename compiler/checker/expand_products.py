@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MatMul and Gemm with one constant factor: a 1 x 1 Conv over (K, rows, 1), a group per matrix.
+"""MatMul and Gemm: with one constant factor a 1 x 1 Conv over (K, rows, 1), a group per matrix.
 
 Shapes of the file are `f`; without a batch axis they are also those of the reader, else behind a 1.
 """
@@ -14,15 +14,18 @@ import numpy as np
 
 from .files import need
 from .layers import Shape
-from .place import Place
+from .place import OWN, Place
+from .rounding import Ints
 
 
 def _matmul(p: Place) -> bool:
     need(len(p.inputs) == 2, f"{p.name}: inputs")
     held = [name in p.constants for name in p.inputs]
+    p.only()
+    if not any(held):
+        return _both(p, *p.inputs)
     if sum(held) != 1:
         return False
-    p.only()
     x, w = p.inputs if held[1] else p.inputs[::-1]
     f, size = p.file_shape(x), p.constants[w].shape
     need(f and size, f"{p.name}: a product with a scalar")
@@ -73,6 +76,60 @@ def _together(p: Place, x: str, rows: Shape, matrices: Shape) -> Shape:
     return lead
 
 
+def _both(p: Place, a: str, b: str) -> bool:
+    """A B by the rows of A and the columns of B, a group per matrix of B."""
+    of_a, of_b = p.file_shape(a), p.file_shape(b)
+    need(of_a and of_b and max(len(of_a), len(of_b)) > 1, f"{p.name}: two vectors")
+    first = np.arange(prod(of_a)).reshape(of_a if len(of_a) > 1 else (1, -1))
+    second = np.arange(prod(of_b)).reshape(of_b if len(of_b) > 1 else (-1, 1)).swapaxes(-1, -2)
+    need(first.shape[-1] == second.shape[-1], f"{p.name}: {of_a} x {of_b}")
+    lead = _together(p, a, first.shape[:-2], second.shape[:-2])
+    need(b in p.bare or not lead or lead[0] == 1, f"{p.name}: a batch of {lead[:1]}")
+    groups = 1 if second.size == prod(second.shape[-2:]) else prod(lead)
+    if groups > 1:
+        first, second = (np.broadcast_to(at, lead + at.shape[-2:]) for at in (first, second))
+    rows, columns = (at.reshape(-1, at.shape[-1]) for at in (first, second))
+    found = _dots(p, a, rows, b, columns, groups)
+    sides = first.shape[-2:-1] * (len(of_a) > 1), second.shape[-2:-1] * (len(of_b) > 1)
+    out = (*lead, *sides[0], *sides[1])
+    if len(out) == 1 or out[0] != 1:
+        p.bare.add(p.outputs[0])
+    p.reshape(found, out[p.first_axis(p.outputs[0]) :], name=f"{p.name}.shape")
+    return True
+
+
+def _dots(p: Place, a: str, rows: Ints, b: str, columns: Ints, groups: int) -> str:
+    pair = [p.moved(a, rows, "rows"), p.moved(b, columns, "columns")]
+    return p.put("MatMul", pair, "product", name=p.name, domain=OWN, group=groups)
+
+
+def _gemm_of_two(p: Place, a: str, b: str, c: str) -> bool:
+    """alpha A B + beta C: a product, a factor, a sum."""
+    p.only("alpha", "beta", "transA", "transB")
+    of_a, of_b = p.file_shape(a), p.file_shape(b)
+    need(len(of_a) == len(of_b) == 2, f"{p.name}: factors of other ranks")
+    rows, columns = np.arange(prod(of_a)).reshape(of_a), np.arange(prod(of_b)).reshape(of_b).T
+    alpha, beta, turn_a, turn_b = (
+        p.attributes.get(k, d) for k, d in (("alpha", 1), ("beta", 1), ("transA", 0), ("transB", 0))
+    )
+    rows, columns = rows.T if turn_a else rows, columns.T if turn_b else columns
+    need(rows.shape[1] == columns.shape[1], f"{p.name}: {of_a} x {of_b}")
+    found = _dots(p, a, rows, b, columns, 1)
+    matrix = a in p.bare or bool(turn_a)
+    if matrix:
+        p.bare.add(p.outputs[0])
+    found = p.reshape(found, (len(rows), len(columns))[int(p.outputs[0] not in p.bare) :], "matrix")
+    if alpha != 1:
+        factor = p.free("alpha")
+        p.constants[factor] = np.array(float(alpha))
+        found = p.put("Mul", [found, factor], "scaled")
+    if c:
+        p.put("Add", [found, _added(p, c, float(beta), p.outputs[0] in p.bare)], name=f"{p.name}.offset")
+    else:
+        p.put("Identity", [found])
+    return True
+
+
 def _left(p: Place, x: str, w: str, f: Shape, size: Shape) -> bool:
     """W x from x^T W^T."""
     need(f[-2:][0] == size[-1], f"{p.name}: {size} x {f}")
@@ -103,7 +160,7 @@ def _gemm(p: Place) -> bool:
     swapped = a in p.constants
     need((a in p.shapes) != (b in p.shapes) or not swapped, f"{p.name}: two constants")
     if not swapped and b in p.shapes:
-        return False  # refused as a layer
+        return _gemm_of_two(p, a, b, c)
     x, w = (b, a) if swapped else (a, b)
     flags = [bool(p.attributes.get(key, 0)) for key in ("transA", "transB")]
     of_x, of_w = flags[::-1] if swapped else flags

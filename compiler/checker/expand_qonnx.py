@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QONNX quantisers in the reference. A constant becomes the reals it stands for."""
+"""QONNX quantisers in the reference. A constant becomes the reals it stands for; an activation of two levels
+goes through a layer Sign, with which the reference is what the file says."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import numpy as np
 from .expand import Place
 from .expand_trunc import trunc
 from .files import need
+from .place import OWN
 
 _DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
 
@@ -43,6 +45,9 @@ def _quant(p: Place) -> bool:
     n, signed = int(bits.ravel()[0]), bool(p.attributes.get("signed", 1))
     narrow, mode = int(bool(p.attributes.get("narrow", 0))), str(p.attributes.get("rounding_mode", "ROUND"))
     lo, hi = (-(2 ** (n - 1)) + narrow, 2 ** (n - 1) - 1) if signed else (0, 2**n - 1 - narrow)
+    if p.inputs[0] not in p.constants and signed and n == 1 and not zero.any():
+        _sign(p, scale)
+        return True
     if p.inputs[0] not in p.constants:
         need(mode.upper() in ("ROUND", "HALF_EVEN"), f"{p.name}: rounding {mode} of an activation")
         _activation(p, scale, zero, (lo, hi), np.int8 if signed else np.uint8)
@@ -50,7 +55,7 @@ def _quant(p: Place) -> bool:
     x = _given(p, 0) / scale + zero
     need(x.shape == p.constants[p.inputs[0]].shape, f"{p.name}: scales of shape {scale.shape}")
     if signed and n == 1:
-        _real(p, np.where(x >= 0, 1, -1), scale)
+        _real(p, np.where(x >= 0, 1, -1) - zero, scale)
     else:
         q = _rounded(np.minimum(np.maximum(x, np.float32(lo)), np.float32(hi)), mode.upper())
         _real(p, np.minimum(q.astype(np.float64), hi) - zero, scale)
@@ -59,10 +64,21 @@ def _quant(p: Place) -> bool:
 
 def _bipolar(p: Place) -> bool:
     p.only()
-    x, scale = _given(p, 0), _given(p, 1)
+    scale = _given(p, 1)
+    if p.inputs[0] not in p.constants:
+        _sign(p, scale)
+        return True
+    x = _given(p, 0)
     need(scale.size and np.isfinite(scale).all() and (scale > 0).all(), f"{p.name}: scale")
     _real(p, np.where(x >= 0, 1, -1), scale)
     return True
+
+
+def _sign(p: Place, scale: Any) -> None:
+    need(scale.size == 1 and np.isfinite(scale).all() and (scale > 0).all(), f"{p.name}: scale")
+    size = _put(p, "scale", scale.ravel()[0], np.float32)
+    y = p.put("Sign", [p.inputs[0], size], "sign", name=p.name, domain=OWN)
+    _stored(p, y, (-1, 1), [size, _put(p, "zero", 0, np.int8)])
 
 
 def _real(p: Place, q: Any, scale: Any) -> None:
@@ -73,19 +89,29 @@ def _real(p: Place, q: Any, scale: Any) -> None:
 def _activation(p: Place, scale: Any, zero: Any, ends: tuple[int, int], kind: Any) -> None:
     first, last = int(np.iinfo(kind).min), int(np.iinfo(kind).max)
     need(scale.size == zero.size == 1, f"{p.name}: scales per axis")
-    need(first <= ends[0] and ends[1] <= last and ends != (-1, 0), f"{p.name}: bits")
+    need(first <= ends[0] and ends[1] <= last and ends[0] < ends[1], f"{p.name}: bits")
+    need(ends != (-1, 0), f"{p.name}: one bit and a zero point")
     need(first <= int(zero.ravel()[0]) <= last, f"{p.name}: zero point")
+    _stored(
+        p,
+        p.inputs[0],
+        ends,
+        [_put(p, "scale", scale.ravel()[0], np.float32), _put(p, "zero", zero.ravel()[0], kind)],
+    )
 
-    def put(suffix: str, value: Any, dtype: Any) -> str:
-        name = p.free(suffix)
-        p.constants[name] = np.asarray(value, dtype)
-        return name
 
-    pair = [put("scale", scale.ravel()[0], np.float32), put("zero", zero.ravel()[0], kind)]
-    q = p.put("QuantizeLinear", [p.inputs[0], *pair], "q")
-    if ends != (first, last):
-        q = p.put("Clip", [q, *(put("limit", end, kind) for end in ends)], "clipped")
+def _stored(p: Place, x: str, ends: tuple[int, int], pair: list[str]) -> None:
+    kind = p.constants[pair[1]].dtype
+    q = p.put("QuantizeLinear", [x, *pair], "q")
+    if ends != (np.iinfo(kind).min, np.iinfo(kind).max):
+        q = p.put("Clip", [q, *(_put(p, "limit", end, kind) for end in ends)], "clipped")
     p.put("DequantizeLinear", [q, *pair])
+
+
+def _put(p: Place, suffix: str, value: Any, kind: Any) -> str:
+    name = p.free(suffix)
+    p.constants[name] = np.asarray(value, kind)
+    return name
 
 
 QONNX = {

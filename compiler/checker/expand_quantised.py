@@ -29,7 +29,10 @@ def _integer_op(p: Place) -> bool:
     real_op, tensors, bias, out = _FORMS[p.op]
     attributes = dict(p.attributes)
     need(not attributes.pop("channels_last", 0), f"{p.name}: channels_last")
-    attributes.pop("opset", None)
+    opset = attributes.pop("opset", p.opset)
+    if real_op == "Softmax":
+        axis = attributes.setdefault("axis", -1)
+        need(axis in (-1, len(p.first())) or (opset < 13) == (p.opset < 13), f"{p.name}: axis of an opset")
     inputs = []
     for suffix, i, axis in tensors:
         if p.op == "QGemm" and suffix == "b" and attributes.get("transB", 0):
@@ -70,13 +73,16 @@ def _integer_sum(p: Place) -> bool:
     s, zeros = float(p.scales[p.inputs[0]][0]), (*p.inputs[2:], "", "")
     need(not zeros[0] or p.constants[zeros[0]].size == 1, f"{p.name}: zero points per row")
     unit, one = p.free("scale"), p.free("one")
-    p.constants[unit], p.constants[one] = np.array(s, np.float32), np.array(1, np.float32)
+    computed = p.inputs[1] in p.shapes
+    need(not computed or p.inputs[1] in p.scales, f"{p.name}: a second factor without a scale")
+    second = float(p.scales[p.inputs[1]][0]) if computed else 1.0
+    p.constants[unit], p.constants[one] = np.array(s, np.float32), np.array(second, np.float32)
     x = p.put("DequantizeLinear", [n for n in (p.inputs[0], unit, zeros[0]) if n], "x")
     conv = p.op == "ConvInteger"
     given = [n for n in (p.inputs[1], one, zeros[1]) if n]
     w = p.put("DequantizeLinear", given, "w", axis=0 if conv else -1)
     p.put("Conv" if conv else "MatMul", [x, w], **p.attributes)
-    p.sums[p.outputs[0]] = s
+    p.sums[p.outputs[0]] = s * second
     return True
 
 

@@ -43,7 +43,7 @@ def _slice(p: Place) -> bool:
         n = len(lists[p.axis(a)])
         start, end = (v + n if v < 0 else v for v in (start, end))
         low, high = (0, n) if step > 0 else (-1, n - 1)
-        start, end = (min(max(v, low), high) for v in (start, end))
+        start, end = min(max(start, 0), high), min(max(end, low), high)
         lists[p.axis(a)] = list(range(start, end, step))
     p.take(grid(p, lists))
     return True

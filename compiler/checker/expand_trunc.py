@@ -22,7 +22,7 @@ def trunc(p: Place) -> bool:
     second = len(values) == 5
     scale, zero, bits, out_bits = values[0], values[1], values[2], values[-1]
     need(np.isfinite(values).all() and scale > 0 and values[-2] > 0, f"{p.name}: scale or bits")
-    need(zero % 1 == 0 and 1 <= out_bits <= 8 and out_bits % 1 == 0, f"{p.name}: zero point or bits")
+    need(zero % 1 == 0 and 1 <= out_bits <= 16 and out_bits % 1 == 0, f"{p.name}: zero point or bits")
     lost = round(log2(values[3] / scale)) if second else bits - out_bits
     need(lost in range(9), f"{p.name}: {lost} bits")
     divisor = 2 ** int(lost)
@@ -32,8 +32,11 @@ def trunc(p: Place) -> bool:
     if known is not None:
         need(known[0] == Fraction(scale), f"{p.name}: another scale than its input's")
     else:
-        need(bits <= (8 if second else 7), f"{p.name}: no quantiser in front of {bits} bits")
-        pair = [_put(p, "scale", scale, np.float32), _put(p, "zero", zero, np.uint8 if unsigned else np.int8)]
+        need(bits <= (16 if second else 15), f"{p.name}: no quantiser in front of {bits} bits")
+        pair = [
+            _put(p, "scale", scale, np.float32),
+            _put(p, "zero", zero, _type(bits if second else bits + 1, unsigned)),
+        ]
         x = p.put("DequantizeLinear", [p.put("QuantizeLinear", [x, *pair], "q"), *pair], "stored")
     if second:
         need(values[3] == scale * divisor and zero % divisor == 0, f"{p.name}: output scale or zero point")
@@ -41,12 +44,13 @@ def trunc(p: Place) -> bool:
     else:
         factor, unit = 1 / divisor, scale
         offset = float(Fraction(scale) * int(zero) * (1 - divisor) / divisor)
-        unsigned = known is not None and known[1] == zero - 128
+        unsigned = known is not None and zero - known[1] in (128, 32768)
     mode = str(p.attributes.get("rounding_mode", "FLOOR")).upper()
     need(mode in ("ROUND", "CEIL", "FLOOR"), f"{p.name}: rounding {mode}")
     line = [_put(p, "factor", factor, np.float64), _put(p, "offset", offset, np.float64)]
     y = p.put("Trunc", [x, *line], "cut", name=p.name, domain=OWN)
-    kind: Any = np.uint8 if unsigned else np.int8
+    told = second or known is not None
+    kind = _type(out_bits if told else out_bits + 1, unsigned)
     pair = [_put(p, "out.scale", unit, np.float32), _put(p, "out.zero", zero, kind)]
     q = p.put("QuantizeLinear", [y, *pair], "y")
     if second:
@@ -56,6 +60,11 @@ def trunc(p: Place) -> bool:
             q = p.put("Clip", [q, *(_put(p, "limit", end, kind) for end in ends)], "clipped")
     p.put("DequantizeLinear", [q, *pair])
     return True
+
+
+def _type(bits: float, unsigned: bool) -> Any:
+    """Of 8 or 16 bits; one bit more for a sign that there may be."""
+    return (np.uint8 if unsigned else np.int8) if bits <= 8 else (np.uint16 if unsigned else np.int16)
 
 
 def _put(p: Place, suffix: str, value: float, kind: Any) -> str:

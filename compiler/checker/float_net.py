@@ -4,6 +4,7 @@ quantisers of a QDQ file taken out (and the Relu put back that a quantiser had s
 
 from __future__ import annotations
 
+from collections import Counter
 from fractions import Fraction
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 
 from .files import need
 from .functions import NAMES
-from .layers import Layer, Network, Shape, check_final, fresh
-from .onnx_file import Reader, Scaled, result_shape
+from .layers import Layer, Network, Shape, check_final, fresh, result_shape
+from .onnx_file import Reader, Scaled
 from .onnx_ops import exact
+from .parted import part
 
-SUMS = ("Conv", "Dense", "Add", "Mul", "AveragePool")
+SUMS = ("Conv", "Dense", "Add", "MatMul", "Mul", "AveragePool")
 KEEPS = ("MaxPool", "Reshape", "Take", "Transpose")
 MOST = float(1 << 500)  # what is multiplied by it overflows every float32
 FREE = {"lo": -np.inf, "hi": np.inf}
@@ -30,7 +32,7 @@ def read_float(data: bytes) -> Network:
         if layer.op == "ArgMax":  # a softmax changes no order
             layer.inputs = logits.get(layer.inputs[0], layer.inputs)
     _live(net)
-    _fold(net)
+    _fold(net, known)
     _activate(net, known)
     shapes = {name: net.shapes[name] for name in net.inputs}
     for layer in net.layers:
@@ -44,6 +46,7 @@ def read_float(data: bytes) -> Network:
 def _outputs(reader: Reader) -> tuple[Network, dict[str, Scaled]]:
     """Give values the names of the outputs they are; an output that shares its value gets a copy."""
     net, alias, known = reader.net, reader.alias, reader.known
+    part(net, reader.reads.parted, {*net.inputs, *known})
     need(all(name in alias for name in net.outputs), "float.onnx: an output that is not computed")
     need(len(set(net.outputs)) == len(net.outputs), "float.onnx: two outputs of one name")
     computed = {layer.output for layer in net.layers}
@@ -114,8 +117,9 @@ def _readers(net: Network, name: str) -> list[Layer]:
     return [layer for layer in net.layers if name in layer.inputs]
 
 
-def _fold(net: Network) -> None:
-    """Factors and offsets go into the layer before, in exact arithmetic; every parameter is rounded once."""
+def _fold(net: Network, known: dict[str, Scaled]) -> None:
+    """Factors and offsets go into the layer before, in exact arithmetic; every parameter is rounded once. Not
+    into what the file quantises."""
     kept: list[Layer] = []
     waiting: dict[int, Line] = {}
     for layer in net.layers:
@@ -124,7 +128,7 @@ def _fold(net: Network) -> None:
             continue
         source = layer.inputs[0]
         before = next((x for x in kept if x.output == source), None)
-        alone = len(_readers(net, source)) == 1 and source not in net.outputs
+        alone = len(_readers(net, source)) == 1 and source not in {*net.outputs, *known}
         if before is None or not alone or before.op not in ("Conv", "Dense"):
             before = _alone(layer, net.shapes[source])
             kept.append(before)
@@ -137,18 +141,45 @@ def _fold(net: Network) -> None:
         if id(layer) in waiting:
             _scale(layer, waiting[id(layer)])
     net.layers[:] = kept
+    _on_maps(net, known)
 
 
 def _alone(layer: Layer, shape: Shape) -> Layer:
-    """A factor per channel that follows no weights: a depthwise 1 x 1 Conv, or a diagonal Dense."""
-    n, zero = shape[0], np.zeros(shape[0])
-    fields: dict[str, Any] = {"bias": zero}
-    if len(shape) == 3:
-        geometry = {"size": shape, "strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0), "groups": n}
-        fields |= {"weights": np.ones((n, 1, 1, 1)), **geometry}
-        return Layer(layer.name, "Conv", layer.inputs, layer.output, fields)
-    need(len(shape) == 1 and n <= 4096, f"{layer.name}: a factor per channel on shape {shape}")
-    return Layer(layer.name, "Dense", layer.inputs, layer.output, {**fields, "weights": np.eye(n)})
+    """Factors that follow no weights: a depthwise 1 x 1 Conv; of a vector on a map of one place."""
+    need(len(shape) in (1, 3), f"{layer.name}: a factor per channel on shape {shape}")
+    n, size = shape[0], (*shape, 1, 1)[:3]
+    fields: dict[str, Any] = {"size": size, "strides": (1, 1), "dilations": (1, 1), "pads": (0, 0, 0, 0)}
+    fields |= {"weights": np.ones((n, 1, 1, 1)), "bias": np.zeros(n), "groups": n}
+    return Layer(layer.name, "Conv", layer.inputs, layer.output, fields)
+
+
+def _on_maps(net: Network, known: dict[str, Scaled]) -> None:
+    """Factors of a vector read a map of one place, and the vector comes back behind them, or behind the
+    activation that is all that follows."""
+    names, taken = {x.name for x in net.layers}, {*net.inputs, *(x.output for x in net.layers)}
+    found: list[Layer] = []
+    ends: dict[int, tuple[str, int]] = {}  # the last layer on a map -> the Reshape behind it
+
+    def reshape(name: str, source: str, out: str, target: Shape) -> None:
+        found.append(Layer(fresh(name, names), "Reshape", (source,), out, {"target": target}))
+        names.add(found[-1].name)
+        taken.add(out)
+
+    for layer in net.layers:
+        source, out = layer.inputs[0], layer.output
+        if layer.op == "Conv" and len(net.shapes[source]) == 1:
+            n, seen, readers = layer.fields["groups"], fresh(f"{out}.in", taken), _readers(net, out)
+            reshape(f"{layer.name}.map", source, seen, (n, 1, 1))
+            layer.inputs = (seen,)
+            activated = len(readers) == 1 and readers[0].op == "Clip" and out not in {*net.outputs, *known}
+            ends[id(readers[0] if activated else layer)] = f"{layer.name}.line", n
+        found.append(layer)
+        if id(layer) in ends:
+            name, n = ends[id(layer)]
+            layer.output = fresh(f"{out}.map", taken)
+            taken.add(layer.output)
+            reshape(name, layer.output, out, (n,))
+    net.layers[:] = found
 
 
 def _scale(layer: Layer, line: Line) -> None:
@@ -191,11 +222,12 @@ def _activate(net: Network, known: dict[str, Scaled]) -> None:
     names, found = {layer.name for layer in net.layers}, list(net.layers)
     choosers = (*SUMS, "Clip", "Concat", *NAMES)  # nothing else decides their scale
     chosen = {x.output for x in found if x.op in choosers}
+    reads = Counter(name for x in found for name in x.inputs)  # before joins read activations instead
     net.layers[:] = []
     for layer in found:
         readers = [x for x in found if layer.output in x.inputs]
         if layer.op == "Concat":
-            single = {n for n in layer.inputs if sum(x.inputs.count(n) for x in found) == 1}
+            single = {n for n in layer.inputs if reads[n] == 1}
             single -= {n for n in layer.inputs if known.get(n) not in (None, known.get(layer.output))}
             _join(net, layer, single & chosen - set(net.outputs), values, names)
             continue
@@ -204,7 +236,7 @@ def _activate(net: Network, known: dict[str, Scaled]) -> None:
             extra = not fused or layer.output in known or layer.output in net.outputs
         else:
             before, after = known.get(layer.inputs[0]), known.get(layer.output)
-            extra = layer.op in KEEPS and before is not None and after not in (None, before)
+            extra = layer.op in KEEPS and after not in (None, before)
         net.layers.append(layer)
         if not extra:
             continue

@@ -12,15 +12,17 @@ import numpy as np
 from .layers import Layer
 from .rounding import Floats
 
-NAMES = {"HardSigmoid", "Sigmoid", "Tanh", "LeakyRelu", "HardSwish", "Gelu", "Trunc"}
+NAMES = {"HardSigmoid", "Sigmoid", "Tanh", "LeakyRelu", "HardSwish", "Gelu", "Trunc", "Sign"}
 
 
 @dataclass(frozen=True)
 class Function:
-    """value(x) to a few units in the last place; every difference quotient lies in `slopes`."""
+    """value(x) to a few units in the last place; every difference quotient lies in `slopes`, unless it jumps
+    (upwards): then no slopes bound it, and they are 0."""
 
     value: Callable[[Floats], Floats]
     slopes: tuple[float, float]
+    jumps: bool = False
 
     @property
     def monotone(self) -> bool:
@@ -46,6 +48,9 @@ def function(layer: Layer) -> Function:
         case "Trunc":
             a, b = f["factor"], f["offset"]
             return Function(lambda x: a * x + b, (0.0, a))
+        case "Sign":
+            size = f["scale"]
+            return Function(lambda x: np.where(x >= 0, size, -size), (0.0, 0.0), jumps=True)
         case "HardSwish":
             return Function(lambda x: x * np.clip(x / 6 + 0.5, 0.0, 1.0), (-1.5, 1.5))
         case _:

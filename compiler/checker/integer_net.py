@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from .curves import FIRST, check_exponentials, read_curve
+from .curves import FIRST, read_curve
 from .files import integer, integers, mapping, need, rational, sequence, shape_of, text, texts
 from .layers import FINAL, Layer, Meaning, Network, check_final, output_shape
-from .rounding import AVERAGE, Ints, is_mean
+from .rounding import AVERAGE, MEAN, NEAR, Ints, is_mean
+from .shares import check_law
 from .spans import SUMS, spans
 
 FORMAT = "tinybound-network-1"
 KEEPS = ("Concat", "MaxPool", "Reshape", "Take", "Transpose")
-CODES = ("int8", "int4", "pot4", "pool64")
-MODES = ("half-even", "tflite-single", "tflite-double", AVERAGE)
+CODES = ("int8", "int4", "pot4", "pool64", "int16")
+MODES = ("half-even", "tflite-single", "tflite-double", AVERAGE, MEAN)
 # Per op: scalar fields with their limits, tuple fields with their lengths, arrays.
 _HALF, _PAIR = (-(1 << 15), (1 << 15) - 1), {"strides": 2, "dilations": 2}
 _FIELDS: dict[str, tuple[dict[str, tuple[int, int]], dict[str, int | None], set[str]]] = {
@@ -34,8 +35,9 @@ _FIELDS: dict[str, tuple[dict[str, tuple[int, int]], dict[str, int | None], set[
         {},
         set(),
     ),
+    "MatMul": ({"za": _HALF, "zb": _HALF, "factor": (1, 1)}, {"extents": 4}, set()),
     "Mul": ({"za": _HALF, "zb": _HALF}, {}, set()),
-    "AveragePool": ({"zero": _HALF}, {"kernel": 2, "strides": 2, "pads": 4, "size": 3}, set()),
+    "AveragePool": ({"zero": _HALF}, {"kernel": 2, **_PAIR, "pads": 4, "size": 3}, set()),
     "MaxPool": ({}, {"kernel": 2, **_PAIR, "pads": 4, "size": 3}, set()),
     "Requantise": (
         {"zero_in": _HALF, "zero": _HALF, "lo": _HALF, "hi": _HALF},
@@ -48,7 +50,7 @@ _FIELDS: dict[str, tuple[dict[str, tuple[int, int]], dict[str, int | None], set[
     "Transpose": ({}, {"size": None, "perm": None}, set()),
     "Table": ({"first": (-128, -128)}, {}, {"entries"}),
     "Curve": ({"bits": (5, 8), "parity": (0, 1), "lo": _HALF, "hi": _HALF}, {}, {"knots", "bends", "knees"}),
-    "Softmax": ({}, {}, {"table"}),
+    "Softmax": ({"bits": (0, 24), "extra": (0, (1 << 24) - 1), "zero": _HALF, "top": _HALF}, {}, {"table"}),
     "ArgMax": ({"last": (0, 1), "offset": (-128, 0)}, {}, set()),
 }
 
@@ -105,6 +107,9 @@ def _layer(entry: Any, arrays: dict[str, Ints]) -> Layer:
         need(fields["mode"] in MODES, f"{name}: mode {fields['mode']!r}")
         mean = fields["mode"] == AVERAGE
         need(not mean or is_mean(fields["multiplier"], fields["shift"]), f"{name}: no mean of integers")
+        need(
+            fields["mode"] != MEAN or int(fields["shift"].min()) > NEAR, f"{name}: a mean with a short shift"
+        )
     if op in ("Conv", "Dense"):
         need(fields["bits"] == 8, f"{name}: bits {fields['bits']} in the file")
     code, origin = text(entry["code"], name), text(entry["origin"], name)
@@ -147,8 +152,9 @@ def _check_numbers(net: Network, layer: Layer) -> None:
     """Scales, zero points and sizes of words of one layer."""
     f, name, out = layer.fields, layer.name, net.meanings[layer.output]
     ins = [net.meanings[n] for n in layer.inputs]
-    if layer.op in ("Add", "Mul"):
+    if layer.op in ("Add", "MatMul", "Mul"):
         need((f["za"], f["zb"]) == (ins[0].zero, ins[1].zero), f"{name}: zero points")
+        _check_products(layer, ins, out)
     elif layer.op == "Concat":
         same = all((m.scales, m.zero) == (out.scales, out.zero) for m in ins)
         need(same, f"{name}: inputs of other scales or zero points")
@@ -161,7 +167,8 @@ def _check_numbers(net: Network, layer: Layer) -> None:
         need(len(out.scales) == 1, f"{name}: several scales")
     if layer.op in ("Conv", "Dense"):
         w = f["weights"]
-        need(w.min() >= -128 and w.max() <= 127, f"{name}: weights beyond int8")
+        most = 1 << (15 if layer.code == "int16" else 7)
+        need(w.min() >= -most and w.max() < most, f"{name}: weights beyond {layer.code}")
         _check_code(layer, _is_byte(ins[0]))
         mass = np.abs(w.reshape(len(w), -1)).sum(axis=1)
         term, bits = (384, 32) if _is_byte(ins[0]) else (abs(ins[0].zero) + (1 << 15), 46)
@@ -198,8 +205,18 @@ def _check_numbers(net: Network, layer: Layer) -> None:
     elif layer.op == "Curve":
         f |= {"entries": read_curve(layer, out), "first": FIRST}
     elif layer.op == "Softmax":
-        check_exponentials(layer, ins[0], out, byte=out.zero == -128)
-        need(out.zero != -128 or _is_byte(ins[0]), f"{name}: a table for fewer integers than it reads")
+        check_law(layer, ins[0], out, byte=_is_byte(ins[0]))
+
+
+def _check_products(layer: Layer, ins: list[Meaning], out: Meaning) -> None:
+    """Sums of products have one scale; before the sum itself come sums in which a zero point is left out."""
+    if layer.op == "MatMul":
+        sizes = [8 if _is_byte(x) else 16 for x in ins]
+        most = (1 << sum(sizes)) * layer.fields["extents"][-1]
+        need(
+            most <= 1 << (31 if max(sizes) == 8 else 45), f"{layer.name}: the accumulator can leave its bits"
+        )
+        need(len(out.scales) == 1, f"{layer.name}: several scales")
 
 
 def _is_byte(meaning: Meaning) -> bool:
@@ -239,7 +256,7 @@ def rule(net: Network) -> str:
     for layer in net.layers:
         if layer.op == "Requantise":
             maker = makers.get(layer.inputs[0])
-            average = maker == "AveragePool" and layer.fields["mode"] == AVERAGE
+            average = maker == "AveragePool" and layer.fields["mode"] in (AVERAGE, MEAN)
             if not average:
                 modes[maker in SUMS and maker not in ("Conv", "Dense")].add(layer.fields["mode"])
     need(modes[True] <= {"half-even"}, "a mode behind a sum without weights")

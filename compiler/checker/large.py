@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .between import shallow
 from .chain import RHO, Chain
 from .lines import Lines
 from .rounding import Floats, Ints, U, down, times, up
 from .states import reached
 
-PART = 1 << 15  # cells
+PART = 1 << 13  # cells: what a processor holds near
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def _worst(leaf: Leaf, first: Ints, last: Ints, claim: Floats) -> Floats:
         below, above = last.copy(), first.copy()
         below[i], above[i] = middle, middle + 1
         return np.maximum(_worst(leaf, first, below, claim), _worst(leaf, above, last, claim))
-    q, which = reached(leaf.chain, first, last)
+    q, which = reached(leaf.chain, first, last, once=not shallow(leaf.chain))
     y = times(q - leaf.chain.out.zero, leaf.chain.out.scales[0])
     most, least, wide = leaf.c, leaf.c, leaf.rest
     tables = []
@@ -76,13 +77,18 @@ def _worst(leaf: Leaf, first: Ints, last: Ints, claim: Floats) -> Floats:
     gap = _gap(most + wide, least - wide, y[0].min(axis=0), y[1].max(axis=0))
     if (gap <= claim).all():
         return gap
-    line, apart = leaf.c[None], leaf.rest[None]
-    for along, away in tables:
-        line = (line[:, None] + along).reshape(-1, len(leaf.c))
-        apart = (apart[:, None] + away).reshape(-1, len(leaf.c))
-    apart = apart * (1 + RHO)
-    gaps = _gap(line + apart, line - apart, y[0][which], y[1][which])
-    over = np.flatnonzero((gaps > claim).any(axis=1))
+    gaps: Floats = np.empty((len(which), len(leaf.c)))
+    above = np.zeros(len(which), bool)
+    for o in range(len(leaf.c)):  # one after the other: numpy is slow where the last axis is short
+        line, apart = leaf.c[o : o + 1], leaf.rest[o : o + 1]
+        for along, away in tables:
+            line = (line[:, None] + along[:, o]).ravel()
+            apart = (apart[:, None] + away[:, o]).ravel()
+        apart = apart * (1 + RHO)
+        each = _gap(line + apart, line - apart, y[0][which, o], y[1][which, o])
+        above |= each > claim[o]
+        gaps[:, o] = each
+    over = np.flatnonzero(above)
     if over.size:
         places, k = np.stack(np.unravel_index(over, spans), axis=-1), which[over]
         gaps[over] = np.minimum(gaps[over], _around(leaf, first, places, (y[0][k], y[1][k])))

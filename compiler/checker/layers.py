@@ -13,7 +13,7 @@ from .files import MAX_ELEMENTS, need
 from .rounding import Ints
 
 Shape = tuple[int, ...]
-FINAL = {"ArgMax": 256, "Softmax": 1 << 15}  # what may only be moved afterwards; longest rows
+FINAL = {"ArgMax": 256, "Softmax": 1 << 14}  # what may end a network; longest rows
 MOVES = ("Reshape", "Take", "Transpose")
 
 
@@ -52,22 +52,39 @@ class Network:
     hulls: dict[str, tuple[int, int]] = field(default_factory=dict)  # derived ranges of the integers
 
 
-def final(net: Network, value: str) -> Layer | None:
-    """The ArgMax or Softmax whose result, moved at most, is this value."""
+def made_by(net: Network, value: str) -> Layer | None:
+    """The layer that computes a value, whatever moves it afterwards."""
     makers = {layer.output: layer for layer in net.layers}
     maker = makers.get(value)
-    while maker is not None and maker.op in MOVES and np.all(maker.fields.get("positions", 0) >= np.int64(0)):
+    while maker is not None and _moves(maker):
         maker = makers.get(maker.inputs[0])
-    return maker if maker is not None and maker.op in FINAL else None
+    return maker
+
+
+def final(net: Network, value: str) -> Layer | None:
+    """The ArgMax or Softmax whose result, moved at most, is this value, and with which no layer computes."""
+    maker = made_by(net, value)
+    if maker is None or maker.op not in FINAL:
+        return None
+    moved = {maker.output}
+    for layer in net.layers:
+        if moved & {*layer.inputs}:
+            if not _moves(layer):
+                return None
+            moved.add(layer.output)
+    return maker
+
+
+def _moves(layer: Layer) -> bool:
+    return layer.op in MOVES and bool(np.all(layer.fields.get("positions", 0) >= np.int64(0)))
 
 
 def check_final(net: Network) -> None:
-    """Nothing computes with what a final layer returns."""
-    ends = {layer.output for layer in net.layers if layer.op in FINAL}
+    """Nothing computes with indices."""
     for layer in net.layers:
-        if ends & {*layer.inputs}:
-            need(layer.op in MOVES and final(net, layer.output), f"{layer.name}: reads a final layer")
-            ends.add(layer.output)
+        for name in () if _moves(layer) else layer.inputs:
+            maker = made_by(net, name)
+            need(maker is None or maker.op != "ArgMax", f"{layer.name}: computes with an ArgMax")
 
 
 def fresh(wanted: str, taken: set[str]) -> str:
@@ -94,14 +111,38 @@ def window(size: Shape, kernel: Shape, strides: Shape, dilations: Shape, pads: S
     return np.where(plane < 0, -1, plane + shift), out
 
 
-def output_shape(layer: Layer, shapes: list[Shape]) -> Shape:
-    """Shape of a layer's result, after everything about its shapes has been checked."""
+def terms(extents: Shape) -> tuple[Ints, Ints]:
+    """Flat positions (K, G M N) of the factors of every product of a MatMul, in both of its inputs."""
+    groups, rows, columns, depth = extents
+    a, b = (np.arange(groups * n * depth).reshape(groups, n, depth) for n in (rows, columns))
+    pairs = np.broadcast_arrays(a[:, :, None], b[:, None])
+    first, second = (part.reshape(-1, depth).T for part in pairs)
+    return first, second
+
+
+def _joint_shape(layer: Layer, shapes: list[Shape]) -> Shape:
+    """Of an op with several inputs."""
     f, first = layer.fields, shapes[0]
     if layer.op == "Concat":
         axis, around = f["axis"], {(len(s), *s[: f["axis"]], 0, *s[f["axis"] + 1 :]) for s in shapes}
         need(len(around) == 1 and 0 <= axis < len(first), f"{layer.name}: shapes {shapes} on axis {axis}")
         return (*first[:axis], sum(s[axis] for s in shapes), *first[axis + 1 :])
-    need(len(shapes) == (2 if layer.op in ("Add", "Mul") else 1), f"{layer.name}: {len(shapes)} inputs")
+    need(len(shapes) == 2, f"{layer.name}: {len(shapes)} inputs")
+    if layer.op == "MatMul":
+        groups, rows, columns, depth = extents = f["extents"]
+        need(min(extents) > 0 and np.prod(extents) <= MAX_ELEMENTS, f"{layer.name}: extents")
+        need(shapes == [(groups * rows, depth), (groups * columns, depth)], f"{layer.name}: shapes {shapes}")
+        return groups * rows, columns
+    need(shapes[0] == shapes[1], f"{layer.name}: shapes {shapes}")
+    return first
+
+
+def output_shape(layer: Layer, shapes: list[Shape]) -> Shape:
+    """Shape of a layer's result, after everything about its shapes has been checked."""
+    f, first = layer.fields, shapes[0]
+    if layer.op in ("Add", "Concat", "MatMul", "Mul"):
+        return _joint_shape(layer, shapes)
+    need(len(shapes) == 1, f"{layer.name}: {len(shapes)} inputs")
     if "size" in f:
         need(tuple(f["size"]) == first, f"{layer.name}: size {f['size']} for an input of shape {first}")
     if layer.op in ("Conv", "MaxPool", "AveragePool"):
@@ -133,9 +174,15 @@ def output_shape(layer: Layer, shapes: list[Shape]) -> Shape:
     if layer.op == "Transpose":
         need(sorted(f["perm"]) == list(range(len(first))), f"{layer.name}: perm {f['perm']}")
         return tuple(first[axis] for axis in f["perm"])
-    if layer.op in ("Add", "Mul"):
-        need(shapes[0] == shapes[1], f"{layer.name}: shapes {shapes}")
     if layer.op in FINAL:
         need(len(first) in (1, 2), f"{layer.name}: {layer.op} of shape {first}")
         need(first[-1] <= FINAL[layer.op], f"{layer.name}: {layer.op} of {first[-1]} elements")
     return (first[:-1] or (1,)) if layer.op == "ArgMax" else first
+
+
+def result_shape(layer: Layer, shapes: list[Shape]) -> Shape:
+    """Shape of a float layer's result."""
+    if layer.op == "ChannelAffine":
+        need(len(layer.fields["factor"]) == shapes[0][0], f"{layer.name}: channels")
+        return shapes[0]
+    return output_shape(layer, shapes)

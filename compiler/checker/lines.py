@@ -5,6 +5,7 @@ on the Jacobian. Boxes are on axis 0, symbols on axis 1."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,11 @@ class Lines:
     steep: Floats
     middle: Floats
     sums: list[tuple[Floats, Floats]]  # of every layer: c and how far from it, (boxes, neurons)
+
+    def of(self, some: Any) -> Lines:
+        """Of some boxes."""
+        c, slope, r, steep, middle = (v[some] for v in (self.c, self.slope, self.r, self.steep, self.middle))
+        return Lines(c, slope, r, steep, middle, [(at[some], far[some]) for at, far in self.sums])
 
 
 @dataclass(frozen=True)

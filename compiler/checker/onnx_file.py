@@ -6,7 +6,6 @@ Only what tinybound compiles is understood; anything else, an unknown attribute 
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -15,17 +14,20 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from .attributes import attributes_of
-from .constants import input_kind, moved, quantiser, tensor_array
+from .attributes import attributes_of, name_of
+from .constants import extents, input_kind, moved, quantiser, tensor_array
+from .dynamic import static
 from .expand import EXPANSIONS, OWN, Place
 from .expand_qonnx import QONNX
 from .expand_quantised import QUANTISED, of_sum
 from .files import need
 from .functions import NAMES
-from .layers import Layer, Network, Shape, fresh, output_shape
+from .layers import Layer, Network, Shape, fresh, output_shape, result_shape
+from .moves import permutation, scaled_product, turned
 from .onnx_ops import Node, parse
+from .parted import Reads
 from .ranks import Batches
-from .stored import clipped, dequantised, quantised, span, whole
+from .stored import dequantised, kept, span, whole
 
 Array = NDArray[Any]
 Scaled = tuple[Fraction, int, int, int]  # scale, zero point, lowest and highest integer; uint8 as q - 128
@@ -61,13 +63,12 @@ class Reader:
         self.kinds: dict[str, Any] = {}
         self.sums: dict[str, float] = {}  # see expand_quantised.py
         self.moved: dict[str, str] = {}  # integer tensor -> the graph input that it only moves
-        self.reads = Counter(
-            [i for n in self.graph.node for i in n.input] + [e.name for e in self.graph.output]
-        )
+        self.nodes = static(self.graph)
+        self.reads = Reads(self.graph, self.nodes)
         self.seen: dict[str, Seen] = {}  # tensors whose value has another shape
         self.shaped: dict[tuple[str, Seen], str] = {}
         self.values: set[str] = {t for n in self.graph.node for t in n.output}
-        self.values |= {entry.name for entry in self.graph.input}
+        self.values |= {entry.name for entry in self.graph.input} | {*self.constants}
         entries = [e for e in self.graph.input if e.name not in self.constants]
         self.net = Network(tuple(e.name for e in entries), tuple(e.name for e in self.graph.output), [], {})
         need(entries and self.net.outputs, "float.onnx: no inputs or no outputs")
@@ -76,7 +77,7 @@ class Reader:
             self.alias[entry.name] = entry.name
             self.net.shapes[entry.name] = self._input(entry)
         self.batches = Batches(entries)
-        for proto in self.graph.node:
+        for proto in self.nodes:
             live = [i for i in proto.input if i in self.alias]
             self.batches.take(proto, live, self.constants, self._shape)
             for out in proto.output:
@@ -93,7 +94,7 @@ class Reader:
         return shape
 
     def _take(self, proto: Any, own: bool = False) -> None:
-        name, op = proto.name or f"{proto.op_type}_{proto.output[0]}", proto.op_type
+        name, op = name_of(proto), proto.op_type
         inputs, out = list(proto.input), proto.output[0]
         attributes = attributes_of(proto, name, self.constants, self.opset, own=own)
         missing = [i for i in inputs if i and i not in self.alias and i not in self.constants]
@@ -130,21 +131,21 @@ class Reader:
             self._carry(inputs[0], out)
             self._see(inputs[0], out)
         elif op in ("QuantizeLinear", "Clip") and not live:
-            self.constants[out] = self._stored(name, op, inputs, attributes)
+            self.constants[out] = kept(name, op, self.constants, inputs, attributes)
         elif not live or op == "Shape":
             if op == "Shape":
-                need(not attributes, f"{name}: attributes")
                 shape = (1, *self._shape(inputs[0])) if live else self.constants[inputs[0]].shape
-                self.constants[out] = np.array(shape)
+                self.constants[out] = extents(name, shape, attributes)
             else:
-                self.constants[out] = moved(name, op, [self.constants[i] for i in inputs if i], attributes)
+                need("" not in inputs, f"{name}: an input left out")
+                self.constants[out] = moved(name, op, [self.constants[i] for i in inputs], attributes)
         else:
             op = op if standard else f"{OWN}.{op}"
             self._layer(Node(name, op, attributes, [], [], self.opset), inputs, out)
 
     def _activation(self, name: str, inputs: list[str], kind: Any) -> Scaled:
         scale, zero = quantiser(name, self.constants, inputs, kind)
-        need(scale.size == 1, f"{name}: not quantised per tensor")
+        need(scale.size == zero.size == 1, f"{name}: not quantised per tensor")
         shift, low, high = span(zero.dtype, name)
         return Fraction(float(scale.ravel()[0])), int(zero.ravel()[0]) - shift, low, high
 
@@ -159,13 +160,25 @@ class Reader:
         word = whole(*scale[2:])
         if value in self.net.inputs and scale[2:] != word:
             value = self._known(value, (*scale[:2], *word), out)  # fewer bits are an activation behind it
-        self.alias[out], self.marks[out], self.kinds[out] = self._known(value, scale, out), scale, kind
+        if value in self.net.inputs or self.reads.rounded(inputs[0]):
+            value = self._known(value, scale, out)
+        elif self.reads.also_bare(inputs[0]) or self.known.get(value, scale) != scale:
+            copy = self.reads.own(value, scale, self.known) or self._again(value, scale, out)
+            self.reads.shared[value, scale] = copy
+            self.reads.parted.add(copy)
+            value = copy
+        else:
+            self.known[value] = scale
+        self.alias[out], self.marks[out], self.kinds[out] = value, scale, kind
         self._see(inputs[0], out)
 
     def _known(self, value: str, scale: Scaled, out: str) -> str:
         """The value that has this quantisation: where `value` has another, an activation behind it."""
         if self.known.setdefault(value, scale) == scale:
             return value
+        return self._again(value, scale, out)
+
+    def _again(self, value: str, scale: Scaled, out: str) -> str:
         again = fresh(f"{value}.{out}", self.values)
         self._append(Layer(f"{out}.again", "Clip", (value,), again, {"lo": -np.inf, "hi": np.inf}))
         self.known[again] = scale
@@ -198,7 +211,7 @@ class Reader:
         need(ends[0] < ends[1], f"{name}: limits")
         narrow = (scale, zero, ends[0], ends[1])
         shared = [t for t in self.kinds if t != source and self.alias[t] == value]
-        alone = not shared and self.reads[source] <= 1 and value not in self.net.inputs
+        alone = not shared and self.reads.count[source] <= 1 and value not in self.net.inputs
         if alone and self.known.get(value) == self.marks[source]:
             self.known[value] = narrow
         value = self._known(value, narrow, out)
@@ -224,16 +237,6 @@ class Reader:
         self.alias[out] = value
         self._see(source, out)
 
-    def _stored(self, name: str, op: str, inputs: list[str], attributes: dict[str, Any]) -> Array:
-        """A constant through QuantizeLinear, or its integers through Clip."""
-        x, ends = self.constants[inputs[0]], [self.constants[i] if i else None for i in inputs[1:3]]
-        if op == "Clip":
-            need(not attributes, f"{name}: attributes")
-            return clipped(x, ends, name)
-        need(set(attributes) <= {"axis", "saturate"}, f"{name}: attributes")
-        scale, zero = quantiser(name, self.constants, inputs, np.uint8)
-        return quantised(x, scale, zero, int(attributes.get("axis", 1)), name)
-
     def _layer(self, node: Node, inputs: list[str], out: str) -> None:
         node.constants = [self.constants.get(i) if i else None for i in inputs]
         node.shapes = [self._shape(i) if i in self.alias else None for i in inputs]
@@ -250,18 +253,25 @@ class Reader:
         values = tuple(self.alias[i] for i in live)
         layer.name = fresh(node.name, {x.name for x in self.net.layers})
         if layer.op == "Reshape":  # the same value under another shape
+            self.reads.unmoved(out, self.reads.rounded(live[0]))
             self.alias[out], target = values[0], tuple(layer.fields["target"])
             output_shape(layer, [self.net.shapes[values[0]]])
             if target != self.net.shapes[values[0]]:
                 self.seen[out] = Seen(layer.name, out, target)
             return
+        if layer.op == "ChannelAffine" and self._scales_product(layer, values[0]):
+            self.alias[out] = values[0]
+            self._see(live[0], out)
+            return
+        if layer.op == "Transpose" and (live[0] in self.seen or self._permuted(values[0]) is not None):
+            layer.op, layer.fields = "Take", {"positions": turned(layer), "pad": 0.0}
         shape = self._shape(live[0])
         self.alias[out] = out
         if self._looks_through(layer, live):
             self.alias[out] = fresh(f"{out}.map", self.values)
             self.seen[out] = Seen(f"{layer.name}.shape", out, shape)
         elif layer.op == "Take":
-            self._move(layer, values[0], out)
+            self._move(layer, live[0], out)
             return
         elif layer.op in {"Clip", *NAMES} and (before := self._permuted(values[0])) is not None:
             inner = fresh(f"{out}.map", self.values)
@@ -274,13 +284,16 @@ class Reader:
         layer.inputs, layer.output = values, self.alias[out]
         self._append(layer)
 
-    def _move(self, layer: Layer, source: str, out: str) -> None:
+    def _move(self, layer: Layer, tensor: str, out: str) -> None:
         """Positions of positions; none of its own where they are in order."""
-        before, at = self._permuted(source), layer.fields["positions"]
+        source = self.alias[tensor]
+        before, at = self._permuted(source, "Transpose"), layer.fields["positions"]
         if before is not None:
             at, (source,) = np.append(before.fields["positions"], -1)[at], before.inputs
         size = self.net.shapes[source]
         if at.ravel().tolist() == list(range(int(np.prod(size)))):
+            back = before is not None and source in self.known
+            self.reads.unmoved(out, self.reads.rounded(tensor) or back)
             self.alias[out] = source
             if at.shape != size:
                 self.seen[out] = Seen(layer.name, out, at.shape)
@@ -289,15 +302,14 @@ class Reader:
         layer.inputs, layer.output = (source,), out
         self._append(layer)
 
-    def _permuted(self, value: str) -> Layer | None:
-        """The Take of every element once that makes a value which the file does not quantise."""
-        maker = next((x for x in self.net.layers if x.output == value and x.op == "Take"), None)
-        if maker is None or value in self.known:
-            return None
-        whole = sorted(maker.fields["positions"].ravel().tolist()) == list(
-            range(int(np.prod(maker.fields["size"])))
-        )
-        return maker if whole else None
+    def _permuted(self, value: str, *others: str) -> Layer | None:
+        return permutation(self.net.layers, self.known, value, others)
+
+    def _scales_product(self, layer: Layer, value: str) -> bool:
+        """A factor of all elements of a MatMul or a mean that nothing else reads becomes part of it."""
+        once = all(self.reads.count[tensor] <= 1 for tensor, v in self.alias.items() if v == value)
+        free = once and value not in self.known
+        return free and scaled_product(self.net.layers, value, layer.fields, self.known)
 
     def _shape(self, tensor: str) -> Shape:
         seen = self.seen.get(tensor)
@@ -329,11 +341,3 @@ class Reader:
         self.net.layers.append(layer)
         self.net.shapes[layer.output] = result_shape(layer, [self.net.shapes[i] for i in layer.inputs])
         self.values.add(layer.output)
-
-
-def result_shape(layer: Layer, shapes: list[Shape]) -> Shape:
-    """Shape of a float layer's result."""
-    if layer.op == "ChannelAffine":
-        need(len(layer.fields["factor"]) == shapes[0][0], f"{layer.name}: channels")
-        return shapes[0]
-    return output_shape(layer, shapes)

@@ -49,8 +49,10 @@ _ALLOWED = {
     "Transpose": {"perm"},
     "Concat": {"axis"},
     "tinybound.Softmax": set(),
+    "tinybound.Sign": set(),
     "tinybound.Trunc": set(),
     "tinybound.ArgMax": {"select_last_index"},
+    "tinybound.MatMul": {"group"},
     "tinybound.Take": set(),
     "tinybound.Total": set(),
 }
@@ -139,7 +141,6 @@ def _fields(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
             more = _window(node, first, tuple(get("kernel_shape", ())))
             if node.op == "MaxPool":
                 return "MaxPool", {"kernel": tuple(get("kernel_shape", ())), **more}
-            need(more.pop("dilations") == (1, 1), f"{where}: dilations")
             need(
                 not any(more["pads"]) or get("count_include_pad", 0), f"{where}: padding that is not counted"
             )
@@ -149,6 +150,7 @@ def _fields(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
             return "AveragePool", {
                 "kernel": first[1:],
                 "strides": (1, 1),
+                "dilations": (1, 1),
                 "pads": (0, 0, 0, 0),
                 "size": first,
                 "total": node.op != "GlobalAveragePool",
@@ -199,10 +201,21 @@ def _own(node: Node) -> tuple[str, dict[str, Any]]:
             need(at is not None, f"{where}: no positions")
             pad = node.constants[2] if len(node.constants) > 2 else None
             return "Take", {"positions": at, "pad": 0.0 if pad is None else float(pad)}
+        case "tinybound.MatMul":
+            groups, (a, b) = int(get("group", 1)), node.shapes
+            need(a is not None and b is not None and len(a) == len(b) == 2, f"{where}: factors")
+            assert a is not None and b is not None
+            need(a[1] == b[1] and a[0] % groups == b[0] % groups == 0, f"{where}: factors {a} and {b}")
+            extents = (groups, a[0] // groups, b[0] // groups, a[1])
+            return "MatMul", {"extents": extents, "factor": 1.0}
         case "tinybound.Trunc":
             factor, offset = node.constant(1), node.constant(2)
             need(factor is not None and offset is not None, f"{where}: parameters")
             return "Trunc", {"factor": float(factor), "offset": float(offset)}  # type: ignore[arg-type]
+        case "tinybound.Sign":
+            scale = node.constant(1)
+            need(scale is not None, f"{where}: no scale")
+            return "Sign", {"scale": float(scale)}  # type: ignore[arg-type]
         case "tinybound.ArgMax":
             return "ArgMax", {"last": int(bool(get("select_last_index", 0)))}
         case _:
@@ -218,7 +231,7 @@ def _window(node: Node, first: Shape, kernel: Shape) -> dict[str, Any]:
     )
     need(sizes_fit and mode in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"), f"{node.name}: window")
     if mode.startswith("SAME"):
-        need(node.op != "MaxPool" or dilations == (1, 1), f"{node.name}: {mode} with dilations")
+        need(node.op == "Conv" or dilations == (1, 1), f"{node.name}: {mode} with dilations")
         pads = same_pads(first[1:], kernel, strides, dilations, upper=mode == "SAME_UPPER")
     elif mode == "VALID":
         pads = (0, 0, 0, 0)

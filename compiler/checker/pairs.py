@@ -13,12 +13,13 @@ import numpy as np
 from .files import need
 from .forms import Pad
 from .functions import NAMES, Function, function
-from .layers import Layer, Meaning, Network, final
+from .layers import Layer, Meaning, Network, final, terms
 from .rounding import Floats, Ints
+from .shares import Share
 from .single import folded
 from .stored import whole
 
-GEOMETRY = ("size", "kernel", "strides", "dilations", "pads", "groups", "target", "perm", "axis")
+GEOMETRY = ("size", "kernel", "strides", "dilations", "pads", "groups", "target", "perm", "axis", "extents")
 Limits = tuple[float, float]
 Span = tuple[int, int]  # of integers less their zero point
 
@@ -62,6 +63,16 @@ class Product:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Products of the elements at `a` and `b`, (1, K, P) flat positions, and their sums."""
+
+    a: Ints
+    b: Ints
+    product: Product
+    sums: Affine
+
+
+@dataclass(frozen=True)
 class Rounding:
     """q = clip(round(n m / 2^s) + zero, lo, hi) by `mode` on n, y = step * n, beside x = clip(xhat, limits).
     `gain` is S_out m / (2^s S_in) where the input is no sum, else None."""
@@ -93,7 +104,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Step:
-    """One pair of layers; `data` is an Affine, a Sum, a Rounding, a Table, or index and shape."""
+    """One pair of layers; `data` is an Affine, a Sum, a Rounding, a Table, a Share, or index and shape."""
 
     layer: Layer
     data: Any
@@ -142,6 +153,8 @@ def _data(q: Layer, f: Layer, net: Network) -> Any:
         return Sum(float(sign), (float(a), float(b)), (float(a - 1), float(b - sign)))
     if q.op == "Mul":
         return Product(float(abs(out.scales[0] / (ins[0].scales[0] * ins[1].scales[0]) - 1)))
+    if q.op == "MatMul":
+        return _rows(q, f, ins, out)
     if q.op == "Requantise":
         return _rounding(q, f, ins[0], out, shape, _span(net, q))
     if q.op in ("Curve", "Table"):
@@ -153,6 +166,9 @@ def _data(q: Layer, f: Layer, net: Network) -> Any:
         )
         at = ins[0].zero - q.fields["first"]
         return Table((low, high), ins[0].scales[0], at, _span(net, q), function(f))
+    if q.op == "Softmax":
+        low, high = net.hulls[q.output]
+        return Share.of(q, out, shape[-1], (low - out.zero, high - out.zero))
     if q.op == "Concat":
         return q.fields["axis"]
     if q.op == "Take":
@@ -217,6 +233,17 @@ def _affine(q: Layer, f: Layer, unit: Meaning, out: Meaning, net: Network) -> Af
         _span(net, q),
         folded(f, w, w.shape[2]),
     )
+
+
+def _rows(q: Layer, f: Layer, ins: list[Meaning], out: Meaning) -> Rows:
+    a, b = (at[None] for at in terms(q.fields["extents"]))
+    unit, zero = ins[0].scales[0] * ins[1].scales[0], np.zeros((1, 1, 1))
+    factor = float(f.fields["factor"])
+    w = np.full((1, 1, a.shape[1]), factor)
+    v, at = np.full_like(w, float(out.scales[0] / unit)), np.arange(a.size).reshape(a.shape)
+    folded = int(factor != 1), zero, zero + max(factor, 1 / factor)  # one rounding, of the larger or smaller
+    sums = Affine(w, v, v - w, zero, zero, zero, at, Pad(), 0, unit, 0, (0, 0), folded)
+    return Rows(a, b, Product(0.0), sums)
 
 
 def _rounding(

@@ -13,9 +13,11 @@ from .files import need
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 U = 2.0**-53
-AVERAGE = "tflite-average"
+AVERAGE, MEAN = "tflite-average", "half-even-mean"
 TWICE = 31  # bits that the first of two roundings takes
+NEAR = 15  # bits that the first rounding of a mean leaves
 TINY = 2.0**-1000  # more than anything that underflows
 
 
@@ -96,15 +98,19 @@ def rounded(n: Ints, m: Ints, s: Ints, mode: str, zero: int = 0) -> Ints:
     if mode == "tflite-double":
         first = np.minimum(s, TWICE)
         return np.asarray(quotient(quotient(product, first, "up"), s - first, "away"), np.int64)
+    if mode == MEAN:
+        last = np.full_like(s, NEAR)
+        return np.asarray(quotient(quotient(product, s - last, "up"), last, "even"), np.int64)
     ties = {"half-even": "even", "tflite-single": "up", AVERAGE: "away"}[mode]
     return np.asarray(quotient(product, s, ties), np.int64) - (zero if mode == AVERAGE else 0)
 
 
 def moved(scale: Fraction, s: Ints, mode: str) -> Floats:
     """How far rounding moves scale * q, outward: half a step, and of two roundings the first half of its own
-    unit, which is 2^(31 - s) steps, more; a mean by its zero point times what its factor is too large."""
+    unit, which is 2^(31 - s) steps, more; a mean by its zero point times what its factor is too large, or by
+    half of the first's unit, 2^-15 steps."""
     twice = (s > TWICE) & (mode == "tflite-double")
-    most = 0.5 + (2.0**-22 if mode == AVERAGE else 0.0)
+    most = 0.5 + {AVERAGE: 2.0**-22, MEAN: 0.5 ** (NEAR + 1)}.get(mode, 0.0)
     return up(np.where(twice, 0.5 + 0.5 ** (np.maximum(s, TWICE) - 30.0), most) * float(scale))
 
 

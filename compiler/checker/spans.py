@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .curves import powers
 from .files import Rejected, need
-from .layers import Layer, Network, Shape
+from .layers import Layer, Network, Shape, terms
 from .rounding import Ints, rounded
+from .shares import share_span
 
-SUMS = ("Conv", "Dense", "Add", "Mul", "AveragePool")
+SUMS = ("Conv", "Dense", "Add", "MatMul", "Mul", "AveragePool")
 Span = tuple[Ints, Ints]
 
 
@@ -28,7 +28,7 @@ def spans(net: Network, at: dict[str, Span] | None = None) -> dict[str, Span]:
 def _span(layer: Layer, xs: list[Span], shape: Shape) -> Span:
     f, (low, high) = layer.fields, xs[0]
     if len(xs) > 1 or layer.op == "Concat":
-        return _joint(layer, xs)
+        return _joint(layer, xs, shape)
     if layer.op in SUMS:
         return _summed(layer, low, high, shape)
     if layer.op == "Requantise":
@@ -57,13 +57,13 @@ def _span(layer: Layer, xs: list[Span], shape: Shape) -> Span:
         found = np.array([ends_t[key] for key in asked])
         return found[:, 0].reshape(shape), found[:, 1].reshape(shape)
     if layer.op == "Softmax":
-        return _softmax(low, high, f["table"]), _softmax(high, low, f["table"])
+        return share_span(layer, low, high)
     if layer.op == "ArgMax":
         return _indices(low, high, f["last"], f["offset"], shape)
     raise Rejected(f"{layer.name}: op {layer.op}")
 
 
-def _joint(layer: Layer, xs: list[Span]) -> Span:
+def _joint(layer: Layer, xs: list[Span], shape: Shape) -> Span:
     """Of an op with several inputs."""
     f = layer.fields
     if layer.op == "Add":
@@ -74,6 +74,15 @@ def _joint(layer: Layer, xs: list[Span]) -> Span:
     if layer.op == "Mul":
         corners = [(a - f["za"]) * (b - f["zb"]) for a in xs[0] for b in xs[1]]
         return np.minimum.reduce(corners), np.maximum.reduce(corners)
+    if layer.op == "MatMul":
+        first, second = terms(f["extents"])
+        of_a, of_b = (
+            [(end - f["za"]).ravel()[first] for end in xs[0]],
+            [(end - f["zb"]).ravel() for end in xs[1]],
+        )
+        corners = [a * b[second] for a in of_a for b in of_b]
+        low, high = (pick.reduce(corners).sum(axis=0) for pick in (np.minimum, np.maximum))
+        return low.reshape(shape), high.reshape(shape)
     need(layer.op == "Concat", f"{layer.name}: op {layer.op}")
     return np.concatenate([x[0] for x in xs], f["axis"]), np.concatenate([x[1] for x in xs], f["axis"])
 
@@ -100,21 +109,6 @@ def _summed(layer: Layer, low: Ints, high: Ints, shape: Shape) -> Span:
     need(max(np.abs(end).max() for end in ends) < 2.0**52, f"{layer.name}: sums beyond 2^52")
     a, b = ((end.astype(np.int64) + bias).reshape(shape) for end in ends)
     return a, b
-
-
-def _softmax(own: Ints, others: Ints, table: Ints) -> Ints:
-    """q' of each element where it is at `own` and all others are at `others`."""
-    out = np.empty_like(own)
-    for i in range(own.shape[-1]):
-        x = others.copy()
-        x[..., i] = own[..., i]
-        e, steps = powers(table, np.max(x, axis=-1)[..., None] - x)
-        total = np.sum(e, axis=-1)
-        whole, rest = np.divmod(steps * e[..., i], total)
-        twice = 2 * rest - total
-        more = (twice > 0) | ((twice == 0) & (whole % 2 == 1))
-        out[..., i] = np.minimum(whole + more, steps - 1) - steps // 2
-    return out
 
 
 def _indices(low: Ints, high: Ints, last: int, offset: int, shape: Shape) -> Span:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .constants import quantiser
 from .files import need
 
 Array = NDArray[Any]
@@ -48,11 +49,10 @@ def spread(array: Array, shape: tuple[int, ...], axis: int, block: int, where: s
 
 
 def dequantised(q: Array, scale: Array, zero: Array, axis: int, block: int, where: str) -> Array:
-    """scale * (q - zero), which a double holds exactly."""
+    """scale * (q - zero): of up to 29 bits exactly, of longer ones (a bias) the nearest double."""
     need(str(q.dtype) in _WEIGHTS, f"{where}: {q.dtype} weights")
     centred = q.astype(np.int64) - spread(zero.astype(np.int64), q.shape, axis, block, where)
-    small = np.abs(centred).max(initial=0) < 1 << 29 and (scale.astype(np.float32) == scale).all()
-    need(small, f"{where}: products that a double does not hold")
+    need((scale.astype(np.float32) == scale).all(), f"{where}: a scale of more than float32")
     return np.asarray(spread(scale, q.shape, axis, block, where) * centred)
 
 
@@ -73,3 +73,16 @@ def clipped(q: Array, ends: Sequence[Array | None], where: str) -> Array:
     for end, limit in zip(ends, (np.maximum, np.minimum), strict=False):
         out = out if end is None else limit(out, int(end.ravel()[0]))
     return out.astype(q.dtype)
+
+
+def kept(
+    name: str, op: str, constants: Mapping[str, Array], inputs: list[str], attributes: dict[str, Any]
+) -> Array:
+    """A constant through QuantizeLinear, or its integers through Clip."""
+    x, ends = constants[inputs[0]], [constants[i] if i else None for i in inputs[1:3]]
+    if op == "Clip":
+        need(not attributes, f"{name}: attributes")
+        return clipped(x, ends, name)
+    need(set(attributes) <= {"axis", "saturate"}, f"{name}: attributes")
+    scale, zero = quantiser(name, constants, inputs, np.uint8)
+    return quantised(x, scale, zero, int(attributes.get("axis", 1)), name)

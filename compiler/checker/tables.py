@@ -2,7 +2,8 @@
 """A table beside the function f it stands for.
 
 With rho(q) = y_out(q) - f(y(q)) over the entries that y can read, d_out = rho + f(y) - f(x), and
-f(y) - f(x) = t d with t between the least and the greatest slope of f.
+f(y) - f(x) = t d with t between the least and the greatest slope of f. Where f jumps, rho is y_out - f(x), by
+their ranges, and t is 0.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ class Pointwise:
         self.reals = at
         rho = down(t.out[0] - value) - error, up(t.out[1] - value) + error
         self.rho = self._over(rho)
-        xs = self.rest(np.zeros_like(box[0]))
+        xs, out = self.rest(np.zeros_like(box[0])), self._over(t.out)
+        if t.function.jumps:
+            self.rho = down(out[0] - xs[1]), up(out[1] - xs[0])
         moves = [(down(s * end), up(s * end)) for s in self.slopes for end in (box[4], box[5])]
         low_d = down(self.rho[0] + np.min([m[0] for m in moves], axis=0))
         high_d = up(self.rho[1] + np.max([m[1] for m in moves], axis=0))
-        out = self._over(t.out)
         self.box = tighten(np.stack([*xs, *out, low_d, high_d]))
 
     def value(self, x: Floats) -> Floats:

@@ -1,33 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
 """Elements of a bend that may be on or off, bounded together.
 
-d = (1/2 + t) D + r with |t| <= 1/2, |r| <= max |y - X(yhat)|, and D = c + M e with every |e| <= 1. Of a row,
-sum a t (M e) <= 1/2 sqrt(sum p sum q) |N| for all p, q > 0; |N| the spectral norm of N = a M / sqrt(p q).
+d = (1/2 + t) D + r with |t| <= 1/2, |r| <= max |y - X(yhat)|, and D = c + M e with the zonotope's symbols e.
+Of a row, sum a t (M e) <= 1/2 sqrt(sum p sum q) |N| for all p, q > 0; |N| the spectral norm of
+N = a M / sqrt(p q).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import NDArray
 
+from .forms import Form, Pad
 from .relax import Envelope
-from .rounding import TINY, Floats, Ints, U, slack, up
+from .rounding import TINY, Floats, Ints, U, up
 
 SQUARES = 6
 EXPECTED = 0.45  # |N| while it is not known
 ROOM = 1 << 22  # numbers that M may have
 MORE = 32
-Side = tuple[Floats, Floats]  # coefficients (2, elements, rows) and the ranges (6, elements) of a tensor
 
 
 class Together:
-    """`at`: flat positions in the bend; `rest`: most that r and t c come to; `m`: M."""
+    """`at`: flat positions in the bend; `rest`: most that r and t c come to; `m`: M; `off`: most of r."""
 
-    def __init__(self, at: Ints, rest: Floats, m: Floats) -> None:
+    def __init__(self, at: Ints, rest: Floats, m: Floats, off: Floats) -> None:
         self.at, self.rest, self.m, self.wide = at, rest, m, np.abs(m).sum(axis=1)
+        self.off = off
         self.cost = (rest + 0.5 * EXPECTED * self.wide)[:, None]
         self.work = m.size * len(m)
+
+    def only(self, some: Ints) -> Together | None:
+        """Those of the group that are some of these elements."""
+        own = np.isin(self.at, some)
+        if not own.any():
+            return None
+        return Together(self.at[own], self.rest[own], self.m[own], self.off[own])
+
+    def among(self, some: Ints, n: int) -> Together | None:
+        """Those of some of the bend's n elements."""
+        new, own = np.full(n, -1), self.only(some)
+        new[some] = np.arange(some.size)
+        return None if own is None else Together(new[own.at], own.rest, own.m, own.off)
 
     def most(self, a: Floats) -> Floats:
         """Of t D + r, for rows with coefficients a (elements, rows) of d; without the rounding of the sum."""
@@ -67,11 +81,10 @@ def largest(g: Floats) -> float:
     return most
 
 
-def undecided(box: Floats, limits: tuple[float, float]) -> Ints:
-    """Flat positions of elements with a limit inside the range of x and a D of either sign."""
-    inside = np.any([(box[0] < limit) & (limit < box[1]) for limit in limits], axis=0)
-    at = np.flatnonzero((inside & (box[4] < 0) & (box[5] > 0)).ravel())
-    return at if at.size >= 2 and at.size * box[0].size <= ROOM else at[:0]
+def undecided(box: Floats, limits: tuple[float, float]) -> NDArray[np.bool_]:
+    """Elements with a limit inside the range of x or y and a D of either sign."""
+    inside = np.any([(box[i] < limit) & (limit < box[i + 1]) for limit in limits for i in (0, 2)], axis=0)
+    return np.asarray(inside & (box[4] < 0) & (box[5] > 0))
 
 
 def off_by(box: Floats, env: Envelope, limits: tuple[float, float]) -> Floats:
@@ -89,21 +102,13 @@ def off_by(box: Floats, env: Envelope, limits: tuple[float, float]) -> Floats:
     return np.asarray(most + 32 * U * size)
 
 
-def gathered(at: Ints, off: Floats, ends: Sequence[Side], high: Floats) -> Together | None:
-    """From rows of D and of -D, side by side, that were carried back to tensors of known ranges; `high`:
-    upper bounds of what they gathered on the way."""
-    n, c, more, parts = at.size, np.zeros(at.size), np.zeros(at.size), []
-    for a, box in ends:
-        for coefficients, low, up_to in ((a[0], box[0], box[1]), (a[1], box[4], box[5])):
-            here = coefficients[:, :n].T
-            m = 0.5 * low + 0.5 * up_to
-            r = up(np.maximum(up_to - m, m - low))
-            c = c + here @ m
-            more = more + slack(m.size + MORE, np.abs(here) @ (np.abs(m) + r))
-            parts.append(here * r)
-    m = np.concatenate(parts, axis=1)
-    m = m[:, m.any(axis=0)]
-    if not m.size:
+def together(x: Form, box: Floats, env: Envelope, limits: tuple[float, float]) -> Together | None:
+    """Of a step, from the form of D: its symbols are the noise that the elements share."""
+    flat = np.flatnonzero(undecided(box, limits).ravel())
+    if flat.size < 2 or flat.size * x.ids.size > ROOM:
         return None
-    far = np.maximum(np.abs(c + high[:n]), np.abs(c - high[n:])) + 2 * more
-    return Together(at, up(off + 0.5 * far), m)
+    here = x.gather(flat, Pad())
+    m = here.rows()[1].T
+    m = m[:, m.any(axis=0)]
+    off, far = off_by(box, env, limits).ravel()[flat], np.abs(here.c[1]) + here.r[1]
+    return Together(flat, up(off + 0.5 * far), m, off) if m.size else None

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graph import Graph
+from ..rounding import AVERAGE, DOUBLE, HALF_EVEN, MEAN, MEAN_BITS
+from .exponentials import exponential, shares
 
 Array = NDArray[Any]
 
 
-def half_even_shift(product: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.int64]:
+def half_even_shift(product: NDArray[np.int64], shift: NDArray[np.int64] | np.int64) -> NDArray[np.int64]:
     """round(product / 2^shift) with ties to even; product int64, 0 <= shift <= 62, exact."""
     quotient = product >> shift
     rest = product - (quotient << shift)
@@ -40,11 +42,13 @@ def half_away_shift(product: NDArray[np.int64], shift: NDArray[np.int64]) -> NDA
 
 def rounded(product: NDArray[np.int64], shift: NDArray[np.int64], mode: str) -> NDArray[np.int64]:
     """product / 2^shift as a Requantise of this mode rounds it."""
-    if mode == "half-even":
+    if mode == HALF_EVEN:
         return half_even_shift(product, shift)
-    if mode == "tflite-average":
+    if mode == AVERAGE:
         return half_away_shift(product, shift)
-    first = np.minimum(shift, 31) if mode == "tflite-double" else shift
+    if mode == MEAN:
+        return half_even_shift(half_up_shift(product, shift - MEAN_BITS), np.int64(MEAN_BITS))
+    first = np.minimum(shift, 31) if mode == DOUBLE else shift
     return half_away_shift(half_up_shift(product, first), shift - first)
 
 
@@ -99,9 +103,7 @@ class Exact:
     ) -> Array:
         each = (-1, *(1,) * (x.ndim - 1))  # one multiplier per channel of axis 0
         m, s = m.reshape(each), s.reshape(each)
-        if (
-            mode == "tflite-average"
-        ):  # of the stored integers: the sum of `taps` of them, zero points included
+        if mode == AVERAGE:  # of the stored integers: the sum of `taps` of them, zero points included
             taps = -((-1 << s) // m)
             return np.clip(rounded((x - zero_in + taps * zero) * m, s, mode), lo, hi)
         return np.clip(rounded((x - zero_in) * m, s, mode) + zero, lo, hi)
@@ -115,19 +117,13 @@ class Exact:
     def table(self, x: Array, entries: NDArray[np.int64], first: int) -> Array:
         return np.asarray(entries[x - first])
 
-    def softmax(self, x: Array, table: NDArray[np.int64]) -> Array:
-        if not table.size:
-            powers = np.exp(x - x.max(axis=-1, keepdims=True))
-            return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+    def softmax(self, x: Array, table: NDArray[np.int64], *how: int) -> Array:
         below = x.max(axis=-1, keepdims=True) - x
-        if table.ndim == 2:
-            weights, steps = (table[0][below >> 8] * table[1][below & 255]) >> 32, 1 << 16
-        else:
-            weights, steps = table[below], 1 << 8
-        total = weights.sum(axis=-1, keepdims=True)
-        quotient, rest = np.divmod(steps * weights, total)
-        up = (2 * rest > total) | ((2 * rest == total) & (quotient % 2 == 1))
-        return np.asarray(np.minimum(quotient + up, steps - 1) - steps // 2)
+        if not table.size:
+            powers = np.exp(-below)
+            return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+        weights = exponential(table, below)
+        return shares(weights, weights.sum(axis=-1, keepdims=True), *how)
 
     def argmax(self, x: Array, last: int, offset: int) -> Array:
         found = x.shape[-1] - 1 - x[..., ::-1].argmax(axis=-1) if last else x.argmax(axis=-1)

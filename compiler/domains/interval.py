@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .exact import Exact
+from .exponentials import ends_of_shares, probabilities
 from .extremes import between
 
 Box = tuple[NDArray[Any], NDArray[Any]]
@@ -72,15 +73,8 @@ class Interval:
         low, high = between(x[0] - first, x[1] - first, (entries, entries))
         return low, high
 
-    def softmax(self, x: Box, table: NDArray[np.int64]) -> Box:
-        """Largest when the element is at its top and all others at their bottom, and the other way round."""
-        low, high = np.empty_like(x[0]), np.empty_like(x[1])
-        for i in range(x[0].shape[-1]):
-            for mine, others, out in ((x[0], x[1], low), (x[1], x[0], high)):
-                corner = others.copy()
-                corner[..., i] = mine[..., i]
-                out[..., i] = _EXACT.softmax(corner, table)[..., i]
-        return low, high
+    def softmax(self, x: Box, table: NDArray[np.int64], *how: int) -> Box:
+        return ends_of_shares(x, table, *how) if table.size else probabilities(*x)
 
     def argmax(self, x: Box, last: int, offset: int) -> Box:
         """First and last index that can win: at its top, with all others at their bottom."""

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from ..errors import CompileError
 from ..graph import Rounded
+from ..rounding import AVERAGE, DOUBLE, MEAN, MEAN_BITS
 from .pair_box import Box, Pad
 from .pair_float import Floats, Ints, above, below, lattice, rounded, scaled
 from .pair_vertex import Envelope
 
 State = TypeVar("State")
-MEAN = Fraction(1, 1 << 22)  # steps
+AVERAGE_ERROR = Fraction(1, 1 << 22)  # steps
 
 
 @dataclass(frozen=True)
@@ -163,10 +164,12 @@ class Rounding:
 def farthest(mode: str, shift: int) -> Fraction:
     """How many steps rounding can move a result: half a one, and of two roundings the first moves it by half
     of its own unit, 2^(31 - shift) steps, too. Both are attained together, so no less would do. Of an average
-    the factor is a little too large (ops/requantise.py)."""
-    if mode == "tflite-average":
-        return Fraction(1, 2) + MEAN
-    first = Fraction(1, 1 << (shift - 30)) if mode == "tflite-double" and shift > 31 else 0
+    the factor is a little too large (ops/requantise.py); of a mean the first rounding leaves 15 bits."""
+    if mode == AVERAGE:
+        return Fraction(1, 2) + AVERAGE_ERROR
+    if mode == MEAN:
+        return Fraction(1, 2) + Fraction(1, 2 << MEAN_BITS)
+    first = Fraction(1, 1 << (shift - 30)) if mode == DOUBLE and shift > 31 else 0
     return Fraction(1, 2) + first
 
 
@@ -232,5 +235,6 @@ class PairDomain(Protocol, Generic[State]):
     def truncate(self, x: State, step: Step) -> State: ...
     def max(self, x: State, axis: int) -> State: ...
     def table(self, x: State, terms: Any) -> State: ...
+    def softmax(self, x: State, terms: Any) -> State: ...
     def blurred(self, x: State, by: Floats) -> State: ...
     def ranges(self, x: State) -> Box: ...

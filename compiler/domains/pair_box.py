@@ -34,6 +34,20 @@ class Box:
     ld: Floats
     ud: Floats
 
+    @property
+    def box(self) -> Box:
+        """Of a state that is nothing but ranges, as of one that has more."""
+        return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        return self.lx.shape
+
+    def known(self, box: Box) -> Box:
+        """Ranges replaced by better ones."""
+        return box
+
     def gather(self, index: Ints, pad: Pad = NOTHING) -> Box:
         """Flat positions; -1 is padding."""
         inside, at = index >= 0, np.maximum(index, 0)

@@ -12,6 +12,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from ..rounding import AVERAGE, DOUBLE, HALF_EVEN, MEAN, MEAN_BITS
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -69,16 +71,23 @@ def rounded(n: Ints, m: Ints, s: Ints, mode: str, zero: int = 0) -> Ints:
     Every mode is one shift of a nudged product: by half for ties up; by half, less 1 where the quotient is
     even, for ties to even, or where the product is negative, for ties away from 0. Two roundings, the first
     by 31 bits: the second one's tie lies 2^30 off where the first carries upwards, and ties go away from 0.
+    A mean is rounded to 15 bits of a fraction first, half up: its halves are exact then.
     """
-    average = mode == "tflite-average"
+    average = mode == AVERAGE
     n = n + zero * -((-1 << s) // m) if average else n
     wide = bool((np.abs(n.astype(np.float64)) * m >= 2.0**62).any())
     kind = object if wide else np.int64
     product, shift = n.astype(kind) * m.astype(kind), s.astype(kind)
     half = (np.ones_like(shift) << shift) >> 1
-    if mode == "half-even":
+    if mode == MEAN:
+        product, shift = (
+            (product + (half >> MEAN_BITS)) >> (shift - MEAN_BITS),
+            np.full_like(shift, MEAN_BITS),
+        )
+        half = (np.ones_like(shift) << shift) >> 1
+    if mode in (HALF_EVEN, MEAN):
         nudge = half - np.where(s > 0, 1 - ((product >> shift) & 1), 0)
-    elif mode == "tflite-double":
+    elif mode == DOUBLE:
         nudge = half + np.where(s > 31, np.where(product < -(1 << 30), -(1 << 30), 1 << 30), 0)
     else:
         nudge = half - (np.where(s > 0, product < 0, 0) if average else 0)

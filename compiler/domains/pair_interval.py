@@ -12,6 +12,7 @@ from .pair_box import Box, Pad, centre
 from .pair_float import Floats, Ints, down, slack, up
 from .pair_multiply import product
 from .pair_single import wider
+from .pair_softmax import Itself
 from .pair_table import Pointwise
 from .pair_vertex import Envelope, Slopes, Vertices
 
@@ -75,6 +76,9 @@ class PairInterval:
         ).tighten()
 
     def table(self, x: Box, terms: Pointwise) -> Box:
+        return terms.box(x)
+
+    def softmax(self, x: Box, terms: Itself) -> Box:
         return terms.box(x)
 
     def blurred(self, x: Box, by: Floats) -> Box:

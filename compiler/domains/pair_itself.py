@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Generic, cast
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from .pair import Affine, PairDomain, Product, Rounding, State, Sum
 from .pair_box import Box, Pad
 from .pair_float import Floats, Ints, down, up
-from .pair_table import Pointwise
+from .pair_softmax import Itself
+from .pair_table import Pointwise, slopes
 from .pair_vertex import Envelope
 
 
@@ -62,17 +64,20 @@ class _Function(Pointwise):
     """A function on both sides: no entries, no noise."""
 
     def __init__(self, fn: Any) -> None:
-        self.fn, lip = fn, float(fn.lipschitz)
-        self.slope = (0.0 if fn.monotone > 0 else -lip, 0.0 if fn.monotone < 0 else lip)
+        self.fn, (self.slope, _) = fn, slopes(fn)
 
     def box(self, box: Box) -> Box:
         zero = np.zeros_like(box.lx)
-        moves = np.stack([t * end for t in self.slope for end in (box.ld, box.ud)])
-        gap = down(moves.min(axis=0)), up(moves.max(axis=0))
+        moves, noise = np.stack([t * end for t in self.slope for end in (box.ld, box.ud)]), self.noise(box)
+        gap = down(noise[0] + moves.min(axis=0)), up(noise[1] + moves.max(axis=0))
         return Box(*self.rest(box, zero), *self.against(box, zero), *gap).tighten()
 
     def noise(self, box: Box) -> tuple[Floats, Floats]:
-        return np.zeros_like(box.lx), np.zeros_like(box.lx)
+        zero = np.zeros_like(box.lx)
+        if self.fn.lipschitz == inf:
+            (least, most), (low, high) = self.rest(box, zero), self.against(box, zero)
+            return down(low - most), up(high - least)
+        return zero, zero
 
     def against(self, box: Box, slope: Floats) -> tuple[Floats, Floats]:
         return self.rest(Box(box.ly, box.uy, box.ly, box.uy, box.ld, box.ud), slope)
@@ -108,6 +113,9 @@ class PairItself(Generic[State]):
 
     def max(self, x: State, axis: int) -> State:
         return self.pair.max(x, axis)
+
+    def softmax(self, x: State, *_table: Any) -> State:
+        return self.pair.softmax(x, Itself())
 
     def function(self, x: State, fn: Any) -> State:
         return self.pair.table(x, _Function(fn))

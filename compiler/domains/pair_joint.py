@@ -6,7 +6,8 @@ X = clip(., limits) there is t in [-1/2, 1/2] with X(xhat + D) - X(xhat) = (1/2 
 
     d = D / 2 + t D + r,   r = y - X(yhat),      D = middle + M e  with  |e_i| <= 1,
 
-and what a row makes of t D is a bilinear form of t and e. For any positive p, q
+with the symbols e of the zonotope, and what a row makes of t D is a bilinear form of t and e.
+For any positive p, q
 
     t (diag(a) M) e  <=  1/2 sqrt(sum p) sqrt(sum q) ||diag(p)^-1/2 diag(a) M diag(q)^-1/2||,
 
@@ -16,14 +17,14 @@ norm is 1 at most, and the bound no worse than that of one by one; where signs a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .pair_back import EDGES, Rows, Source, Total
-from .pair_box import Box, centre
-from .pair_float import TINY, Floats, Ints, U, slack, up
+from .pair_back import EDGES, Total
+from .pair_box import Box
+from .pair_float import TINY, Floats, Ints, U, up
+from .pair_forms import Forms
 from .pair_vertex import Envelope
 
 SQUARED = 6  # times: the norm of n rows is then at most n^(1/256) too large
@@ -34,12 +35,13 @@ MOST = 1 << 22  # numbers in M
 @dataclass(frozen=True)
 class Joint:
     """The elements `at` of a bend: |r| + |middle| / 2 is at most `rest`; M is (elements, columns); `sums` of
-    its absolute values per element."""
+    its absolute values per element; |r| is at most `off`."""
 
     at: Ints
     rest: Floats
     m: Floats
     sums: Floats
+    off: Floats
 
     @property
     def work(self) -> int:
@@ -50,6 +52,14 @@ class Joint:
     def guess(self) -> Floats:
         """What a unit of an element's coefficient is expected to cost."""
         return self.rest + 0.5 * GUESS * self.sums
+
+    def among(self, which: Ints) -> Joint | None:
+        """Of a part of the bend: `which` has the new place of each element, or -1."""
+        here = np.flatnonzero(which[self.at] >= 0)
+        if not here.size:
+            return None
+        rest, m, sums, off = (part[here] for part in (self.rest, self.m, self.sums, self.off))
+        return Joint(which[self.at[here]], rest, m, sums, off)
 
     def take(self, a: Floats, total: Total) -> None:
         """Pay for t D + r of rows with coefficients a (elements, rows) of d."""
@@ -94,53 +104,23 @@ def _norm(matrix: Floats) -> float:
     return found
 
 
-def joint_of(
-    tape: Sequence[Source], read: int, box: Box, envelope: Envelope, limits: tuple[float, float]
-) -> Joint | None:
-    """The elements whose activation bends and whose difference has no sign; None for fewer than two."""
+def joint_of(x: Forms, box: Box, envelope: Envelope, limits: tuple[float, float]) -> Joint | None:
+    """The elements whose activation bends and whose difference has no sign; None for fewer than two. What
+    noise they read is what the form of D says, with ranges `box`."""
     bends = np.zeros(box.lx.shape, bool)
     for limit in limits:
-        bends |= (box.lx < limit) & (limit < box.ux)
+        bends |= ((box.lx < limit) & (limit < box.ux)) | ((box.ly < limit) & (limit < box.uy))
     at = np.flatnonzero((bends & (box.ld < 0) & (box.ud > 0)).ravel())
-    if at.size < 2 or at.size * box.lx.size > MOST:
+    if at.size < 2 or at.size * x.symbols.size > MOST:
         return None
-    one = np.zeros((box.lx.size, 2 * at.size))
-    one[at, np.arange(at.size)], one[at, at.size + np.arange(at.size)] = 1.0, -1.0
-    columns = _linear(tape, read, Rows(np.zeros_like(one), one), at.size)
-    if columns is None:
+    some = x.gather(at)
+    m = some.rows()[1].T
+    m = m[:, m.any(axis=0)]
+    if not m.size:
         return None
-    m, middle = columns
-    rest = up(_rounded(box, envelope, limits).ravel()[at] + 0.5 * middle)
-    sums = np.abs(m).sum(axis=1)
-    return Joint(at, rest, m, sums) if sums.any() else None
-
-
-def _linear(tape: Sequence[Source], read: int, rows: Rows, n: int) -> tuple[Floats, Floats] | None:
-    """M and |middle| at most, of rows and their negatives, on what was last bent, or on the inputs."""
-    total, waiting = Total(np.zeros(2 * n)), {read: rows}
-    parts, middle = list[Floats](), np.zeros(n)
-    for position in range(read, -1, -1):
-        here = waiting.pop(position, None)
-        if here is None:
-            continue
-        source = tape[position]
-        known: Box | None = getattr(source, "after", None)
-        if known is None:
-            for to, part in zip(source.reads, source.back(here, total), strict=True):
-                waiting[to] = waiting[to].plus(part) if to in waiting else part
-            continue
-        if n * known.lx.size > MOST or here.d is None:
-            return None
-        for a, low, high in ((here.x, known.lx, known.ux), (here.d, known.ld, known.ud)):
-            m, r = (end.ravel() for end in centre(low, high))
-            middle = middle + a[:, :n].T @ m
-            more = slack(m.size + EDGES, np.abs(a[:, :n]).T @ (np.abs(m) + r))
-            total.add(np.tile(more, 2), np.tile(more, 2), 1)
-            parts.append(a[:, :n].T * r)
-    high = total.bound()
-    middle = np.maximum(np.abs(middle + high[:n]), np.abs(middle - high[n:]))
-    whole = np.concatenate(parts, axis=1)
-    return whole[:, np.abs(whole).max(axis=0, initial=0.0) > 0], middle
+    off = _rounded(box, envelope, limits).ravel()[at]
+    rest = up(off + 0.5 * (np.abs(some.cd) + some.rd))
+    return Joint(at, rest, m, np.abs(m).sum(axis=1), off)
 
 
 def _rounded(box: Box, envelope: Envelope, limits: tuple[float, float]) -> Floats:

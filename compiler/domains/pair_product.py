@@ -10,6 +10,7 @@ from .pair_box import Box, Pad
 from .pair_float import Floats, Ints
 from .pair_forms import Forms
 from .pair_interval import PairInterval
+from .pair_softmax import Itself
 from .pair_table import Pointwise
 from .pair_zonotope import PairZonotope
 
@@ -54,6 +55,9 @@ class PairProduct:
 
     def table(self, x: Forms, terms: Pointwise) -> Forms:
         return met(self._zonotope.table(x, terms), self._interval.table(x.box, terms))
+
+    def softmax(self, x: Forms, terms: Itself) -> Forms:
+        return met(self._zonotope.softmax(x, terms), self._interval.softmax(x.box, terms))
 
     def blurred(self, x: Forms, by: Floats) -> Forms:
         return met(self._zonotope.blurred(x, by), self._interval.blurred(x.box, by))

@@ -42,6 +42,8 @@ def noise(step: Step, before: Sequence[Box], after: Box) -> Floats | None:
             return of_sums(np.abs(np.asarray(weights, np.float64)), sizes[0], folded.count, *parts)
         case "add" | "multiply":
             found = U32 * sizes[-1] + 2 * FLUSHED * (2 + sizes[0] + sizes[1])
+        case "softmax":
+            found = np.full(step.shape, softmax_lost(step.shape[-1]))
         case "table":
             found = FUNCTION * (1 + sizes[0] + sizes[-1])
         case _:
@@ -49,6 +51,11 @@ def noise(step: Step, before: Sequence[Box], after: Box) -> Floats | None:
     if not sizes[-1].max() < MOST:
         raise OverflowError("numbers that float32 may not hold")
     return np.asarray(PAID * found)
+
+
+def softmax_lost(n: int) -> float:
+    """Of a probability, of n: exponentials off by 16 u and u |x|, p |x| < 1/2, their sum, a quotient."""
+    return (2 * n + 40) * U32
 
 
 def of_sums(weights: Floats, sizes: Floats, count: int, offset: Floats, gain: Floats) -> Floats:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,14 +17,16 @@ from .pair import Affine, Entry, Product, Rounding, Step, Sum
 from .pair_box import Box, Pad
 from .pair_float import Ints
 from .pair_forms import Forms
-from .pair_interval import scaled_up, stepped
+from .pair_interval import FREE, scaled_up, stepped
 from .pair_product import PairProduct, met
+from .pair_softmax import Itself
 from .pair_table import Pointwise
 from .pair_vertex import Envelope
 
 INPUT, WEIGHTS, ROUNDING, SATURATION, BITS = (
     "input rounding", "weights", "activation rounding", "saturation", "cleared bits",
 )  # fmt: skip
+NEAR = 1e-6  # of a step: as good as an integer
 Source = tuple[str, str]  # layer (or input), one of the above
 
 
@@ -95,7 +97,19 @@ class PairSources(PairProduct):
 
     def table(self, x: Forms, terms: Pointwise) -> Forms:
         self._next()
-        return super().table(x, terms)
+        unit, first = float(terms.unit.scale), terms.first - terms.unit.zero
+        limits = unit * first, unit * (first + terms.count - 1)
+        if (x.box.ly < limits[0]).any() or (x.box.uy > limits[1]).any():  # what was not cut ends there
+            cut = Envelope(0.0, 0.0, np.clip(x.box.ly, *limits), np.clip(x.box.uy, *limits))
+            x = met(self._zonotope.step(x, cut, FREE), stepped(x.box, cut, FREE))
+        box = x.box  # and what was not rounded may lie between two entries
+        ends = unit * np.floor(box.ly / unit + NEAR), unit * np.ceil(box.uy / unit - NEAR)
+        low, high = np.minimum(*ends), np.maximum(*ends)  # of a network that does not exist, ranges may part
+        return super().table(replace(x, box=replace(box, ly=low, uy=high)), terms)
+
+    def softmax(self, x: Forms, terms: Itself) -> Forms:
+        self._next()
+        return super().softmax(x, terms)
 
     def truncate(self, x: Forms, step: Step) -> Forms:
         self._next()

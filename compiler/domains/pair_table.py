@@ -3,10 +3,14 @@
 
 f is known by its float64 values (a few ulp), its Lipschitz constant and its direction. With
 rho_q = y_out(q) - f(y(q)) over the reachable entries, d_out = rho + f(y) - f(x), and f(y) - f(x) = t * d with
-t between the least and the greatest slope of f.
+t between the least and the greatest slope of f. Of a function with a jump no slope is known: t is 0, and rho
+is y_out - f(x), all that the two ranges allow.
 """
 
 from __future__ import annotations
+
+from math import inf
+from typing import Any
 
 import numpy as np
 
@@ -26,10 +30,10 @@ class Pointwise:
         self.unit, self.count = unit, len(entries)
         self.out = scaled(np.asarray(entries, np.int64) - step.units.zero, step.units.scale)
         self.at = at = (np.arange(self.count) + self.first - unit.zero) * float(unit.scale)
-        value, lip = self.value(at), float(self.fn.lipschitz)
+        value = self.value(at)
+        self.slope, lip = slopes(self.fn)
         error = function_error(value, at) + 2.0**-50 * lip * np.abs(at)
         self.rho = down(self.out[0] - value) - error, up(self.out[1] - value) + error
-        self.slope = (0.0 if self.fn.monotone > 0 else -lip, 0.0 if self.fn.monotone < 0 else lip)
 
     def value(self, x: Floats) -> Floats:
         """f in float64; an overflow inside (exp of a large number) still gives the right limit."""
@@ -58,6 +62,9 @@ class Pointwise:
     def noise(self, box: Box) -> tuple[Floats, Floats]:
         """Range of rho over the entries that y can read."""
         first, last = self.reach(box)
+        if self.fn.lipschitz == inf:
+            (low, high), (least, most) = between(first, last, self.out), self.rest(box, np.zeros_like(box.lx))
+            return down(low - most), up(high - least)
         return between(first, last, self.rho)
 
     def rest(self, box: Box, lam: Floats) -> tuple[Floats, Floats]:
@@ -89,6 +96,12 @@ class Pointwise:
             low[i] = (down(self.out[0][here] - line) - error).min()
             high[i] = (up(self.out[1][here] - line) + error).max()
         return low.reshape(slope.shape), high.reshape(slope.shape)
+
+
+def slopes(fn: Any) -> tuple[tuple[float, float], float]:
+    """The least and the greatest slope of a function, and the steepest; 0 where it jumps."""
+    lip = 0.0 if fn.lipschitz == inf else float(fn.lipschitz)
+    return (0.0 if fn.monotone > 0 else -lip, 0.0 if fn.monotone < 0 else lip), lip
 
 
 def function_error(value: Floats, x: Floats) -> Floats:

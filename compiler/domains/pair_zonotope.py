@@ -17,6 +17,7 @@ from .pair_multiply import multiplied
 from .pair_pool import maximum
 from .pair_score import Best
 from .pair_single import wider
+from .pair_softmax import Itself
 from .pair_table import Pointwise
 from .pair_vertex import Envelope, Slopes, Vertices, activation
 
@@ -128,6 +129,15 @@ class PairZonotope:
             best.offer(Slopes(alpha, alpha - lam, zero - 1), (down(low - mid), up(high - mid)))
         best.offer(Slopes(zero, zero, zero), (after.ld, after.ud))
         return self._finish(self._change(x, best.change(lam, mid, half > 0)), after)
+
+    def softmax(self, x: Forms, terms: Itself) -> Forms:
+        """Ranges alone, with symbols of their own: a share reads all of its row."""
+        after, zero = terms.box(x.box), np.zeros(x.shape)
+        mid = 0.5 * after.lx + 0.5 * after.ux
+        half = up(np.maximum(after.ux - mid, mid - after.lx))
+        best = Best(x, half)
+        best.offer(Slopes(zero, zero, zero), (after.ld, after.ud))
+        return self._finish(self._change(x, best.change(zero, mid, half > 0)), after)
 
     def blurred(self, x: Forms, by: Floats) -> Forms:
         """x moves by at most `by`, and d against it, so that y stays: a symbol each, if there is room for

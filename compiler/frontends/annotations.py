@@ -11,16 +11,13 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from ..ops import BY_ONNX
 from ..ops.base import Scaled, Unsupported
-from ..ops.function import Function
 from .qdq import Move, Quantised, activation_scale, quantised_type, taken_off, weight_of
 from .reads import Reads
 
 MOVES_INTEGERS = ("MaxPool", "Reshape", "Flatten", "Transpose", "tinybound.Take")  # as they move reals
 MOVES_CONSTANTS = ("Expand", "Flatten", "Gather", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 REMEDY = "DequantizeLinear in front of it and QuantizeLinear behind"
-NARROW = "a model that quantises its input with int8 or uint8: 65,536 entries would be too many"
 
 
 @dataclass(frozen=True)
@@ -30,6 +27,17 @@ class Mark:
     kind: Any
     scale: Scaled | None = None
     source: str = ""
+
+
+def _cut(first: Scaled, then: Scaled) -> bool:
+    """Whether an input that is stored as `first` says lacks what `then` would hold, by more than a step."""
+    (low, high), (lowest, highest) = first.reals, then.reals
+    step = then.scale + first.scale
+    return low > lowest + step or high < highest - step
+
+
+def _span(scale: Scaled) -> str:
+    return " ... ".join(f"{float(end):.4g}" for end in scale.reals)
 
 
 class Annotations:
@@ -61,8 +69,9 @@ class Annotations:
         scale = activation_scale(proto, self.constants, kind)
         if value in self.inputs and scale != scale.whole:  # of an input fewer bits are a step of their own
             value = self._quantised(value, scale.whole, out)
-        if value in self.inputs or self.reads.stored(proto.input[0]):
-            value = self._quantised(value, scale, out)
+        stored = self.reads.stored(proto.input[0])
+        if value in self.inputs or stored:
+            value = self._quantised(value, scale, out, stored=stored)
         elif self.reads.both(proto.input[0]) or self.activations.get(value, scale) != scale:
             value = self._parted(value, scale, out)
         else:
@@ -78,8 +87,15 @@ class Annotations:
             self.parted.add(copy)
         return copy
 
-    def _quantised(self, value: str, scale: Scaled, out: str) -> str:
-        if self.activations.setdefault(value, scale) != scale:
+    def _quantised(self, value: str, scale: Scaled, out: str, *, stored: bool = False) -> str:
+        """`stored`: the file has cut the value to what it is stored as: a wider range loses nothing."""
+        first = self.activations.setdefault(value, scale)
+        if first != scale:
+            if value in self.inputs and not stored and _cut(first, scale):
+                raise Unsupported(
+                    f"{value!r} quantised over {_span(scale)}, and over {_span(first)} before",
+                    "the quantiser of the wider range first in the file, or one for all",
+                )
             value = self.again(value, out)
             self.activations[value] = scale
         return value
@@ -146,12 +162,7 @@ class Annotations:
             self.weights[proto.output[0]] = self.weights[proto.input[0]].moved(move)
 
     def carry(self, op_type: str, inputs: Sequence[str], out: str) -> None:
-        """Mark the result of an op on integer tensors; Unsupported where it computes with them, or where the
-        integers of what it reads are too many for its table."""
-        known = [self.activations[self.alias[i]] for i in inputs if self.alias.get(i) in self.activations]
-        op = BY_ONNX[op_type]
-        if issubclass(op, Function) and not op.drawn and any(scale.wide for scale in known):
-            raise Unsupported(f"{op_type.removeprefix('tinybound.')} of 16-bit integers", NARROW)
+        """Mark the result of an op on integer tensors; Unsupported where it computes with them."""
         marks = [self.marks[i] for i in inputs if i in self.marks]
         if not marks or op_type == "tinybound.ArgMax":
             return

@@ -10,12 +10,13 @@ from ..errors import CompileError
 from ..graph import Graph, Node, Value, check
 from ..ops import ArgMax, Clip, Softmax
 from ..ops.base import IntegerWeights, Scaled
-from ..ops.final import final, moves
+from ..ops.final import maker, moves
 from ..passes.activations import add_activations
 from ..passes.fold_channel_affine import fold_channel_affine
 from ..passes.part_quantisers import part_quantisers
 from ..passes.rewrite import fresh, rebuild
 from .qdq import Quantised, integer_weights
+from .unsupported import Problem, UnsupportedModel
 
 Sources = Mapping[str, tuple[Quantised | None, Quantised | None]]  # layer -> its (weights, bias) in the file
 
@@ -27,6 +28,7 @@ class Imported:
     graph: Graph
     activations: dict[str, Scaled] = field(default_factory=dict)
     weights: dict[str, IntegerWeights] = field(default_factory=dict)
+    given: frozenset[str] = frozenset()  # layers whose weights the file has as integers, kept or not
 
     @property
     def quantised(self) -> bool:
@@ -40,7 +42,7 @@ class Imported:
         scales += [s for weights in self.weights.values() for s in weights.scales]
         return (
             self.quantised
-            and all(node.name in self.weights for node in self.graph.nodes if node.op.weighted)
+            and all(self._kept(node) for node in self.graph.nodes if node.op.weighted)
             and all(n & (n - 1) == 0 for s in scales for n in (s.numerator, s.denominator))
         )
 
@@ -48,7 +50,12 @@ class Imported:
         """Where the integer weights of a node come from; empty when it has none."""
         if not node.op.weighted:
             return ""
-        return "the file's integers" if node.name in self.weights else "rounded to int8"
+        return "the file's integers" if self._kept(node) else "rounded to int8"
+
+    def _kept(self, node: Node) -> bool:
+        """With default options: a layer that the file does not quantise has 16 bits where others have."""
+        wide = any(scale.wide for scale in self.activations.values())
+        return node.name in self.weights and (wide or self.weights[node.name].code != "int16")
 
 
 @dataclass(frozen=True)
@@ -76,14 +83,18 @@ def finish(walked: Walked) -> Imported:
     raw = Graph(walked.name, tuple(walked.inputs), tuple(walked.outputs), tuple(nodes), walked.values)
     graph = rebuild(raw, _live(nodes, walked.outputs))
     graph, known = add_activations(fold_channel_affine(graph, known), known)
-    _check_final(graph)
+    odd = misplaced(graph.nodes)
+    if odd:
+        one = CompileError(odd[0].node, odd[0].found, odd[0].remedy)
+        raise one if len(odd) == 1 else UnsupportedModel(walked.name, odd)
     weights = {
         node.name: integers
         for node in graph.nodes
         if node.name in sources
         and (integers := integer_weights(node.op, *sources[node.name], known.get(node.inputs[0])))
     }
-    return Imported(check(graph, integer=False), known, weights)
+    given = frozenset(name for name, (weight, _) in sources.items() if weight is not None)
+    return Imported(check(graph, integer=False), known, weights, given)
 
 
 def _named(walked: Walked) -> tuple[list[Node], dict[str, Scaled]]:
@@ -135,10 +146,15 @@ def _live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
     return kept[::-1]
 
 
-def _check_final(graph: Graph) -> None:
-    for node in graph.nodes:
-        maker = final(graph, node.inputs[0])
-        if maker is not None and not moves(node.op):
-            what = type(maker.op).__name__.lower()
-            found = f"{'an' if what[0] == 'a' else 'a'} {what} inside the network"
-            raise CompileError(maker.name, found, f"{what} as the last op only")
+def misplaced(nodes: Sequence[Node]) -> list[Problem]:
+    """Indices that a layer computes with."""
+    nodes = _compared(nodes)
+    graph = Graph("", (), (), tuple(nodes), {})
+    found = {}
+    for node in nodes:
+        for source in () if moves(node.op) else node.inputs:
+            made = maker(graph, source)
+            if made is not None and isinstance(made.op, ArgMax):
+                text = "an argmax inside the network"
+                found[made.name] = Problem(made.name, text, "argmax as the last op only")
+    return list(found.values())

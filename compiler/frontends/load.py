@@ -14,22 +14,24 @@ from numpy.typing import NDArray
 
 from ..errors import CompileError
 from ..graph import Node, Value
-from ..ops import BY_ONNX, Add, ChannelAffine, Clip, Conv, Dense, Mul, Reshape, Take
+from ..ops import BY_ONNX, Add, ChannelAffine, Clip, Conv, Dense, Mul, Reshape, Take, Transpose
 from ..ops.base import MAX_ELEMENTS, OnnxNode, Op, Shape, Unsupported
 from ..ops.function import Function
 from ..passes.rewrite import fresh
 from .annotations import REMEDY, Annotations, Mark
 from .constants import fold, refuse_parameters
+from .dynamic import without_dynamic
 from .expansions import EXPANSIONS, REMEDIES, Site, of_sum
-from .finish import Imported, Walked, finish
+from .finish import Imported, Walked, finish, misplaced
 from .model_file import initial_constants, input_specs, opset_of, read_model
 from .old_opsets import refuse_old
 from .qdq import Quantised
 from .reads import Reads
+from .shorter import as_take, scale_product
 from .unbatched import Unbatched
+from .unsupported import Problem, UnsupportedModel, node_name, refuse_inputs, remedy_for
 
 OWN = "tinybound"  # domain of ops that only expansions write
-SUPPORTED = tuple(sorted({*(op for op in BY_ONNX if "." not in op), *(op for _, op in EXPANSIONS)}))
 
 
 @dataclass(frozen=True)
@@ -41,40 +43,17 @@ class View:
     shape: Shape
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A node that cannot be compiled, and what to do about it."""
-
-    node: str
-    found: str
-    remedy: str
-
-
-class UnsupportedModel(CompileError):
-    """Everything unsupported in a model, at once."""
-
-    def __init__(self, path: str, problems: list[Problem]) -> None:
-        self.problems = problems
-        listed = " | ".join(
-            f"{p.node}: {p.found}" + (f" (try {p.remedy})" if p.remedy else "") for p in problems
-        )
-        super().__init__(
-            path,
-            f"{len(problems)} unsupported node(s): {listed}",
-            "supported ops only",
-            f"tinybound inspect; supported are {', '.join(SUPPORTED)}",
-        )
-
-
 def load_onnx(path: Path) -> Imported:
     """The float graph of an ONNX file (float, or int8/uint8 in QDQ form); raises CompileError."""
     try:
         model = read_model(path)
+        refuse_inputs(model, path)
+        without_dynamic(model.graph)
         walk = _Walk(model, path)
         for node in model.graph.node:
             walk.take(node)
         if walk.problems:
-            raise UnsupportedModel(str(path), walk.problems)
+            raise UnsupportedModel(str(path), [*walk.problems, *misplaced(walk.nodes)])
         return finish(walk.walked())
     except UnicodeDecodeError as error:  # protobuf decodes a text where it is first read
         raise CompileError(
@@ -99,7 +78,8 @@ class _Walk:
         self.unbatched.of_inputs(model.graph)
         reads = Reads(model.graph)
         self.quantised = Annotations(self.constants, self.alias, self.inputs, reads, self._again)
-        self.names = {t for n in model.graph.node for t in n.output} | {e.name for e in model.graph.input}
+        self.names = {t for n in model.graph.node for t in n.output} | {*self.constants}
+        self.names |= {entry.name for entry in model.graph.input}
         for spec in input_specs(model):
             self.values[spec.name] = Value(spec.name, spec.shape)
             self.alias[spec.name] = spec.name
@@ -108,21 +88,22 @@ class _Walk:
 
     def take(self, proto: onnx.NodeProto) -> None:
         """One ONNX node in topological order; problems are collected, not raised."""
-        name = proto.name or f"{proto.op_type}_{proto.output[0]}"
-        if any(i in self.lost for i in proto.input):
+        name, lost = node_name(proto), any(i in self.lost for i in proto.input)
+        if lost:
             self.lost.update(proto.output)
         try:
             refuse_old(proto, self.constants, self.opset)
             self.unbatched.check(proto, self.alias, self.constants, self._shape)
             self._take(proto, name)
         except Unsupported as problem:
-            if not any(i in self.lost for i in proto.input):
+            if not lost:
                 self.problems.append(Problem(name, problem.found, problem.remedy))
             self.lost.update(proto.output)
         except UnicodeDecodeError:
             raise
         except (ValueError, TypeError, LookupError, ArithmeticError, MemoryError) as error:
-            self.problems.append(Problem(name, f"malformed {proto.op_type} ({error})", "another export"))
+            if not lost:
+                self.problems.append(Problem(name, f"malformed {proto.op_type} ({error})", "another export"))
             self.lost.update(proto.output)
 
     def _take(self, proto: onnx.NodeProto, name: str, *, own: bool = False) -> None:
@@ -133,12 +114,11 @@ class _Walk:
                     self._take(part, part.name, own=True)
                 return
         domain = proto.domain.removeprefix("ai.onnx")
+        remedy = remedy_for(domain, proto.op_type)
         if (domain, proto.op_type) in REMEDIES:
-            raise Unsupported(f"op {proto.op_type}", REMEDIES[domain, proto.op_type])
+            raise Unsupported(f"op {proto.op_type}", remedy)
         if domain and not (own and domain == OWN):
-            raise Unsupported(
-                f"op {proto.domain}.{proto.op_type}", "an export in standard ONNX ops (QDQ form)"
-            )
+            raise Unsupported(f"op {proto.domain}.{proto.op_type}", remedy)
         if self._renamed(proto):
             return
         if all(i in self.constants or not i for i in proto.input) or proto.op_type == "Shape":
@@ -209,14 +189,14 @@ class _Walk:
 
     def _op(self, proto: onnx.NodeProto, name: str) -> None:
         op_type = f"{OWN}.{proto.op_type}" if proto.domain == OWN else proto.op_type
-        parser = BY_ONNX.get(op_type)
-        if parser is None:
-            raise Unsupported(f"op {op_type}")
-        attributes = _attributes(proto)
-        constants = [self.constants.get(i) if i else None for i in proto.input]
         missing = [i for i in proto.input if i and i not in self.alias and i not in self.constants]
         if missing:
             raise Unsupported(f"reads {missing[0]!r}, which is not computed")
+        parser = BY_ONNX.get(op_type)
+        if parser is None:
+            raise Unsupported(f"op {op_type}", remedy_for("", op_type))
+        attributes = _attributes(proto)
+        constants = [self.constants.get(i) if i else None for i in proto.input]
         shapes: list[Any] = [self._shape(i) if i in self.alias else None for i in proto.input]
         self.quantised.carry(op_type, proto.input, proto.output[0])
         refuse_parameters(op_type, constants)
@@ -225,7 +205,15 @@ class _Walk:
         if isinstance(op, Conv | Dense):
             op = self._weights(op, proto, name, attributes)
         live, out = [i for i in proto.input if i in self.alias], proto.output[0]
-        if isinstance(op, Reshape):
+        moved = isinstance(op, Transpose) and (live[0] in self.views or self._moved(self.alias[live[0]]))
+        if isinstance(op, Transpose) and moved:
+            op = as_take(op)
+        if isinstance(op, ChannelAffine) and self._scales_product(op, self.alias[live[0]]):
+            self.alias[out] = self.alias[live[0]]
+            if live[0] in self.views:
+                self.views[out] = self.views[live[0]]
+        elif isinstance(op, Reshape):
+            self.quantised.reads.still_stored(out, stored=self.quantised.reads.stored(live[0]))
             self.alias[out] = self.alias[live[0]]
             if op.target != self.values[self.alias[out]].shape:
                 self.views[out] = View(name, out, op.target)
@@ -235,7 +223,7 @@ class _Walk:
             self.alias[out], self.views[out] = seen, View(f"{name}.shape", out, shapes[0] or shapes[1])
         else:
             if isinstance(op, Take):
-                self._move(op, name, self.alias[live[0]], out)
+                self._move(op, name, live[0], out)
                 return
             before = self._moved(self.alias[live[0]])
             if before is not None and isinstance(op, Clip | Function):  # first the function, then the Take
@@ -246,14 +234,18 @@ class _Walk:
                 self._append(Node(name, op, tuple(self._placed(i) for i in live), out))
             self.alias[out] = out
 
-    def _move(self, op: Take, name: str, source: str, out: str) -> None:
+    def _move(self, op: Take, name: str, tensor: str, out: str) -> None:
         """A Take of a value; of another Take: one of what that reads; of everything in order: a view."""
-        before = self._moved(source)
+        source = self.alias[tensor]
+        before = self._moved(source, Take | Transpose)
         if before is not None:
             at, (source,) = np.ravel(before.op.positions), before.inputs
             op = replace(op, positions=np.where(op.positions < 0, -1, at[op.positions]))
         op = replace(op, size=self.values[source].shape)  # flat positions serve every shape
         if np.array_equal(op.positions.ravel(), np.arange(prod(op.size))):
+            held, moved_back = self.quantised, before is not None
+            stored = held.reads.stored(tensor) or (moved_back and source in held.activations)
+            held.reads.still_stored(out, stored=stored)
             self.alias[out] = source
             if op.positions.shape != op.size:
                 self.views[out] = View(name, out, op.positions.shape)
@@ -261,13 +253,25 @@ class _Walk:
         self._append(Node(name, op, (source,), out))
         self.alias[out] = out
 
-    def _moved(self, value: str) -> Any:
-        """The Take that permutes elements into a value, unless the file quantises what lies between."""
-        node = next((n for n in self.nodes if n.output == value), None)
-        if node is None or not isinstance(node.op, Take) or value in self.quantised.activations:
+    def _moved(self, value: str, kinds: Any = Take) -> Any:
+        """The Take (or a Transpose, as one) that permutes elements into a value, unless the file stores what
+        lies between otherwise than what it reads."""
+        node, stored = next((n for n in self.nodes if n.output == value), None), self.quantised.activations
+        if node is None or not isinstance(node.op, kinds):
             return None
+        if value in stored and stored[value] != stored.get(node.inputs[0]):
+            return None
+        if isinstance(node.op, Transpose):
+            return replace(node, op=as_take(node.op))
+        assert isinstance(node.op, Take)
         at = np.sort(node.op.positions, axis=None)
         return node if np.array_equal(at, np.arange(prod(node.op.size))) else None
+
+    def _scales_product(self, op: ChannelAffine, value: str) -> bool:
+        """Whether a factor is the last thing that happens to a product, which then takes it over."""
+        alone = all(self.quantised.reads.count[t] <= 1 for t, v in self.alias.items() if v == value)
+        stored = self.quantised.activations
+        return alone and value not in stored and scale_product(self.nodes, value, op, stored)
 
     def _shape(self, tensor: str) -> Shape:
         """The shape that the file gives a computed tensor."""

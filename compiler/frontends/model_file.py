@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,6 +20,8 @@ from ..ops.base import MAX_ELEMENTS
 from .expansions.qonnx import DOMAINS
 
 MAX_BYTES = 1 << 30
+NEWEST_IR = 14  # of onnx 1.23; onnx 1.19 knows versions up to 12. Later ones add types and labels
+NEWEST_OPSET = 28  # of onnx 1.23: what a later one means by an op is not known
 TWO_BITS = {25: "uint2", 26: "int2"}  # types of opset 25, which onnx knows from 1.20 on
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16}
 WHOLE: dict[int, Any] = {onnx.TensorProto.INT8: np.int8, onnx.TensorProto.UINT8: np.uint8}
@@ -41,7 +44,7 @@ def read_model(path: Path) -> onnx.ModelProto:
     if path.stat().st_size > MAX_BYTES:
         raise CompileError(str(path), f"{path.stat().st_size} bytes", f"at most {MAX_BYTES}")
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = onnx.load(str(path), format="protobuf", load_external_data=False)  # whatever its name
     except (DecodeError, ValueError) as error:
         raise CompileError(str(path), "not an ONNX file, or truncated", "an ONNX model") from error
     if not model.graph.node:
@@ -52,12 +55,16 @@ def read_model(path: Path) -> onnx.ModelProto:
     try:
         _stay_inside(model, path)
         onnx.load_external_data_for_model(model, str(path.resolve().parent))
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, FileNotFoundError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
+        _check(model)
+    except (onnx.checker.ValidationError, OSError, ValueError) as error:
+        first = [*str(error).strip().splitlines(), type(error).__name__][0]
         missing = any(t.data_location == onnx.TensorProto.EXTERNAL for t in model.graph.initializer)
         remedy = "the file of external weights beside the model" if missing else "another export"
         raise CompileError(str(path), f"invalid ONNX ({first})", "a valid model", remedy) from error
+    if opset_of(model) > NEWEST_OPSET:
+        raise CompileError(
+            str(path), f"opset {opset_of(model)}", f"at most {NEWEST_OPSET}", "an export of an older opset"
+        )
     for what, entries in (("input", model.graph.input), ("output", model.graph.output)):
         names = [entry.name for entry in entries]
         if not names:
@@ -67,6 +74,24 @@ def read_model(path: Path) -> onnx.ModelProto:
                 str(path), f"two {what}s of one name in {names}", "one name each", "another export"
             )
     return model
+
+
+def _check(model: onnx.ModelProto) -> None:
+    """onnx's checks, also of a file that a newer onnx wrote, and of one that leaves out an output's type or
+    shape, which follow from its nodes."""
+    version = model.ir_version
+    if onnx.IR_VERSION < version <= NEWEST_IR:
+        model.ir_version = onnx.IR_VERSION
+    kept = copy.deepcopy(list(model.graph.output))
+    for entry in model.graph.output:
+        if entry.type.WhichOneof("value") in (None, "tensor_type"):
+            kind = entry.type.tensor_type
+            kind.shape.SetInParent()
+            kind.elem_type = kind.elem_type or onnx.TensorProto.FLOAT
+    onnx.checker.check_model(model)
+    model.ir_version = version
+    for entry, before in zip(model.graph.output, kept, strict=True):
+        entry.CopyFrom(before)
 
 
 def _import_domains(model: onnx.ModelProto) -> None:
@@ -113,6 +138,8 @@ def initial_constants(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
 
 def _array(tensor: onnx.TensorProto) -> NDArray[Any]:
     """The elements of an initializer; 2-bit types (opset 25) lie four to a byte, the first one lowest."""
+    if any(n < 0 for n in tensor.dims):
+        raise ValueError(f"{tensor.name} has the shape {list(tensor.dims)}")
     kind = TWO_BITS.get(tensor.data_type)
     if kind is None:
         return np.asarray(numpy_helper.to_array(tensor))
@@ -124,22 +151,37 @@ def _array(tensor: onnx.TensorProto) -> NDArray[Any]:
 
 def input_specs(model: onnx.ModelProto) -> list[InputSpec]:
     """Graph inputs that are not initializers, with the batch axis taken off."""
-    constants = {t.name for t in model.graph.initializer}
-    specs = []
-    for entry in model.graph.input:
-        if entry.name in constants:
-            continue
-        tensor = entry.type.tensor_type
-        if tensor.elem_type not in FLOATS | WHOLE.keys():
-            kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
-            raise CompileError(entry.name, f"input of type {kind}", "float, int8, uint8, int16 or uint16")
-        if not tensor.HasField("shape"):
-            raise CompileError(entry.name, "input without a shape", "static extents after the batch axis")
-        shape = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
-        specs.append(InputSpec(entry.name, _without_batch(entry.name, shape), WHOLE.get(tensor.elem_type)))
+    specs = [_spec(entry) for entry in _inputs(model)]
     if not specs:
         raise CompileError(model.graph.name or "model", "no inputs", "at least one")
     return specs
+
+
+def input_errors(model: onnx.ModelProto) -> list[CompileError]:
+    """What is wrong with each input that is not as it must be."""
+    found = []
+    for entry in _inputs(model):
+        try:
+            _spec(entry)
+        except CompileError as error:
+            found.append(error)
+    return found
+
+
+def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    constants = {t.name for t in model.graph.initializer}
+    return [entry for entry in model.graph.input if entry.name not in constants]
+
+
+def _spec(entry: onnx.ValueInfoProto) -> InputSpec:
+    tensor = entry.type.tensor_type
+    if tensor.elem_type not in FLOATS | WHOLE.keys():
+        kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
+        raise CompileError(entry.name, f"input of type {kind}", "float, int8, uint8, int16 or uint16")
+    if not tensor.HasField("shape"):
+        raise CompileError(entry.name, "input without a shape", "static extents after the batch axis")
+    shape = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
+    return InputSpec(entry.name, _without_batch(entry.name, shape), WHOLE.get(tensor.elem_type))
 
 
 def _without_batch(name: str, shape: list[int | None]) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ..ops.base import IntegerWeights, Scaled, Unsupported
+from ..ranges import INT8, INT16
 
 Constants = Mapping[str, NDArray[Any]]
 
@@ -51,12 +52,14 @@ class Quantised:
 def integer_weights(
     op: Any, weight: Quantised | None, bias: Quantised | None, source: Scaled | None
 ) -> IntegerWeights | None:
-    """The file's own integers for a layer; None where int8 with a scale per channel does not hold them.
+    """The file's own integers for a layer; None where int8 (if it reads 16 bits, or may: int16) with a scale
+    per channel does not hold them.
 
     A factor per channel that was folded in since goes into the scales. A bias in another unit than
-    x_scale * w_scale, or changed by a fold, is left to be rounded.
+    x_scale * w_scale, or changed by a fold, is left to be rounded; where the file does not say what x_scale
+    is (`source` None), any.
     """
-    if weight is None or source is None or weight.real.size != op.weights.size:
+    if weight is None or weight.real.size != op.weights.size:
         return None
     scales, factors = weight.per_channel(len(op.weights)), _factors(weight, op.weights)
     if scales is None or factors is None:
@@ -64,13 +67,15 @@ def integer_weights(
     scales = tuple(s * Fraction(abs(f) or 1.0) for s, f in zip(scales, factors.tolist(), strict=True))
     integers = weight.integers.reshape(op.weights.shape)
     integers = integers * np.sign(factors).astype(np.int64).reshape(-1, *(1,) * (integers.ndim - 1))
-    if integers.min() < -128 or integers.max() > 127:
+    code = "int8" if INT8[0] <= integers.min() <= integers.max() <= INT8[1] else "int16"
+    fits = INT16[0] <= integers.min() <= integers.max() <= INT16[1]
+    if code == "int16" and (not fits or (source is not None and not source.wide)):
         return None
     units = None if bias is None else bias.per_channel(len(op.bias))
-    if bias is None or units is None or not np.array_equal(bias.real.ravel(), op.bias):
-        return IntegerWeights(integers, scales)
+    if source is None or bias is None or units is None or not np.array_equal(bias.real.ravel(), op.bias):
+        return IntegerWeights(integers, scales, code)
     fits = all(abs(u / (source.scale * s) - 1) < 1e-6 for u, s in zip(units, scales, strict=True))
-    return IntegerWeights(integers, scales, bias=bias.integers.ravel() if fits else None)
+    return IntegerWeights(integers, scales, code, bias.integers.ravel() if fits else None)
 
 
 def _factors(weight: Quantised, now: NDArray[np.float64]) -> NDArray[np.float64] | None:
@@ -110,7 +115,7 @@ def quantised_type(proto: onnx.NodeProto, constants: Constants) -> Any:
 def activation_scale(proto: onnx.NodeProto, constants: Constants, kind: Any) -> Scaled:
     """Quantisation of an activation by a (De)QuantizeLinear node: per tensor, integers of type `kind`."""
     scale, zero = _parameters(proto, constants, kind)
-    if scale.size != 1:
+    if scale.size != 1 or zero.size != 1:
         raise Unsupported("an activation quantised per axis", "per-tensor activation scales")
     if str(zero.dtype) not in STORED:
         raise Unsupported(f"activations of type {zero.dtype}", "int8, uint8, int16 or uint16")

@@ -8,8 +8,8 @@ from collections import Counter
 import onnx
 
 VIEWS = {"Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}  # the same elements under another name
-QUANTISERS = {"BipolarQuant", "IntQuant", "Quant", "QuantizeLinear"}
-STORED = QUANTISERS - {"QuantizeLinear"} | {"DequantizeLinear", "Trunc"}  # whose results are integers, scaled
+QUANTISERS = {"IntQuant", "Quant", "QuantizeLinear"}
+STORED = {"BipolarQuant", "DequantizeLinear", "IntQuant", "Quant", "Trunc"}  # give scaled integers
 
 
 class Reads:
@@ -27,6 +27,7 @@ class Reads:
                 self._stored.update(node.output)
         others = (node for node in graph.node if node.op_type not in VIEWS | QUANTISERS)
         self._plain = {self._of(i) for node in others for i in node.input}
+        self._plain |= {self._of(entry.name) for entry in graph.output}
 
     def _of(self, tensor: str) -> str:
         return self._first.get(tensor, tensor)
@@ -35,6 +36,11 @@ class Reads:
         """Whether a quantiser of the file has rounded it already."""
         return self._of(tensor) in self._stored
 
+    def still_stored(self, out: str, *, stored: bool) -> None:
+        """`out` is a stored tensor, or not, after an op that might have moved its elements and did not."""
+        if stored:
+            self._stored.add(out)
+
     def both(self, tensor: str) -> bool:
-        """Whether nodes read it that are no quantisers, before any quantiser has rounded it."""
+        """Whether nodes that are no quantisers, or the graph's outputs, read it before any has rounded it."""
         return self._of(tensor) in self._plain and not self.stored(tensor)

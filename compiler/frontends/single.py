@@ -38,8 +38,12 @@ def refuse_other(path: Path) -> None:
 
 
 def _odd(graph: onnx.GraphProto) -> Iterator[tuple[onnx.NodeProto, str]]:
-    types = {node.op_type for node in graph.node}
+    types, known = {node.op_type for node in graph.node}, {tensor.name for tensor in graph.initializer}
     for node in graph.node:
+        if {*node.input} - {""} <= known or node.op_type == "Shape":
+            known |= {*node.output}
+            if node.op_type in SUMS:
+                yield node, f"{node.op_type} of constants, which float32 would round"
         given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if node.domain not in ("", "ai.onnx") or node.op_type not in KNOWN:
             yield node, f"{node.op_type}, whose rounding is not modelled"

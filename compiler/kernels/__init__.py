@@ -24,7 +24,10 @@ from .wide import Wide
 from .wide16 import Wide16
 
 # Ops without weights that there is one kernel for; another one where integers have 16 bits.
-BOTH = ("add", "arg_max", "average_pool", "concat", "max_pool", "mul", "reorder", "requantise", "table")
+BOTH = (
+    *("add", "arg_max", "average_pool", "concat", "mat_mul", "max_pool", "mul", "reorder", "requantise"),
+    "table",
+)
 
 # A step's kernels are those that take it; the first ones are tried first.
 KERNELS: tuple[Kernel, ...] = (
@@ -52,7 +55,8 @@ KERNELS: tuple[Kernel, ...] = (
     Wide16(),
     Sum16(),
     *map(Halfbytes16, ("int4", "pot4")),
-    *map(Int16Affine, ("int8", "int4", "pot4")),
+    *map(Int16Affine, ("int8", "int4", "pot4", "int16")),
+    Int16Affine("int16", words=1),
     *map(Int16, BOTH),
     Curves(),
     Softmax16(),

@@ -56,7 +56,8 @@ class Cost:
 def tables() -> Mapping[str, Any]:
     """costs.json, written by benchmarks/kernel_costs.py: kernel -> core -> what was measured of it.
 
-    instructions: per unit of each feature; code; stack, and how much of it per unit of each room.
+    instructions: per unit of each feature; alone: the same for the only layer of a kernel that `fits_one`;
+    code; stack, and how much of it per unit of each room.
     """
     text = (files("tinybound.kernels") / "costs.json").read_text(encoding="utf-8")
     found: Mapping[str, Any] = json.loads(text)
@@ -71,7 +72,9 @@ class Kernel(ABC):
     template  with the macros data(step), its constants, and call(step)
     by_rows   whether it may run row by row: it keeps nothing from one row to the next
     slow_on   cores on which another kernel is always better: it is not chosen there
+    apart     whether a step that it runs whole, of one input, becomes a function of its own
     words     bytes of the longest integers that it reads or writes
+    fits_one  whether compilers fit its code to the only layer of a network that it runs
     """
 
     name: str
@@ -79,7 +82,9 @@ class Kernel(ABC):
     template: str = "_affine.c.j2"
     by_rows: ClassVar[bool] = True
     slow_on: ClassVar[tuple[str, ...]] = ()
-    words: ClassVar[int] = 1
+    apart: bool = False
+    fits_one: ClassVar[bool] = False
+    words: int = 1
 
     @abstractmethod
     def takes(self, step: Step) -> bool:
@@ -101,21 +106,28 @@ class Kernel(ABC):
         """What its instructions grow with, counted for a step."""
         return features.affine(step)
 
+    def features_alone(self, step: Step) -> Mapping[str, int]:
+        """The same for the only layer of a kernel that `fits_one`."""
+        return self.features(step)
+
     def code_features(self, step: Step) -> Mapping[str, int]:  # noqa: ARG002 -- most share one body
         """What the code and constants of a step grow with, beyond packed weights."""
         return {"layer": 1}
 
-    def cost(self, step: Step, core: str) -> Cost | None:
-        """What the step costs on a core; None for a kernel that nobody measured, or that is slow on it."""
+    def cost(self, step: Step, core: str, alone: bool = False) -> Cost | None:
+        """What the step costs on a core, `alone` where it is the only one of the kernel; None for a kernel
+        that nobody measured, or that is slow on it.
+        """
         if core in self.slow_on:
             return None
         table = tables().get(self.name, {})
         measured = table.get(core, table.get(ALIKE.get(core)))
         if measured is None:
             return None
-        packed = self.pack(step)
+        packed, alone = self.pack(step), alone and self.fits_one
+        counts = self.features_alone(step) if alone else self.features(step)
         return Cost(
-            _sum(measured["instructions"], self.features(step)),
+            _sum(measured["alone" if alone else "instructions"], counts),
             packed.weights.nbytes + 4 * len(packed.bias) + _sum(measured["flash"], self.code_features(step)),
             measured["code"],
             _sum(measured["stack"], {"base": 1, **packed.room}),

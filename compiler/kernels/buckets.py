@@ -56,7 +56,7 @@ class Buckets(Additions):
     name = "buckets"
     headers = ("tb_buckets.h",)
     template = "_buckets.c.j2"
-    slow_on: ClassVar[tuple[str, ...]] = ("cortex-m0plus",)
+    slow_on: ClassVar[tuple[str, ...]] = ("cortex-m0plus", "cortex-m3", "cortex-m4")
     form: ClassVar[str] = "TB_FILTERS"  # the macro that makes a function of operations
     keeps: ClassVar[bool] = False  # whether the words of a window are still there afterwards
 
@@ -65,8 +65,10 @@ class Buckets(Additions):
         return layer(rows)
 
     def features(self, step: Step) -> Mapping[str, int]:
-        made = self.code(step).layer
-        return features.operations(step, (x for part in (made.taps, *made.functions) for x in part), False)
+        """words: those that are emptied first."""
+        code = self.code(step)
+        lines = (line for part in (code.layer.taps, *code.layer.functions) for line in part)
+        return {**features.operations(step, lines, False), "words": code.room}
 
     def code(self, step: Step) -> Code:
         """The layer's code."""

@@ -20,7 +20,7 @@ Choice = dict[int, Kernel]
 
 def able(step: Step) -> list[Kernel]:
     """The kernels that take a step, in order of KERNELS."""
-    longest = max(step.view["words"])
+    longest = 2 if step.kind == "curve" else max(step.view["words"])  # its integers may lie in a few
     return [kernel for kernel in KERNELS if kernel.words == longest and kernel.takes(step)]
 
 
@@ -141,9 +141,9 @@ def _moves(known: Sequence[Mapping[Kernel, Cost]], choice: Choice) -> Iterator[C
 
 def predicted(plan: KernelPlan, step: Step, core: str) -> dict[str, Any]:
     """For the report: instructions of the step's kernel, and the next best kernel; None: not measured."""
-    known = costs_of(step, core)
-    cost = known.get(plan.kernel(step))
-    second = next((kernel for kernel in known if kernel is not plan.kernel(step)), None)
+    known, kernel = costs_of(step, core), plan.kernel(step)
+    cost = kernel.cost(step, core, alone=plan.kernels.count(kernel) == 1)
+    second = next((each for each in known if each is not kernel), None)
     return {
         "predicted_instructions": None if cost is None else cost.instructions,
         "runner_up": None if second is None else second.name,

@@ -15,8 +15,9 @@ from .one_shift import ratios
 
 Counts = dict[str, int]
 OPERATION = re.compile(r"TB[BST]_([A-Z]+)")
+REACH = 255  # bytes
 WRITTEN_OUT = 3  # taps of a side, in tb_average_pool
-ALIKE = {"SUB": "ADD", "START": "ADD", "MINUS": "PLUS"}  # operations of as many instructions
+ALIKE = {"SUB": "ADD", "SET": "ADD", "MINUS": "PLUS"}  # operations of as many instructions
 
 
 def inside(step: Step) -> list[int]:
@@ -138,18 +139,37 @@ def pool_inside(step: Step) -> Counts:
 
 
 def averages(step: Step) -> Counts:
-    """Of averages over the part of each window that lies inside; few taps without padding are written out."""
+    """Of averages over the part of each window that lies inside; few taps without padding are written out.
+
+    far: lines further apart than constants of a Cortex-M0+ reach. floored: of no negative sum, and no output
+    below the zero point; within: whose largest one is no output above the bound either.
+    """
     op: Any = step.node.op
     channels, rows, columns = step.view["output"]
     tall, wide = inside(step)
     every, taps = channels * rows * columns, op.kernel[0] * op.kernel[1]
-    found = {"layer": 1, "row": rows, "position": rows * columns, **outputs(step)}
-    if max(op.kernel) <= WRITTEN_OUT and tall * wide == rows * columns * taps:
+    far = channels * step.view["input"][2] > REACH
+    found = {"layer": 1, "row": rows, "position": rows * columns, "far": every * far, **outputs(step)}
+    short = max(op.kernel) <= WRITTEN_OUT and tall * wide == rows * columns * taps
+    r: Any = step.requantise
+    kinds = ("shifted", "scaled")  # in 64 bits
+    floored = r is not None and r.zero == r.lo and op.zero == -128
+    within = floored and 255 * taps * int(r.multiplier[0]) >> int(r.shift[0]) <= r.hi - r.zero
+    way = "short_" * short, "_floored" * floored + "_within" * within
+    found = {name.join(way) if name.startswith(kinds) else name: n for name, n in found.items()}
+    if short:
         return {**found, "short_channel": every, "short_tap": every * taps}
     one = "one_" * (rows * columns == 1)  # compilers know where the only window begins
     more = {"window": rows * columns * sum(op.kernel), f"{one}channel": every}
     lines, taps = channels * columns * tall, channels * tall * wide
-    return {**found, **more, f"{one}channel_row": lines, f"{one}channel_tap": taps}
+    one += "direct_" * any(kind.startswith("direct") for kind in found)  # which leaves registers
+    return {
+        **found,
+        **more,
+        f"{one}channel_row": lines,
+        f"{one}channel_tap": taps,
+        f"{one}far_row": lines * far,
+    }
 
 
 def elements(step: Step) -> Counts:
@@ -163,6 +183,14 @@ def elements(step: Step) -> Counts:
     raised = count * (r is not None and r.zero != r.lo)
     found = {"layer": 1, **outputs(step), "read": read * (read > count), "wide": count * wide}
     return {**found, "raised": raised, "wide_high": found.get("shifted_high", 0) * wide}
+
+
+def products(step: Step) -> Counts:
+    """Of dot products of rows: rows of the first factor, the terms that are added of them, all products."""
+    op: Any = step.node.op
+    groups, rows, _, depth = op.extents
+    found = {"layer": 1, "group": groups, "row": groups * rows, "term": groups * rows * depth}
+    return {**found, **outputs(step), "mac": op.macs()}
 
 
 def columns(step: Step, filters: int, unrolled: int = 8) -> Counts:
@@ -189,7 +217,10 @@ def columns(step: Step, filters: int, unrolled: int = 8) -> Counts:
 
 
 def moves(step: Step) -> Counts:
-    """Of an op that moves elements: by three tables, by one, or in runs from several inputs."""
+    """Of an op that moves elements: by three tables, by one, or in runs from several inputs.
+
+    single, double: of so few lanes, which compilers write out; one_table_column: of the only row or column.
+    """
     view = step.view
     if "chunks" in view:
         runs = view["outer"] * len(view["chunks"])
@@ -200,10 +231,11 @@ def moves(step: Step) -> Counts:
     if view["axes"] is None:
         return {"layer": 1, "found": count}
     rows, columns, lanes = map(len, view["axes"])
-    count = rows * columns * lanes
-    if lanes == 1:  # compilers drop the innermost loop
-        return {"layer": 1, "table_row": rows, "single": count}
-    return {"layer": 1, "table_row": rows, "table_column": rows * columns * (columns > 1), "taken": count}
+    found = {"layer": 1, "table_row": rows * (columns > 1), "lane": lanes}
+    if lanes <= 2:
+        return {**found, ("single", "double")[lanes - 1]: rows * columns}
+    one = "one_" * (rows == 1 or columns == 1)
+    return {**found, f"{one}table_column": rows * columns, "taken": rows * columns * lanes}
 
 
 def operations(step: Step, lines: Iterable[str], one: bool) -> Counts:

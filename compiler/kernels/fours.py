@@ -21,6 +21,7 @@ class Fours(Kernel):
     (firmware/tb_int4.h, tb_dsp_fours.h)."""
 
     name = "fours"
+    fits_one = True
     headers = ("tb_int4.h",)
 
     def takes(self, step: Step) -> bool:

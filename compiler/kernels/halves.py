@@ -14,6 +14,7 @@ from .base import Kernel, Packed
 from .one_shift import ratios, reach
 
 LARGEST = 1 << 23  # 256 times a sum stays within 32 bits
+FEW = 16  # taps that compilers write out, in firmware/tb_halves.h
 
 
 class Halves(Kernel):
@@ -21,9 +22,14 @@ class Halves(Kernel):
 
     name = "halves"
     headers = ("tb_halves.h",)
+    fits_one = True
 
     def features(self, step: Step) -> Mapping[str, int]:
         return features.columns(step, 4)
+
+    def features_alone(self, step: Step) -> Mapping[str, int]:
+        few = "few_" * (step.view["rows"].shape[1] <= FEW)
+        return {few + name: count for name, count in self.features(step).items()}
 
     def takes(self, step: Step) -> bool:
         op: Any = step.node.op

@@ -39,9 +39,12 @@ def types(step: Step) -> tuple[str, ...]:
 
 
 def largest(step: Step) -> NDArray[np.int64]:
-    """What no partial sum of an output exceeds, up or down (C,); or of an average, (1,)."""
+    """What no partial sum of an output exceeds, up or down (C,); or of a sum without weights, (1,)."""
     op: Any = step.node.op
     top = 1 << (8 * step.view["words"][0] - 1)
+    if step.kind == "mat_mul":  # with a zero point that comes off in the end
+        first, second = (1 << 8 * width for width in step.view["words"][:2])
+        return np.array([first * second * op.extents[-1]], dtype=np.int64)
     if "rows" not in step.view:
         return np.array([prod(op.kernel) * (top + abs(op.zero))], dtype=np.int64)
     most: NDArray[np.int64] = np.abs(step.view["bias"]) + top * np.abs(step.view["rows"]).sum(axis=1)
@@ -64,6 +67,8 @@ class Int16(Kernel):
     def features(self, step: Step) -> Mapping[str, int]:
         if self.kind in ("average_pool", "max_pool"):
             return features.pool_inside(step)
+        if self.kind == "mat_mul":
+            return features.products(step)
         return features.moves(step) if self.kind in ("concat", "reorder") else features.elements(step)
 
     def functions(self, step: Step) -> tuple[Function, ...]:
@@ -71,7 +76,7 @@ class Int16(Kernel):
         macro, every = f"TB_{self.kind.upper()}_16", types(step)
         if self.kind == "concat":
             return tuple(Function(macro, (source, every[-1])) for source in every[:-1])
-        if self.kind == "average_pool":
+        if self.kind in ("average_pool", "mat_mul"):
             return (Function(macro, (*every, self.sum_type(step))),)
         if self.kind == "reorder":
             bits = "16" if int(step.view["movement"].max()) < (1 << 16) - 1 else "32"  # the largest: padding
@@ -85,11 +90,11 @@ class Int16(Kernel):
 
 
 class Int16Affine(Int16):
-    """Weight by weight, as the encoding stores them."""
+    """Weight by weight, as the encoding stores them. Of 16-bit weights, between values of 8 bits too."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, words: int = 2) -> None:
         super().__init__("affine")
-        self.code, self.name = code, f"{code}_16"
+        self.code, self.words, self.name = code, words, f"{code}_{8 * words}"
 
     def takes(self, step: Step) -> bool:
         return step.view.get("code") == self.code
@@ -99,9 +104,11 @@ class Int16Affine(Int16):
         return Packed(view["stored"], view["bias"], view["stored"].shape[1])
 
     def features(self, step: Step) -> Mapping[str, int]:
-        """Of a depthwise layer, whose loops are others, by other names."""
+        """Of a depthwise layer, whose loops are others, by other names; long: products in sums of 64 bits."""
         kind = "depthwise_" if is_depthwise(step.node.op) else ""
-        return {f"{kind}{name}": count for name, count in features.plain(step).items()}
+        found = features.plain(step)
+        found["long"] = found["mac"] * (self.sum_type(step) == "int64_t")
+        return {f"{kind}{name}": count for name, count in found.items()}
 
     def functions(self, step: Step) -> tuple[Function, ...]:
         macro = "TB_DEPTHWISE_16" if is_depthwise(step.node.op) else "TB_AFFINE_16"

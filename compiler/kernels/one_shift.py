@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ops import Requantise
+from ..rounding import HALF_EVEN, SINGLE
 from ..targets.plan import Step
 
 Integers = NDArray[np.int64]
 
-MODES = ("half-even", "tflite-single")  # the others' steps lie differently above and below 0
+MODES = (HALF_EVEN, SINGLE)  # the others' steps lie differently above and below 0
 MOST = 53  # (2 n - 1) 2^(shift - 1) must fit 64 bits for every output n
 LARGEST = 1 << 30  # multipliers stay below, sums within half of it: tb_high relies on it
 USUAL = 36  # tried first: layers that share a shift may share code
@@ -41,7 +42,7 @@ class OneShift:
 
 @lru_cache(maxsize=256)
 def ratios(step: Step) -> OneShift | None:
-    """one_shift of a weighted step or an average, over all sums that there may be.
+    """one_shift of a weighted step, an average or a product of two tensors, over all sums that there may be.
 
     Powers of two alone stay shifts, and sums of 16-bit integers are not looked at.
     """
@@ -50,8 +51,11 @@ def ratios(step: Step) -> OneShift | None:
         return None
     if "rows" in step.view:
         return one_shift(r, *reach(step))
+    op: Any = step.node.op
+    if step.kind == "mat_mul":
+        ends = [(a - op.za) * (b - op.zb) * op.extents[-1] for a in (-128, 127) for b in (-128, 127)]
+        return one_shift(r, *(np.array([end], dtype=np.int64) for end in (min(ends), max(ends))))
     if step.kind == "average_pool":
-        op: Any = step.node.op
         taps = prod(op.kernel)
         return one_shift(r, *(np.array([taps * (end - op.zero)], dtype=np.int64) for end in (-128, 127)))
     return None
@@ -103,7 +107,7 @@ def _roundest(near: Integers, least: Integers, most: Integers) -> Integers:
 def _least_product(n: Integers, s: Integers, mode: str) -> Integers:
     """The smallest sum * multiplier that rounds to n or more (all integers; s per channel)."""
     half = ((2 * n - 1) << s) >> 1  # floor; exact but for s = 0, where n is reached by n itself
-    if mode == "half-even":
+    if mode == HALF_EVEN:
         return np.where(s == 0, n, half + (n & 1))
     return np.where(s == 0, n, half)
 

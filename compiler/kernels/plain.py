@@ -45,6 +45,7 @@ class Unweighted(Kernel):
     def __init__(self, kind: str) -> None:
         self.name = kind
         self.template = f"{kind}.c.j2"
+        self.apart = kind in ("average_pool", "max_pool", "reorder")
 
     def takes(self, step: Step) -> bool:
         return step.kind == self.name
@@ -54,4 +55,6 @@ class Unweighted(Kernel):
             return features.averages(step)
         if self.name == "max_pool":
             return features.pool(step)
+        if self.name == "mat_mul":
+            return features.products(step)
         return features.moves(step) if self.name in ("concat", "reorder") else features.elements(step)

@@ -21,6 +21,7 @@ class AverageFours(Kernel):
     name = "average_fours"
     headers = ("tb_reduce.h",)
     template = "average_pool.c.j2"
+    apart = True
 
     def takes(self, step: Step) -> bool:
         op: Any = step.node.op
@@ -37,6 +38,7 @@ class MaxFours(Kernel):
     name = "max_fours"
     headers = ("tb_reduce.h",)
     template = "max_pool.c.j2"
+    apart = True
 
     def takes(self, step: Step) -> bool:
         return step.kind == "max_pool" and step.view["input"][0] % 4 == 0

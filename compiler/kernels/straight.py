@@ -34,7 +34,6 @@ class Code:
     words   of a window, filled up to fours by zeros (padded)
     block   the most filters of a block
     span    fields of the tb_span
-    starts  what accumulators add to each output's sum
     """
 
     lanes: bool
@@ -44,7 +43,6 @@ class Code:
     block: int
     span: dict[str, int]
     groups: list[Group]
-    starts: list[int]
 
     @property
     def form(self) -> str:
@@ -76,7 +74,6 @@ def _code(step: Step) -> Code:
         block=min(AT_ONCE, outputs + -outputs % width),
         span=span(step),
         groups=groups,
-        starts=[start for group in groups for start in group.starts] or [0] * outputs,
     )
 
 
@@ -122,8 +119,10 @@ class Straight(Additions):
     """One addition per weight that is not 0; two positions at a time (firmware/tb_straight.h)."""
 
     name = "straight"
+    fits_one = True
     headers = ("tb_straight.h",)
     template = "_straight.c.j2"
+    slow_on = ("cortex-m0plus", "rv32imc")  # do not shift what they add: `triples`, `buckets` gain more
 
     def features(self, step: Step) -> Mapping[str, int]:
         code = _code(step)
@@ -135,5 +134,4 @@ class Straight(Additions):
 
     def pack(self, step: Step) -> Packed:
         """DEPTH: a pixel of padding."""
-        bias = step.view["bias"] - np.array(_code(step).starts, dtype=np.int64)
-        return Packed(bias=bias, room={"DEPTH": step.view["input"][0]})
+        return Packed(bias=step.view["bias"], room={"DEPTH": step.view["input"][0]})

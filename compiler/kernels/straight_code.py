@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = 32_767  # how far a half word may go from its middle: 128 times the weights added since it began
-MIDDLE = 32_768
+LARGEST = 32_767  # how far a half word may go from 0: 128 times the weights added since it began
 LANES, SINGLE = 4, 9  # filters that fit the registers
 AT_ONCE = 36  # filters between two requantisations, a multiple of both
 _TWINS = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))  # ways to pair four taps
@@ -19,15 +18,44 @@ _TWINS = (((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2)))  # ways to pair 
 
 @dataclass
 class Group:
-    """Filters that share the loads of taps.
-
-    lines   operations: a list per four taps
-    starts  per filter, what beginning its accumulators in their middle adds to its sums
-    """
+    """Filters that share the loads of taps. lines: operations, a list per four taps."""
 
     first: int
     lines: list[str] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A tap added to an accumulator, or subtracted."""
+
+    name: str
+    plus: bool
+    operands: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """What is done with four taps: those that are added alone, then operations on taps and what shares them;
+    loads: what all add to each accumulator, in units of an activation."""
+
+    alone: list[Term]
+    late: list[Term | str]
+    loads: Counter[str]
+
+    def line(self, held: Container[str]) -> str:
+        """As text. An accumulator that is not held begins with a tap that is added to it, or with 0."""
+        found, begun = ["TBS_FOUR"], set()
+        waiting = sorted(self.alone, key=lambda each: each.name not in held and not each.plus)
+        for each in [*waiting, *self.late]:
+            if isinstance(each, str):
+                found.append(each)
+                continue
+            does = "ADD" if each.plus else "SUB"
+            if each.name not in held and each.name not in begun:
+                begun.add(each.name)
+                does = "SET" if each.plus else f"ZERO({each.name}) TBS_SUB"
+            found.append(f"TBS_{does}{each.operands}")
+        return " ".join(found)
 
 
 class _Filters:
@@ -48,28 +76,28 @@ class _Filters:
             return f"c{q}", exponent
         return (f"b{q}", exponent - self.split) if self._high(exponent) else (f"a{q}", exponent)
 
-    def blocks(self) -> Iterator[tuple[list[str], Counter[str]]]:
-        """Per four taps: operations, and what they add to each accumulator, in units of an activation."""
-        for k in range(0, self.rows.shape[1], 4):
-            yield self._block(self.rows[:, k : k + 4], self.exponents[:, k : k + 4])
+    def blocks(self) -> list[Block]:
+        """The operations, four taps at a time."""
+        starts = range(0, self.rows.shape[1], 4)
+        return [self._block(self.rows[:, k : k + 4], self.exponents[:, k : k + 4]) for k in starts]
 
-    def _block(self, w: NDArray[np.int64], e: NDArray[np.int64]) -> tuple[list[str], Counter[str]]:
+    def _block(self, w: NDArray[np.int64], e: NDArray[np.int64]) -> Block:
         alone = {(int(q), int(j)) for q, j in zip(*np.nonzero(w), strict=True)}
         loads: Counter[str] = Counter()
         for q, j in alone:
             name, shift = self.place(q, int(e[q, j]))
             loads[name] += 1 << shift
-        late = []
+        late: list[Term | str] = []
         for i, j, more, same, filters in self._twins(w, e):
             late.append(f"{'TBS_ADD' if same else 'TBS_SUB'}({i}, {j}, {more})")
             late += [self._term(q, i, w, e) for q in filters]
             alone -= {(q, tap) for q in filters for tap in (i, j)}
         order = sorted(alone, key=lambda at: (at[1], at[0]))
-        return [self._term(q, j, w, e) for q, j in order] + late, loads
+        return Block([self._term(q, j, w, e) for q, j in order], late, loads)
 
-    def _term(self, q: int, j: int, w: NDArray[np.int64], e: NDArray[np.int64]) -> str:
+    def _term(self, q: int, j: int, w: NDArray[np.int64], e: NDArray[np.int64]) -> Term:
         name, shift = self.place(q, int(e[q, j]))
-        return f"{'TBS_ADD' if w[q, j] > 0 else 'TBS_SUB'}({name}, {j}, {shift})"
+        return Term(name, bool(w[q, j] > 0), f"({name}, {j}, {shift})")
 
     def _twins(
         self, w: NDArray[np.int64], e: NDArray[np.int64]
@@ -99,11 +127,15 @@ def single(rows: NDArray[np.int64]) -> list[Group]:
     """Groups for one position; the sums of each follow the taps."""
     groups = []
     for first in range(0, len(rows), SINGLE):
-        lines = [" ".join(f"TBS_ZERO(c{q})" for q in range(SINGLE))]
-        filters = _Filters(rows[first : first + SINGLE], None)
-        lines += [" ".join(["TBS_FOUR", *terms]) for terms, _ in filters.blocks()]
-        lines.append(f"TBS_NINE({first % AT_ONCE})")
-        groups.append(Group(first, lines))
+        held: set[str] = set()
+        group = Group(first)
+        for block in _Filters(rows[first : first + SINGLE], None).blocks():
+            group.lines.append(block.line(held))
+            held |= set(block.loads)
+        unused = [f"c{q}" for q in range(SINGLE) if f"c{q}" not in held]
+        group.lines += [f"TBS_ZERO({name})" for name in unused]
+        group.lines.append(f"TBS_NINE({first % AT_ONCE})")
+        groups.append(group)
     return groups
 
 
@@ -122,34 +154,31 @@ def _flushes(rows: NDArray[np.int64], split: int) -> float:
 
 
 def _lanes(rows: NDArray[np.int64], first: int, split: int) -> Group:
-    group = Group(first, starts=[0] * len(rows))
-    filters = _Filters(rows, split)
+    group = Group(first)
     held: dict[str, int] = {}
     stored: set[int] = set()
 
     def empty(name: str) -> None:
         q, shift = int(name[1]), split if name[0] == "b" else 0
         group.lines.append(f"{'TBS_MORE' if q in stored else 'TBS_FIRST'}({name}, {q}, {shift})")
-        group.starts[q] += MIDDLE << shift
         stored.add(q)
-        del held[name]
+        held.pop(name, None)
 
-    for terms, loads in filters.blocks():
-        for name, load in sorted(loads.items()):
+    for block in _Filters(rows, split).blocks():
+        for name, load in sorted(block.loads.items()):
             if 128 * (held.get(name, 0) + load) > LARGEST and name in held:
                 empty(name)
-            if name not in held:
-                group.lines.append(f"TBS_START({name})")
+        group.lines.append(block.line(held))
+        for name, load in block.loads.items():
             held[name] = held.get(name, 0) + load
-        group.lines.append(" ".join(["TBS_FOUR", *terms]))
+    group.lines.append("TBS_END")
     for q in range(len(rows)):
         a, b = f"a{q}", f"b{q}"
         if a in held and b in held:
             group.lines.append(f"{'TBS_LAST' if q in stored else 'TBS_ONLY'}({a}, {b}, {q}, {split})")
-            group.starts[q] += MIDDLE + (MIDDLE << split)
         elif a in held or b in held:
             empty(a if a in held else b)
         elif q not in stored:  # no weights at all
-            group.lines.append(f"TBS_START({a}) TBS_FIRST({a}, {q}, 0)")
-            group.starts[q] += MIDDLE
+            group.lines.append(f"TBS_ZERO({a})")
+            empty(a)
     return group

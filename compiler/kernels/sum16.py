@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..rounding import HALF_EVEN
 from ..targets.plan import Step
 from .int16 import Function, Int16
 from .quads16 import bounds
@@ -34,7 +35,7 @@ class Sum16(Int16):
         return (
             bool((r.multiplier == 1).all())
             and shift in SHIFTS
-            and r.mode == "half-even"
+            and r.mode == HALF_EVEN
             and r.zero % 2 == 0
             and _most(op) + abs(_constant(step)) < LARGEST
         )

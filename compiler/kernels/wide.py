@@ -17,6 +17,7 @@ class Wide(Kernel):
     """Weights that widen to 16 bits, so that one instruction multiplies two taps (firmware/tb_wide.h)."""
 
     name = "wide"
+    fits_one = True
     headers = ("tb_wide.h",)
     template = "_wide.c.j2"
 

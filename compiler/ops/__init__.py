@@ -18,11 +18,13 @@ from .gelu import Gelu
 from .hard_sigmoid import HardSigmoid
 from .hard_swish import HardSwish
 from .leaky_relu import LeakyRelu
+from .mat_mul import MatMul
 from .max_pool import MaxPool
 from .mul import Mul
 from .requantise import Requantise
 from .reshape import Reshape
 from .sigmoid import Sigmoid
+from .sign import Sign
 from .softmax import Softmax
 from .take import Take
 from .tanh import Tanh
@@ -43,11 +45,13 @@ OPS: tuple[type[Op], ...] = (
     HardSigmoid,
     HardSwish,
     LeakyRelu,
+    MatMul,
     MaxPool,
     Mul,
     Requantise,
     Reshape,
     Sigmoid,
+    Sign,
     Softmax,
     Table,
     Take,
@@ -75,12 +79,14 @@ __all__ = [
     "HardSigmoid",
     "HardSwish",
     "LeakyRelu",
+    "MatMul",
     "MaxPool",
     "Mul",
     "Op",
     "Requantise",
     "Reshape",
     "Sigmoid",
+    "Sign",
     "Softmax",
     "Table",
     "Take",

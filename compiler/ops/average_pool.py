@@ -24,6 +24,7 @@ class AveragePool(Op):
     size: tuple[int, int, int]
     kernel: Pair
     strides: Pair = (1, 1)
+    dilations: Pair = (1, 1)
     pads: Pads = (0, 0, 0, 0)
     zero: int = 0
     total: bool = False
@@ -38,8 +39,10 @@ class AveragePool(Op):
         whole = total or node.op_type == "GlobalAveragePool"
         kernel = tuple(node.shapes[0][1:]) if whole else tuple(node.get("kernel_shape", ()))
         window: dict[str, Any] = {"kernel": kernel, **parse_window(node, kernel)}
-        if window.pop("dilations") != (1, 1) or node.get("ceil_mode", 0):
-            raise Unsupported("dilations or ceil_mode", "an average pool without them")
+        if node.get("ceil_mode", 0):
+            raise Unsupported("ceil_mode = 1", "explicit pads")
+        if window["dilations"] != (1, 1) and node.get("auto_pad", "NOTSET").startswith("SAME"):
+            raise Unsupported("SAME pads of a window with dilations", "explicit pads")
         if any(window["pads"]) and not node.get("count_include_pad", 0):
             raise Unsupported("padding that is not counted", "count_include_pad = 1, or no padding")
         return cls(**window, total=total)
@@ -47,10 +50,12 @@ class AveragePool(Op):
     def shape(self, *shapes: Shape) -> Shape:
         if shapes != (self.size,):
             return ()
-        return (self.size[0], *output_size(self.size[1:], self.kernel, self.strides, (1, 1), self.pads))
+        out = output_size(self.size[1:], self.kernel, self.strides, self.dilations, self.pads)
+        return (self.size[0], *out)
 
     def meaning(self, d: Domain, *xs: Any) -> Any:
-        patches = d.gather(xs[0], im2col(self.size, self.kernel, self.strides, (1, 1), self.pads), self.zero)
+        index = im2col(self.size, self.kernel, self.strides, self.dilations, self.pads)
+        patches = d.gather(xs[0], index, self.zero)
         taps = self.kernel[0] * self.kernel[1]
         channels = (self.size[0], 1)
         weights = np.ones((*channels, taps), np.int64) if self.total else np.full((*channels, taps), 1 / taps)
@@ -62,4 +67,6 @@ class AveragePool(Op):
         unit, out = Scaled(Fraction(1, 64), 3, -128, 127), Scaled(Fraction(1, 80), -5, -128, 127)
         yield Sample(cls((3, 4, 4), (2, 2), (2, 2)), ((3, 4, 4),), (unit,), out)
         yield Sample(cls((2, 5, 3), (5, 3)), ((2, 5, 3),), (unit,), out)
-        yield Sample(cls((2, 3, 3), (3, 3), (1, 1), (1, 1, 1, 1)), ((2, 3, 3),), (unit,), out)
+        yield Sample(cls((2, 3, 3), (3, 3), pads=(1, 1, 1, 1)), ((2, 3, 3),), (unit,), out)
+        holes = cls((2, 5, 6), (3, 2), (1, 2), (2, 3), (1, 0, 0, 1))
+        yield Sample(holes, ((2, 5, 6),), (unit,), out)

@@ -47,7 +47,7 @@ class Domain(Protocol):
     def max(self, x: Any, axis: int) -> Any: ...
     def function(self, x: Any, fn: Any) -> Any: ...
     def table(self, x: Any, entries: NDArray[np.int64], first: int) -> Any: ...
-    def softmax(self, x: Any, table: NDArray[np.int64]) -> Any: ...
+    def softmax(self, x: Any, table: NDArray[np.int64], *quotient: int) -> Any: ...
     def argmax(self, x: Any, last: int, offset: int) -> Any: ...
 
 
@@ -95,6 +95,12 @@ class Scaled:
         return not INT8[0] <= self.lo <= self.hi <= INT8[1]
 
     @property
+    def dyadic(self) -> bool:
+        """Whether the scale is a power of two."""
+        top, bottom = self.scale.numerator, self.scale.denominator
+        return top & (top - 1) == 0 == bottom & (bottom - 1)
+
+    @property
     def whole(self) -> Scaled:
         """The same scale, with all integers of 8 bits or, where it needs them, of 16."""
         lo, hi = INT16 if self.wide else INT8
@@ -138,6 +144,10 @@ class Op(ABC):
     @abstractmethod
     def meaning(self, d: Domain, *xs: Any) -> Any:
         """The op's mathematics in the words of a domain."""
+
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return 0
 
     def view(self) -> dict[str, Any]:
         """Names that the op's templates may use, beside shapes and file names."""

@@ -44,6 +44,8 @@ class Conv(Op):
             raise Unsupported("weights that are not constant", "weights as an initializer")
         if weights.ndim != 4:
             raise Unsupported(f"a convolution with weights of shape {weights.shape}", "a 2-D convolution")
+        if tuple(node.get("kernel_shape", weights.shape[2:])) != weights.shape[2:]:
+            raise Unsupported(f"kernel_shape {node.get('kernel_shape', ())} beside weights {weights.shape}")
         bias = node.constants[2] if len(node.constants) > 2 else None
         window = parse_window(node, weights.shape[2:])
         groups = int(node.get("group", 1))

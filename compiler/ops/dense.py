@@ -58,7 +58,6 @@ class Dense(Op):
         )
 
     def macs(self) -> int:
-        """Multiply-accumulates of one inference."""
         return int(self.weights.size)
 
     @classmethod

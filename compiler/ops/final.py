@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ops that may only end a network: behind them elements are moved at most."""
+"""Ops that end a network: behind them elements are moved at most. An ArgMax must, a Softmax may."""
 
 from __future__ import annotations
 
@@ -23,8 +23,20 @@ def moves(op: Op) -> bool:
 
 
 def final(graph: Any, value: str) -> Any:
-    """The node of a final op whose result, moved at most, is this value of a graph; None for others."""
+    """The node of a final op whose result, moved at most, is this value of a graph; None for others, and for
+    a Softmax with whose result a layer computes."""
+    node = maker(graph, value)
+    ends = node is not None and isinstance(node.op, FINAL) and _only_moved(graph, node.output)
+    return node if ends else None
+
+
+def maker(graph: Any, value: str) -> Any:
+    """The node that computes a value, whatever moves it afterwards; None for an input."""
     node = graph.producer(value)
     while node is not None and moves(node.op):
         node = graph.producer(node.inputs[0])
-    return node if node is not None and isinstance(node.op, FINAL) else None
+    return node
+
+
+def _only_moved(graph: Any, value: str) -> bool:
+    return all(moves(node.op) and _only_moved(graph, node.output) for node in graph.consumers(value))

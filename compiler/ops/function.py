@@ -26,7 +26,6 @@ class Function(Op):
     """
 
     monotone: ClassVar[int] = 0
-    drawn: ClassVar[bool] = True  # of 16-bit integers a Curve stands for it
 
     @classmethod
     def parse(cls, node: OnnxNode) -> Function:

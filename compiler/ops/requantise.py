@@ -10,14 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..rounding import AVERAGE, HALF_EVEN, MEAN, MEAN_BITS, MODES
 from .base import Domain, Op, Shape
 
-MODES = {  # `--requant` -> how a Requantise rounds; the law is docs/semantics.md
-    "onnx": "half-even",
-    "tflite-single": "tflite-single",
-    "tflite-double": "tflite-double",
-}
-AVERAGE = "tflite-average"  # of an average pool that keeps its quantisation, in the last two
 SLACK = Fraction(1, 1 << 22)  # steps that its multiplier, which is not 1 / taps quite, may move a result
 
 
@@ -35,13 +30,15 @@ class Requantise(Op):
     zero: int
     lo: int
     hi: int
-    mode: str = "half-even"
+    mode: str = HALF_EVEN
 
     activates = True
 
     def __post_init__(self) -> None:
-        if self.mode not in (*MODES.values(), AVERAGE):
+        if self.mode not in (*MODES.values(), AVERAGE, MEAN):
             raise ValueError(f"no requantisation mode {self.mode!r}")
+        if self.mode == MEAN and self.shift.min() <= MEAN_BITS:
+            raise ValueError(f"a mean shifted by {self.shift.min()} bits, no more than {MEAN_BITS}")
         for m, s in zip(self.multiplier.tolist(), self.shift.tolist(), strict=True):
             if self.mode == AVERAGE and (s > 54 or 128 * ((-1 << s) % m) > SLACK * (1 << s)):
                 raise ValueError(f"{m} / 2^{s} is not one over a number of taps")

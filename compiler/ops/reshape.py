@@ -27,11 +27,11 @@ class Reshape(Op):
             if node.get("axis", 1) not in (1, -len(node.shapes[0])):
                 raise Unsupported(f"axis {node.get('axis', 1)}", "axis = 1")
             return cls((count,))
-        if node.get("allowzero", 0):
-            raise Unsupported("allowzero = 1", "a shape without zeros")
         target = node.constants[1]
         if target is None:
             raise Unsupported("a shape that is not constant", "a constant shape")
+        if node.get("allowzero", 0) and not target.all():
+            raise Unsupported("allowzero = 1 and a zero in the shape", "a shape without zeros")
         full = (1, *node.shapes[0])
         sizes = [int(n) for n in target.ravel()]
         kept = [full[i] if n == 0 and i < len(full) else n for i, n in enumerate(sizes)]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Softmax along the last axis, as the last op of a network; integer by table."""
+"""Softmax along the last axis; integer by table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -16,6 +16,9 @@ from .base import Domain, OnnxNode, Op, Sample, Scaled, Shape, Unsupported
 
 ONE, WIDE_ONE = 1 << 15, 1 << 24  # exp(0) among 8-bit and among 16-bit integers
 FACTOR = 1 << 28  # exp(0) in the two tables whose products are the exponentials of 16-bit integers
+LONGEST = 1 << 14  # elements of a row: twice a sum of exponentials, made larger by `extra`, has 31 bits
+FINEST = Fraction(1, 1 << 24)  # scale of probabilities: what exponentials can tell apart
+EXTRA_BITS = 24
 
 
 def exponentials(scale: Fraction) -> NDArray[np.int64]:
@@ -33,13 +36,20 @@ def wide_exponentials(scale: Fraction) -> NDArray[np.int64]:
 class Softmax(Op):
     """p[i] = exp(x[i]) / sum exp(x), of a vector or of each row of a matrix.
 
-    Integer: e[i] = table[max(q) - q[i]]; q_out[i] = min(rhe(256 * e[i] / sum e), 255) - 128, so a
-    probability is (q_out + 128) / 256. Of 16-bit integers the table has two rows, e[i] is the upper part of a
-    product, and q_out = min(rhe(65536 * e[i] / sum e), 65535) - 32768. Without a table (float side) it is
-    the function itself.
+    Integer: e[i] = table[max(q) - q[i]]; where integers of 16 bits are read or written the table has two rows
+    and e[i] is the upper part of a product. A probability is scale * (q_out - zero); 2^bits * scale is
+    1 + extra / 2^24 at least 1 and below 2, and
+
+        q_out = min(rhe(2^bits * e[i] / d) + zero, top), d = s + floor((extra * s + 2^23) / 2^24), s = sum e
+
+    Without a table (float side) it is the function itself.
     """
 
     table: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    bits: int = 8
+    extra: int = 0
+    zero: int = -128
+    top: int = 127
 
     onnx = ("tinybound.Softmax",)  # written by an expansion
     out: ClassVar[Scaled] = Scaled(Fraction(1, 256), -128, -128, 127)
@@ -47,28 +57,29 @@ class Softmax(Op):
 
     @classmethod
     def parse(cls, node: OnnxNode) -> Softmax:
-        if node.shapes[0][-1] > 1 << 15:
-            raise Unsupported(f"softmax over {node.shapes[0][-1]} elements", "at most 32768")
+        if node.shapes[0][-1] > LONGEST:
+            raise Unsupported(f"softmax over {node.shapes[0][-1]} elements", f"at most {LONGEST}")
         return cls()
 
-    def error(self, count: int) -> float:
-        """Largest distance of an integer probability from the real softmax of the same `count` logits.
-
-        The last rounding and the cut at 255 cost at most 1/256; entries of the table are off by at most half,
-        the largest by nothing, so quotients of them by at most 0.5 * count / 2^15. Of 16 bits: 1/65536, and a
-        product is off by at most 1 + 1/16.
-        """
-        if self.table.ndim == 2:
-            return 1 / 65536 + 1.07 * count / WIDE_ONE
-        return 1 / 256 + 0.51 * count / ONE
+    @classmethod
+    def of(cls, read: Scaled, written: Scaled) -> Softmax:
+        """The integer one, for scales of probabilities from FINEST to 1; `written.lo` must not cut."""
+        table = (wide_exponentials if read.wide or written.wide else exponentials)(read.scale)
+        bits = next(b for b in range(64) if written.scale * (1 << b) >= 1)
+        extra = round((written.scale * (1 << bits) - 1) * (1 << EXTRA_BITS))
+        if extra == 1 << EXTRA_BITS:  # so little below a power of two that it is one
+            bits, extra = bits - 1, 0
+        return cls(table, bits, extra, written.zero, written.hi)
 
     def shape(self, *shapes: Shape) -> Shape:
         return shapes[0]
 
     def meaning(self, d: Domain, *xs: Any) -> Any:
-        return d.softmax(xs[0], self.table)
+        return d.softmax(xs[0], self.table, self.bits, self.extra, self.zero, self.top)
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:
-        for shape in ((10,), (3, 4)):
-            yield Sample(cls(), (shape,), (Scaled(Fraction(1, 16), 3, -128, 127),), cls.out)
+        read = Scaled(Fraction(1, 16), 3, -128, 127)
+        yield Sample(cls(), ((10,),), (read,), cls.out)
+        yield Sample(cls(), ((3, 4),), (read,), replace(cls.out, scale=Fraction(float(np.float32(1 / 255)))))
+        yield Sample(cls(), ((2, 5),), (read,), Scaled(Fraction(1, 300), -90, -128, 101))

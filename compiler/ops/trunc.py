@@ -31,7 +31,6 @@ class Trunc(Function):
 
     onnx = ("tinybound.Trunc",)  # written by an expansion
     monotone: ClassVar[int] = 1
-    drawn: ClassVar[bool] = False  # it need not round to the nearest
 
     @classmethod
     def parse(cls, node: OnnxNode) -> Trunc:

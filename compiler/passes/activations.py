@@ -53,7 +53,7 @@ def add_activations(graph: Graph, known: dict[str, Scaled]) -> tuple[Graph, dict
             extra = not fused
         else:
             before, after = known.get(node.inputs[0]), known.get(node.output)
-            extra = isinstance(node.op, KEEPS) and before is not None and after not in (None, before)
+            extra = isinstance(node.op, KEEPS) and after not in (None, before)
         if not extra:
             nodes.append(node)
             continue

@@ -2,7 +2,7 @@
 """Fold per-channel factors and offsets (BatchNormalization, constant Add and Mul) into weights.
 
 before: Conv(w, b) -> ChannelAffine(f, o)          after: Conv(f * w, f * b + o)
-before: x -> ChannelAffine(f, o), x not a sum      after: a 1 x 1 depthwise Conv, or a diagonal Dense
+before: x -> ChannelAffine(f, o), x not a sum      after: a 1 x 1 depthwise Conv
 before: Conv -> x -> ChannelAffine(f, o), x stored after: the same as where x is not a sum
 
 `stored` are the values that the model file quantises: what rounds and saturates between two layers stays.
@@ -22,15 +22,14 @@ from ..errors import CompileError
 from ..graph import Graph, Node, Rounded
 from ..ops import ChannelAffine, Conv, Dense
 from ..ops.channel_affine import MOST, exact
-from .rewrite import rebuild
+from .rewrite import read_once, rebuild
 from .rounded_product import rounded_product
-
-MAX_DIAGONAL = 4096
+from .vector_factors import vector_factors
 
 
 def fold_channel_affine(graph: Graph, stored: Collection[str] = ()) -> Graph:
     """A float graph without ChannelAffine nodes."""
-    graph = rebuild(graph, _chained(graph, stored))
+    graph = vector_factors(rebuild(graph, _chained(graph, stored)), stored)
     nodes: list[Node] = []
     for node in graph.nodes:
         if not isinstance(node.op, ChannelAffine):
@@ -48,7 +47,7 @@ def fold_channel_affine(graph: Graph, stored: Collection[str] = ()) -> Graph:
 
 def _foldable(graph: Graph, nodes: list[Node], value: str, stored: Collection[str]) -> int | None:
     """Place of the node that computes a value which only one node reads, as it is."""
-    alone = len(graph.consumers(value)) == 1 and value not in (*graph.outputs, *stored)
+    alone = read_once(graph, value, stored)
     return next((i for i, n in enumerate(nodes) if n.output == value and alone), None)
 
 
@@ -93,11 +92,7 @@ def _scaled(where: str, node: Node, by: ChannelAffine) -> Node:
 
 def _unit(node: Node, shape: tuple[int, ...]) -> Any:
     """A weighted op of its own that changes nothing yet."""
-    assert isinstance(node.op, ChannelAffine)
-    channels = shape[0]
-    ones = np.ones((channels, 1, 1, 1))
-    if len(shape) == 3:
-        return Conv(ones, np.zeros(channels), (channels, shape[1], shape[2]), groups=channels)
-    if len(shape) == 1 and channels <= MAX_DIAGONAL:
-        return Dense(np.eye(channels), np.zeros(channels))
-    raise CompileError(node.name, f"a per-channel factor on shape {shape}", "(C, H, W) or a short vector")
+    if len(shape) != 3:
+        raise CompileError(node.name, f"a per-channel factor on shape {shape}", "(C, H, W) or a vector")
+    channels, height, width = shape
+    return Conv(np.ones((channels, 1, 1, 1)), np.zeros(channels), (channels, height, width), groups=channels)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 
 from ..errors import CompileError
 from ..graph import Graph, Node, Value
@@ -16,6 +16,11 @@ def fresh(wanted: str, taken: Container[str]) -> str:
         count += 1
         name = f"{wanted}_{count}"
     return name
+
+
+def read_once(graph: Graph, value: str, stored: Collection[str]) -> bool:
+    """Whether one node alone reads a value, as it is: no output, and nothing that the file quantises."""
+    return len(graph.consumers(value)) == 1 and value not in (*graph.outputs, *stored)
 
 
 def rebuild(graph: Graph, nodes: Sequence[Node], outputs: Sequence[str] | None = None) -> Graph:

@@ -92,11 +92,17 @@ def widen(seen: Ranges, limits: Ranges | None) -> Ranges:
 
 
 def samples_of_box(
-    lower: NDArray[Any], upper: NDArray[Any], count: int, seed: int = 0
-) -> NDArray[np.float64]:
-    """Inputs in a box (shape): a quarter of the coordinates at each end, half of them random; N x shape."""
-    rng = np.random.default_rng(seed)
-    inside = rng.uniform(size=(count, *lower.shape))
-    end = rng.uniform(size=inside.shape)
-    mix = np.where(end < 0.25, 0.0, np.where(end > 0.75, 1.0, inside))
-    return np.asarray(lower + mix * (upper - lower))
+    lower: Mapping[str, NDArray[Any]], upper: Mapping[str, NDArray[Any]], count: int, seed: int = 0
+) -> dict[str, NDArray[np.float64]]:
+    """Inputs in a box: a quarter of the coordinates at each end, half of them random; N x shape by name.
+
+    All inputs come from one generator: two that were drawn alike would never show what their difference or
+    their product can be.
+    """
+    rng, found = np.random.default_rng(seed), {}
+    for name, low in lower.items():
+        inside = rng.uniform(size=(count, *low.shape))
+        end = rng.uniform(size=inside.shape)
+        mix = np.where(end < 0.25, 0.0, np.where(end > 0.75, 1.0, inside))
+        found[name] = np.asarray(low + mix * (upper[name] - low))
+    return found

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil, inf
 
@@ -13,6 +14,7 @@ from ..errors import CompileError
 from ..ops.base import Scaled
 from ..ops.curve import FIRST, POINT, Curve
 from ..ops.function import Function
+from ..ops.trunc import Trunc
 
 Floats = NDArray[np.float64]
 SIZES = (8, 7, 6, 5)  # bits of a piece: from 257 to 2,049 knots, of 6 bytes each with what follows it
@@ -38,6 +40,24 @@ def curve(where: str, fn: Function, source: Scaled, target: Scaled) -> Curve:
     raise CompileError(
         where, f"a {type(fn).__name__} of 16-bit integers that {len(found.knots)} knots miss by {off:.3g}",
         "less than a step", f"a scale below {float(source.scale):.3g}, or 8 bits, in front of it",
+    )  # fmt: skip
+
+
+def truncation(where: str, fn: Trunc, source: Scaled, target: Scaled) -> Curve:
+    """The fewest pieces that are a Trunc, every integer of it. Rounding down is rounding of half a step less,
+    but for what a knot can hold: then none of the integers lies at a tie."""
+    factor, offset = Fraction(fn.factor) * source.scale / target.scale, Fraction(fn.offset) / target.scale
+    steps = (factor * (q - source.zero) + offset for q in range(FIRST, -FIRST))
+    wanted = np.clip([fn.entry(step, target.zero) for step in steps], target.lo, target.hi)
+    for bits in SIZES:
+        less = Fraction(1, 2) - Fraction(1, 1 << (POINT - bits))
+        more = {"FLOOR": -less, "CEIL": less, "ROUND": Fraction(0)}[fn.rounding] * target.scale
+        found = _pieces(replace(fn, offset=float(Fraction(fn.offset) + more)), bits, source, target)
+        if np.array_equal(found.entries, wanted):
+            return found
+    raise CompileError(
+        where, f"a Trunc of 16-bit integers that {len(found.knots)} knots do not give exactly",
+        "at most 8 bits fewer, to the nearest with an even zero point", "a Quant in its place",
     )  # fmt: skip
 
 

@@ -77,13 +77,9 @@ def _sums(node: Node) -> bool:
     return bool(np.count_nonzero(rows, axis=1).max() > 1)
 
 
-def _scales(op: Conv | Dense) -> bool:
+def _scales(op: Conv) -> bool:
     """Whether each element stays where it is, times a constant."""
-    if isinstance(op, Conv):
-        still = op.weights.shape == (op.groups, 1, 1, 1) and not any(op.pads) and op.strides == (1, 1)
-    else:
-        outputs, inputs = op.weights.shape
-        still = outputs == inputs and not (op.weights * (1 - np.eye(outputs))).any()
+    still = op.weights.shape == (op.groups, 1, 1, 1) and not any(op.pads) and op.strides == (1, 1)
     return still and not op.bias.any()
 
 
@@ -110,7 +106,7 @@ def _slope(graph: Graph, total: Node) -> str:
 def _back(graph: Graph, value: str) -> list[Node]:
     """The nodes from a factor per element back to the Clip in front of it; empty: there is no such path."""
     path: list[Node] = []
-    for wanted in (Clip, Conv | Dense, Clip):
+    for wanted in (Clip, Conv, Clip):
         while True:
             node = graph.producer(value)
             alone = len(graph.consumers(value)) == 1 and value not in graph.outputs
@@ -120,6 +116,6 @@ def _back(graph: Graph, value: str) -> list[Node]:
             value = node.inputs[0]
             if isinstance(node.op, wanted):
                 break
-        if isinstance(node.op, Conv | Dense) and not _scales(node.op):
+        if isinstance(node.op, Conv) and not _scales(node.op):
             return []
     return path

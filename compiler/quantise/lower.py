@@ -3,26 +3,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import floor, prod
 from typing import Any
 
 import numpy as np
 
 from ..errors import CompileError
 from ..graph import Graph, Node, Quant
-from ..ops import Add, ArgMax, AveragePool, Clip, Concat, Conv, Dense, Mul, Requantise, Softmax, Take
+from ..ops import (
+    Add,
+    ArgMax,
+    AveragePool,
+    Clip,
+    Concat,
+    Conv,
+    Dense,
+    MatMul,
+    Mul,
+    Requantise,
+    Softmax,
+    Take,
+    Trunc,
+)
 from ..ops.argmax import offset_of
 from ..ops.base import Array, IntegerWeights, Op, Scaled
 from ..ops.function import Function, Table
-from ..ops.requantise import AVERAGE
-from ..ops.softmax import exponentials, wide_exponentials
+from ..ops.softmax import FINEST
 from ..passes.derive_ranges import derive_ranges
 from ..ranges import INT8
-from .curves import curve
-from .requantise import average_multiplier, multiplier, tflite_multiplier
-from .room import BIAS_BITS, WIDE_BITS, make_room
+from ..rounding import AVERAGE, HALF_EVEN, MEAN
+from .curves import curve, truncation
+from .requantise import average_multiplier, halves, multiplier, tflite_multiplier
+from .room import BIAS_BITS, WIDE_BITS, finer, make_room
+from .signs import UNKNOWN, finest, of_signs, only_signs
 
 INT32 = (1 << 31) - 1
 WIDE = (1 << 45) - 1  # of sums of 16-bit activations: a multiplier keeps 17 bits
@@ -50,11 +66,17 @@ def chosen(graph: Graph) -> dict[str, str]:
 
 
 def stored_scales(graph: Graph, wanted: Mapping[str, Scaled]) -> dict[str, Scaled]:
-    """Quantisation of every stored value: as wanted, or passed on by ops that only move integers."""
-    scales = {name: wanted[owner] for name, owner in chosen(graph).items()}
+    """Quantisation of every stored value: as wanted, or passed on by ops that only move integers. Of those in
+    `only_signs` that nothing is wanted of it follows from their sums: until then it is UNKNOWN."""
+    signs = only_signs(graph)
+    scales = {
+        name: wanted.get(owner, UNKNOWN) if owner in signs else wanted[owner]
+        for name, owner in chosen(graph).items()
+    }
     for node in graph.nodes:
         if isinstance(node.op, Softmax):
-            scales[node.output] = Softmax.wide_out if scales[node.inputs[0]].wide else Softmax.out
+            usual = Softmax.wide_out if scales[node.inputs[0]].wide else Softmax.out
+            scales[node.output] = wanted.get(node.output, usual)
         elif isinstance(node.op, ArgMax):
             offset = offset_of(graph.values[node.inputs[0]].shape[-1])
             scales[node.output] = Scaled(Fraction(1), offset, -128, 127)
@@ -67,36 +89,43 @@ def lower(
     graph: Graph,
     wanted: Mapping[str, Scaled],
     weights: Mapping[str, IntegerWeights],
-    mode: str = "half-even",
+    mode: str = HALF_EVEN,
 ) -> Graph:
     """The integer graph. `wanted` quantises inputs and activations, `weights` the weighted nodes.
 
     `mode` is that of every Requantise but those of sums without weights: TFLite has other rules for these.
     """
     scales = stored_scales(graph, wanted)
+    signs = {name: moved for name, moved in only_signs(graph).items() if name not in wanted}
     sums: dict[str, _Sum] = {}
     units: dict[str, Quant] = {name: Quant((s.scale,), s.zero) for name, s in scales.items()}
     nodes = []
     for node in graph.nodes:
         if node.op.accumulates:
-            target = scales[graph.consumers(node.output)[0].output]
+            reader = graph.consumers(node.output)[0].output
+            sources = [scales[n] for n in node.inputs]
+            target = scales[reader] if reader not in signs else finest(sources)
             long = scales[node.inputs[0]].wide and not _is_padding(graph.producer(node.inputs[0]))
             room = WIDE_BITS if long else BIAS_BITS
-            sources = [scales[n] for n in node.inputs]
-            op, sums[node.output] = _accumulate(node, sources, target, weights, room)
+            to_bias = round if reader not in signs else floor
+            op, sums[node.output] = _accumulate(node, sources, target, weights, room, to_bias)
+            for name in signs.get(reader, ()):
+                scales[name] = of_signs(sums[node.output].unit)
+                units[name] = Quant((scales[name].scale,), scales[name].zero)
         elif isinstance(node.op, Clip):
             source = sums.get(node.inputs[0]) or _stored(scales[node.inputs[0]])
             zero_in = 0 if node.inputs[0] in sums else scales[node.inputs[0]].zero
             maker = graph.producer(node.inputs[0])
             other = maker is not None and maker.op.accumulates and not maker.op.weighted
-            op = _requantise(node, source, zero_in, scales[node.output], "half-even" if other else mode)
-            if mode != "half-even" and maker is not None and isinstance(maker.op, AveragePool):
-                op = _average(op, maker.op, scales[maker.inputs[0]], scales[node.output])
+            op = _requantise(node, source, zero_in, scales[node.output], HALF_EVEN if other else mode)
+            if maker is not None and isinstance(maker.op, AveragePool):
+                read, target = scales[maker.inputs[0]], scales[node.output]
+                own = op if mode == HALF_EVEN else _average(op, maker.op, read, target)
+                op = _mean(op, maker.op, source, read, target) if own is op else own
             if node.inputs[0] in sums:
                 units[node.inputs[0]] = _unit(op, scales[node.output])
         elif isinstance(node.op, Softmax):
-            read = scales[node.inputs[0]]
-            op = Softmax((wide_exponentials if read.wide else exponentials)(read.scale))
+            op = _softmax(node.name, scales[node.inputs[0]], scales[node.output])
         elif isinstance(node.op, ArgMax):
             op = replace(node.op, offset=scales[node.output].zero)
         elif isinstance(node.op, Function):
@@ -110,11 +139,19 @@ def lower(
     bare = Graph(graph.name, graph.inputs, graph.outputs, tuple(nodes), graph.values)
     spans = {name: (scales[name].lo, scales[name].hi) for name in graph.inputs}
     whole = derive_ranges(bare, spans, units)
-    for node in whole.nodes:  # a Clip may leave 8 of 16 bits: kernels of 8 add up in 32
-        if isinstance(node.op, Conv | Dense) and whole.values[node.inputs[0]].word == "int8":
+    _check_bytes(whole, scales)
+    return whole
+
+
+def _check_bytes(whole: Graph, scales: Mapping[str, Scaled]) -> None:
+    """A Clip may leave 8 of 16 bits: kernels of 8 add up in 32."""
+    for node in whole.nodes:
+        words = [whole.values[name].word for name in node.inputs]
+        if isinstance(node.op, MatMul):
+            _product_reach(node.name, node.op, [word != "int8" for word in words])
+        elif isinstance(node.op, Conv | Dense) and words == ["int8"]:
             bytewise = replace(scales[node.inputs[0]], lo=INT8[0], hi=INT8[1])
             _reach(node.name, node.op.weights, node.op.bias, bytewise)
-    return whole
 
 
 def _pad(where: str, pad: float, scale: Scaled) -> int:
@@ -130,24 +167,42 @@ def _pad(where: str, pad: float, scale: Scaled) -> int:
     return q
 
 
+def _softmax(where: str, read: Scaled, written: Scaled) -> Softmax:
+    """Of a file's own scale of probabilities too, so that nothing is rounded twice."""
+    if not FINEST <= written.scale <= 1 or written.lo > written.zero:
+        low, high = written.reals
+        raise CompileError(
+            where, f"a softmax stored in steps of {float(written.scale):.3g} from {low:.3g} to {high:.3g}",
+            f"steps of {float(FINEST):.3g} to 1, from 0 or less on", "probabilities quantised over 0 to 1",
+        )  # fmt: skip
+    return Softmax.of(read, written)
+
+
 def _is_padding(maker: Node | None) -> bool:
     """Whether a Take takes nothing: its range is one number, and sums of it are of 8-bit integers or so."""
     return maker is not None and isinstance(maker.op, Take) and bool((maker.op.positions < 0).all())
 
 
 def _accumulate(
-    node: Node, inputs: list[Scaled], target: Scaled, weights: Mapping[str, IntegerWeights], room: int
+    node: Node,
+    inputs: list[Scaled],
+    target: Scaled,
+    weights: Mapping[str, IntegerWeights],
+    room: int,
+    to_bias: Callable[[Fraction], int],
 ) -> tuple[Op, _Sum]:
     op: Any = node.op
     if isinstance(op, Conv | Dense):
         chosen = weights[node.name]
         if chosen.bias is None:
             chosen = make_room(op, chosen, inputs[0].scale, room)
+            if to_bias is round:  # down, the sign is exact in any unit
+                chosen = finer(op, chosen, inputs[0].scale, room)
         unit = tuple(inputs[0].scale * s for s in chosen.scales)
         bias = chosen.bias
         if bias is None:
             bias = np.array(
-                [round(Fraction(float(b)) / u) for b, u in zip(op.bias, unit, strict=True)], object
+                [to_bias(Fraction(float(b)) / u) for b, u in zip(op.bias, unit, strict=True)], object
             )
         reach = _reach(node.name, chosen.integers, bias, inputs[0])
         return replace(op, weights=chosen.integers, bias=bias.astype(np.int64), zero=inputs[0].zero), _Sum(
@@ -160,6 +215,8 @@ def _accumulate(
     if isinstance(op, Mul):
         most = inputs[0].reach * inputs[1].reach
         return Mul(inputs[0].zero, inputs[1].zero), _Sum((inputs[0].scale * inputs[1].scale,), most)
+    if isinstance(op, MatMul):
+        return _product(node.name, op, inputs)
     assert isinstance(op, Add)
     ratios = [s.scale / target.scale for s in inputs]
     shift = _add_shift(node.name, ratios)
@@ -167,6 +224,23 @@ def _accumulate(
     return Add(ma, op.mb * mb, inputs[0].zero, inputs[1].zero), _Sum(
         (target.scale / (1 << shift),), inputs[0].reach * ma + inputs[1].reach * mb
     )
+
+
+def _product(where: str, op: MatMul, inputs: list[Scaled]) -> tuple[Op, _Sum]:
+    """Of two tensors."""
+    a, b = inputs
+    most = _product_reach(where, op, [a.wide, b.wide])
+    unit = a.scale * b.scale * Fraction(op.factor)
+    return replace(op, za=a.zero, zb=b.zero, factor=1), _Sum((unit,), most)
+
+
+def _product_reach(where: str, op: MatMul, wide: list[bool]) -> int:
+    """What no sum exceeds, also one in which a kernel has not yet taken off a zero point. Kernels add up the
+    rows of the first factor in 32 bits."""
+    most = op.extents[-1] << sum(16 if long else 8 for long in wide)
+    if most > (WIDE if any(wide) else INT32) + 1 or op.extents[-1] << 16 > INT32 + 1:
+        raise CompileError(where, f"sums of {op.extents[-1]} products", "fewer", "a product of fewer columns")
+    return most
 
 
 def _reach(where: str, weights: Array, bias: Any, source: Scaled) -> int:
@@ -204,7 +278,7 @@ def _stored(scale: Scaled) -> _Sum:
 def _requantise(node: Node, source: _Sum, zero_in: int, target: Scaled, mode: str) -> Requantise:
     assert isinstance(node.op, Clip)
     ratios = [unit / target.scale for unit in source.unit]
-    if mode == "half-even":
+    if mode == HALF_EVEN:
         pairs = [multiplier(ratio, source.reach, node.name) for ratio in ratios]
     else:
         pairs = [tflite_multiplier(ratio, node.name) for ratio in ratios]
@@ -228,6 +302,15 @@ def _average(op: Requantise, pool: AveragePool, source: Scaled, target: Scaled) 
     return replace(op, multiplier=np.array([m], np.int64), shift=np.array([s], np.int64), mode=AVERAGE)
 
 
+def _mean(op: Requantise, pool: AveragePool, source: _Sum, read: Scaled, target: Scaled) -> Requantise:
+    """With halves that go to even where 1 / taps, or a power of two times it, is no m / 2^s."""
+    ratio, word = source.unit[0] / target.scale, read.whole
+    most = prod(pool.kernel) * max(word.hi - read.zero, read.zero - word.lo)
+    if not halves(ratio, int(op.multiplier[0]), int(op.shift[0]), most):
+        return op
+    return replace(op, mode=MEAN)
+
+
 def _unit(op: Op, target: Scaled) -> Quant:
     """What one unit of the accumulator is worth exactly, given the multiplier that was chosen."""
     assert isinstance(op, Requantise)
@@ -239,13 +322,8 @@ def _unit(op: Op, target: Scaled) -> Quant:
 def _pointwise(node: Node, source: Scaled, target: Scaled) -> Op:
     """entries[q + 128] = the function of the real value of q, rounded as it says, saturated; or a Curve."""
     fn: Any = node.op
-    if source.wide and not fn.drawn:
-        raise CompileError(
-            node.name, f"a {type(fn).__name__} of 16-bit integers", "int8 or uint8 in front of it",
-            "a model that quantises its input with 8 bits",
-        )  # fmt: skip
     if source.wide:
-        return curve(node.name, fn, source, target)
+        return (truncation if isinstance(fn, Trunc) else curve)(node.name, fn, source, target)
     reals = np.array([float(source.scale * (q - source.zero)) for q in range(-128, 128)])
     units = [fn.entry(Fraction(float(y)) / target.scale, target.zero) for y in fn(reals)]
     return Table(np.clip(np.array(units), target.lo, target.hi).astype(np.int64))

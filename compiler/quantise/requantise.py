@@ -7,8 +7,10 @@ import math
 from fractions import Fraction
 
 from ..errors import CompileError
+from ..rounding import MEAN_BITS
 
 MAX_SHIFT = 62
+MOST_TAPS = 1 << (MEAN_BITS - 2)
 TOLERANCE = Fraction(1, 100_000)  # of an output step, over the whole accumulator range
 
 
@@ -59,6 +61,15 @@ def average_multiplier(taps: int) -> tuple[int, int]:
         return 1, taps.bit_length() - 1
     shift = 29 + taps.bit_length()
     return -(-(1 << shift) // taps), shift
+
+
+def halves(ratio: Fraction, m: int, s: int, reach: int) -> bool:
+    """Whether accumulators times `ratio` can be halves that m / 2^s misses, and 15 bits of a fraction tell
+    them from all other results: of those the nearest is 2^-14 away, and m / 2^s moves none by 2^-16."""
+    bottom = ratio.denominator
+    if bottom % 2 or bottom & (bottom - 1) == 0 or bottom > MOST_TAPS or s <= MEAN_BITS:
+        return False
+    return reach * abs(Fraction(m, 1 << s) - ratio) < Fraction(1, 2 << MEAN_BITS)
 
 
 def _log2(ratio: Fraction) -> int:

@@ -3,6 +3,8 @@
 
 Dead channels (weights near or at zero after BatchNormalization or weight decay) would otherwise have a scale
 so fine that the bias does not fit 32 bits, or none at all.
+
+And layers whose weights have few bits finer units, so that a bias is not rounded to whole weights.
 """
 
 from __future__ import annotations
@@ -38,6 +40,18 @@ def make_room(
             scales[i] = float32_scale(least, power_of_two=dyadic)
             integers[i] = _recode(row / float(scales[i]), integers, chosen.code)
     return replace(chosen, integers=integers.reshape(chosen.integers.shape), scales=tuple(scales))
+
+
+def finer(op: Any, chosen: IntegerWeights, input_scale: Fraction, bits: int = BIAS_BITS) -> IntegerWeights:
+    """Weights of few bits times a power of two, the same real ones, where a bias lies between two units; no
+    bias gets more than so many bits."""
+    times = 1 << max(1, 127 // max(1, int(np.abs(chosen.integers).max()))).bit_length() - 1
+    units = [Fraction(float(b)) / (input_scale * s) for b, s in zip(op.bias, chosen.scales, strict=True)]
+    while times > 1 and max(map(abs, units)) * times >= 1 << bits:
+        times //= 2
+    if chosen.code != "int8" or times < 2 or all(u.denominator == 1 for u in units):
+        return chosen
+    return replace(chosen, integers=chosen.integers * times, scales=tuple(s / times for s in chosen.scales))
 
 
 def _power(n: int) -> bool:

@@ -85,7 +85,6 @@ def _sizes(graph: Graph, sources: Mapping[str, bytes], core: str) -> dict[str, A
         except ToolMissing as missing:
             return {**UNKNOWN, "note": str(missing)}
     return {
-        **({} if found.stack_bytes is not None else {"note": f"{EVERY[core].compiler} tells no stack"}),
         "flash_bytes": found.flash_bytes,
         "code_bytes": found.code_bytes,
         "ram_bytes": found.ram_bytes,
@@ -95,9 +94,15 @@ def _sizes(graph: Graph, sources: Mapping[str, bytes], core: str) -> dict[str, A
 
 
 def with_stack(report: Mapping[str, Any]) -> int | None:
-    """Bytes of arena, input, output and stack: all that a network takes. None: no compiler of the core."""
+    """Bytes of arena, input, output and stack, on an AVR of constants too: all that a network takes.
+
+    None: no compiler of the core.
+    """
     stack: int | None = report["stack_bytes"]
-    return None if stack is None else int(report["ram_total_bytes"]) + stack
+    if stack is None:
+        return None
+    outside = report["input_bytes"] + report["output_bytes"] if report["buffers"] == "caller" else 0
+    return int(report["ram_bytes"] + outside) + stack
 
 
 def planned(plan: KernelPlan, text: str, core: str = "cortex-m4", buffers: str = "caller") -> dict[str, Any]:
@@ -106,7 +111,7 @@ def planned(plan: KernelPlan, text: str, core: str = "cortex-m4", buffers: str =
     text: the generated NAME.c, whose constants are counted.
     """
     memory = plan_memory(plan, buffers)
-    stored, weights = weight_bytes(text)
+    stored, weights = weight_bytes(text, EVERY[core].dsp)
     layers = [_layer(plan, memory, step, stored.get(step.index, 0), core) for step in plan.steps]
     parameters = sum(layer["parameters"] for layer in layers)
     inputs, outputs = (sum(map(plan.bytes, names)) for names in (plan.graph.inputs, plan.outputs))
@@ -138,7 +143,7 @@ def _layer(plan: KernelPlan, memory: Memory, step: Step, stored: int, core: str)
         "kernel": plan.kernel(step).name,
         **predicted(plan, step, core),
         "code": step.view.get("code", ""),
-        "macs": op.macs() if weighted else 0,
+        "macs": op.macs(),
         "parameters": int(op.weights.size + op.bias.size) if weighted else 0,
         "flash_bytes": stored,
         "weight_bytes": stored,
@@ -150,13 +155,16 @@ def _layer(plan: KernelPlan, memory: Memory, step: Step, stored: int, core: str)
 
 
 def keep_counts(new: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
-    """The new report with the old one's instruction counts: a certificate changes no instruction."""
+    """The new report with what a certificate does not change: instruction counts, and which weights are the
+    file's."""
     counts = {layer["index"]: layer["instructions"] for layer in old["layers"] if "instructions" in layer}
     layers = [
         {**layer, "instructions": counts[layer["index"]]} if layer["index"] in counts else layer
         for layer in new["layers"]
     ]
-    kept = {**new, "instructions": old["instructions"], "counted_by": old["counted_by"], "layers": layers}
+    rounded = {name: old[name] for name in ("rounded_weights",) if name in old}  # of older builds not known
+    counted = {name: old[name] for name in ("instructions", "counted_by")}
+    kept = {**new, **rounded, **counted, "layers": layers}
     for bits, entry in old.get("settings", {}).items():
         for core, count in entry["instructions"].items():
             kept = with_setting(kept, core, int(bits), count)

@@ -27,10 +27,12 @@ class Board:
     unicorn: str = ""
     caution: str = ""  # what this emulation does not show
     counts: str = "instructions"  # or "cycles"
+    dsp: bool = False  # whether it multiplies and adds two pairs of half words at once
     ram: int | None = None  # bytes, where constants lie there too
 
 
 _ARM_FILES = ("arm_start.c", "semihost.c", "arm_semihost.c")
+_DSP = ("cortex-m4", "cortex-m7", "cortex-m33")
 _SHIFT = 8  # 256 ns, many ticks of the timers: each count is then far from the next one
 
 
@@ -57,6 +59,7 @@ def _cortex(
         2**_SHIFT / tick,
         core.upper().replace("-", "_").replace("M0PLUS", "M0"),
         caution,
+        dsp=core in _DSP,
     )
 
 
@@ -96,7 +99,8 @@ BOARDS: Mapping[str, Board] = {
 AVR = Board(
     "avr",
     "avr-gcc",
-    ("-mmcu=atmega1284p",),
+    # so that frames hold the arguments of calls, and sections all variables
+    ("-mmcu=atmega1284p", "-maccumulate-args", "-fno-common"),
     "",  # the compiler's own
     ("avr_io.c",),
     "simavr",

@@ -149,14 +149,20 @@ class Emulated:
         if self._method() != PLUGIN:
             raise ToolMissing(self.board.emulator, "cycles need the counting plugin", "a QEMU that takes it")
         elf = self.build(c_dir, name, work, count=True, defines=defines)
-        markers = markers_of(elf)
+        return self.profiles(elf, inputs[:1], bits, work, flash)[0]
+
+    def profiles(
+        self, program: Path, inputs: Bytes, bits: int, work: Path, flash: Flash
+    ) -> list[dict[str, Any]]:
+        """Of a program that build() made to count: the modelled cycles of each region, markers included."""
+        markers = markers_of(program)
         assert markers is not None
         with TemporaryDirectory(dir=work) as place:
             folder = Path(place)
-            write_vectors(folder, inputs[:1], bits)
-            judge(self.name, self._counted(elf, folder, markers, PLUGIN, flash))
-            _, whole = read_profiles(folder / "profile.txt")
-            return cycles(self.name, elf, whole, flash)
+            write_vectors(folder, inputs, bits)
+            judge(self.name, self._counted(program, folder, markers, PLUGIN, flash))
+            _, *regions = read_profiles(folder / "profile.txt")
+            return [cycles(self.name, program, region, flash) for region in regions]
 
     def totals(
         self,

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -44,15 +44,24 @@ def dequantise(value: Value, integers: Ints) -> NDArray[np.float64]:
 
 
 def golden(
-    graph: Graph, inputs: Mapping[str, Ints], bits: int = 8, names: Iterable[str] | None = None
+    graph: Graph,
+    inputs: Mapping[str, Ints],
+    bits: int = 8,
+    names: Iterable[str] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Ints]:
-    """Every stored value of the integer graph, or those of `names`, N x shape, for N integer vectors."""
+    """Every stored value of the integer graph, or those of `names`, N x shape, for N integer vectors.
+
+    CancelledError before the next vector once `stop` says so: threads cannot be interrupted.
+    """
     at_bits = with_bits(graph, bits)
     count = len(next(iter(inputs.values())))
     kept = [value.name for value in graph.stored()] if names is None else names
     found = {name: np.empty((count, *graph.values[name].shape), np.int64) for name in kept}
 
     def fill(i: int) -> None:
+        if stop():
+            raise CancelledError
         values = run(at_bits, {name: array[i] for name, array in inputs.items()})
         for name, rows in found.items():
             rows[i] = values[name]

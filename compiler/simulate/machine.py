@@ -102,13 +102,14 @@ def build_for(board: Board, name: str, argv: Sequence[str | Path]) -> None:
         raise
 
 
-def hold_ram(board: Board, name: str, used: int) -> None:
+def hold_ram(board: Board, name: str, used: int, stack: int = 0) -> None:
     """CompileError when a board that has constants in RAM has too little: some is left for the stack."""
-    if board.ram is not None and used + STACK > board.ram:
+    least = max(STACK, stack)
+    if board.ram is not None and used + least > board.ram:
         raise CompileError(
             name,
             f"{used} bytes of constants and variables, all in the RAM of an {board.machine[1]}",
-            f"at most {board.ram - STACK}, with {STACK} for the stack",
+            f"at most {board.ram - least}, with {least} for the stack",
             "a smaller network",
         )
 

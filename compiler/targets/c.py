@@ -17,13 +17,14 @@ from ..kernels.choose import kernel_plan
 from ..kernels.kernel_plan import KernelPlan
 from ..kernels.one_shift import ratios
 from ..passes.run_time_bits import has_bits
+from ..rounding import HALF_EVEN
 from .bounds import CertifiedError
 from .grouping import plan_memory
 from .layout import Memory
 from .names import identifier
 from .plan import ROUNDINGS, Step, zeros
 from .render import render
-from .row_calls import row_calls
+from .row_calls import RowCall, row_calls
 from .rows import Group
 from .slices import whole_of
 
@@ -119,6 +120,10 @@ def generate_c(
         where[part] = f"({where[whole]} + {at})"
     used = [kernel for kernel in KERNELS if kernel in plan.kernels]
     headers = list(dict.fromkeys(["tb_kernels.h", *(header for kernel in used for header in kernel.headers)]))
+
+    def calls(group: Group) -> list[RowCall]:
+        return row_calls(group, where, partial(window, plan), lambda step: plan.kernel(step).apart)
+
     names = {
         "name": name,
         "graph": graph,
@@ -132,15 +137,23 @@ def generate_c(
         "output_word": f"int{8 * plan.words[plan.outputs[0]]}_t",
         "bits": has_bits(graph),
         "window": partial(window, plan),
-        "row_calls": lambda group: row_calls(group, where, partial(window, plan)),
+        "row_calls": calls,
         "is_group": lambda block: isinstance(block, Group),
+        "apart": {b.index for b in memory.blocks if not isinstance(b, Group) and plan.kernel(b).apart},
+        "apart_rows": {
+            step.index: call
+            for block in memory.blocks
+            if isinstance(block, Group)
+            for step, call in zip(block.steps, calls(block), strict=True)
+            if call.own
+        },
         "rows": None,
         "scaling": partial(scaling, plan),
         "headers": headers,
         "room": _room(plan),
         "certified": certified,
         "shifts_only": all((s.requantise.multiplier == 1).all() for s in plan.steps if s.requantise),
-        "tflite": any(s.requantise.mode != "half-even" for s in plan.steps if s.requantise),
+        "roundings": any(s.requantise.mode != HALF_EVEN for s in plan.steps if s.requantise),
         "inputs": [graph.values[n] for n in graph.inputs],
         "outputs": [graph.values[n] for n in graph.outputs],
         "pool": None if plan.pool is None else np.ravel(plan.pool.table() + plan.pool.raised()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from typing import Any
 
@@ -45,11 +46,9 @@ def place(buffers: Sequence[Buffer], align: int = 4, *, search: bool = True) -> 
     ]
     orders = [sorted(range(count), key=key.__getitem__) for key in keys]
 
-    def lowest(order: Sequence[int]) -> tuple[int, dict[int, int]]:
-        found = _lowest(order, barred, align)
-        return max((at + buffers[i].size for i, at in found.items()), default=0), found
-
-    end, best, order = min(((*lowest(order), order) for order in orders), key=lambda found: found[0])
+    sizes = [b.size for b in buffers]
+    found = ((*_lowest(order, sizes, barred, align), order) for order in orders)
+    end, best, order = min(found, key=lambda each: each[0])
     least = max((_live(buffers, b.first, align) for b in buffers), default=0)
     rng = Random(0)  # noqa: S311 -- no secret
     for _ in range(min(SWAPS // (count + 1) ** 2, 100 * count**2) if search else 0):
@@ -58,12 +57,12 @@ def place(buffers: Sequence[Buffer], align: int = 4, *, search: bool = True) -> 
         i, j = rng.randrange(count), rng.randrange(count)
         other = list(order)
         other[i], other[j] = other[j], other[i]
-        reached, found = lowest(other)
+        reached, offsets = _lowest(other, sizes, barred, align, end)
         if reached <= end:
-            end, best, order = reached, found, other
-    offsets = {buffers[i].name: at for i, at in best.items()}
-    verify(buffers, offsets)
-    return offsets, end
+            end, best, order = reached, offsets, other
+    named = {buffers[i].name: at for i, at in best.items()}
+    verify(buffers, named)
+    return named, end
 
 
 def occupied(buffers: Sequence[Buffer], offsets: dict[str, int], step: int) -> int:
@@ -83,8 +82,18 @@ def _live(buffers: Sequence[Buffer], step: int, align: int) -> int:
     return sum(sizes) + sum(gaps) - max(gaps, default=0)
 
 
-def _lowest(order: Sequence[int], barred: Sequence[Mapping[int, Span]], align: int) -> dict[int, int]:
-    """Offset of each buffer, one after the other as low as it can lie beside those before it."""
+def _lowest(
+    order: Sequence[int],
+    sizes: Sequence[int],
+    barred: Sequence[Mapping[int, Span]],
+    align: int,
+    most: float = inf,
+) -> tuple[int, dict[int, int]]:
+    """The arena and each buffer's offset, one after the other as low as it can lie beside those before it.
+
+    Ends at the first buffer that needs more than `most` bytes.
+    """
+    end = 0
     offsets: dict[int, int] = {}
     for i in order:
         at, apart = 0, barred[i]
@@ -96,7 +105,10 @@ def _lowest(order: Sequence[int], barred: Sequence[Mapping[int, Span]], align: i
             if at < high:
                 at = -(-high // align) * align
         offsets[i] = at
-    return offsets
+        end = max(end, at + sizes[i])
+        if end > most:
+            break
+    return end, offsets
 
 
 def _barred(buffers: Sequence[Buffer]) -> list[dict[int, Span]]:

@@ -16,14 +16,14 @@ from ..encodings import Encoding, encoding_of, make_pool
 from ..encodings.pool64 import Pool64
 from ..graph import Graph, Node
 from ..ops import Concat, Conv, Dense, Requantise, Reshape, Take, Transpose
-from ..ops.requantise import AVERAGE
 from ..passes.layout import Order, movement, orders
 from ..passes.rewrite import fresh
+from ..rounding import AVERAGE, DOUBLE, HALF_EVEN, MEAN, SINGLE
 from .moves import separated
 from .weights import physical_rows
 
 # How kernels and blocks are told a mode.
-ROUNDINGS = {"half-even": 0, "tflite-single": 1, "tflite-double": 2, AVERAGE: 3}
+ROUNDINGS = {HALF_EVEN: 0, SINGLE: 1, DOUBLE: 2, AVERAGE: 3, MEAN: 4}
 
 
 @dataclass(frozen=True, eq=False)

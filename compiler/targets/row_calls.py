@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .overlap import WINDOWS
+from .plan import Step
 from .rows import Group, Reading, reading, row_size
 
 
@@ -23,6 +24,7 @@ class RowCall:
     slide      elements that the buffer of the target keeps when it keeps fewer rows than it has, else 0
     readers    (step of the group, source) whose addresses move when the target slides
     origin     of a reorder: where its table stands
+    own        whether its rows are calls of a function of its own, which makes a window of them: no `window`
     """
 
     state: str
@@ -39,6 +41,7 @@ class RowCall:
     down: int
     readers: tuple[tuple[int, int], ...]
     origin: str
+    own: bool
 
     @property
     def start(self) -> str:
@@ -47,8 +50,12 @@ class RowCall:
         return f"{{ 0, {self.top}, {{ {first[0]}, {first[1]} }} }}"
 
 
-def row_calls(group: Group, at: Mapping[str, str], window: Any) -> list[RowCall]:
-    """One per step of the group, in plan order; `window` gives a step's tb_window fields."""
+def row_calls(
+    group: Group, at: Mapping[str, str], window: Any, apart: Callable[[Step], bool]
+) -> list[RowCall]:
+    """One per step of the group, in plan order; `window` gives a step's tb_window fields; `apart`: whether it
+    is a function of its own where it runs whole.
+    """
     plan = group.plan
     found = []
     for k, step in enumerate(group.steps):
@@ -78,13 +85,14 @@ def row_calls(group: Group, at: Mapping[str, str], window: Any) -> list[RowCall]
                 length=size,
                 word=plan.words[step.target],
                 slide=group.depth[step.target] * size if group.slides(step.target) else 0,
-                window=windowed,
+                window=windowed and not apart(step),
                 first=(window(step)["first"],) if windowed else tuple(0 for _ in step.sources),
                 advance=tuple(steps),
                 top=how.top if windowed else 0,
                 down=moved if reorder else how.stride if leaves else 0,
                 readers=tuple(readers),
                 origin=f" + {state}.top" if reorder else "",
+                own=windowed and apart(step),
             )
         )
     return found

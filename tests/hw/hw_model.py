@@ -46,7 +46,7 @@ def requantise(acc, m, s, zero_in, zero_out, lo, hi, roundings=0):
     """On Python integers; m and s lists, one per channel, last axis of acc is the channel.
 
     Half to even, or as TFLite: half up in one go, or by 31 bits and then half away from 0; an average half
-    away from 0.
+    away from 0; a mean twice, to 15 bits of a fraction half up and then half to even.
     """
     flat = []
     for n, value in enumerate(acc.reshape(-1).tolist()):
@@ -54,6 +54,9 @@ def requantise(acc, m, s, zero_in, zero_out, lo, hi, roundings=0):
         if roundings == 2 and shift > 31:
             product, shift = _nearest(product, 31, lambda _: True), shift - 31
             q = _nearest(product, shift, lambda floor: floor >= 0)
+        elif roundings == 4:
+            product = _nearest(product, shift - 15, lambda _: True)
+            q = _nearest(product, 15, lambda floor: floor % 2)
         elif roundings == 3:
             q = _nearest(product, shift, lambda floor: floor >= 0)
         else:

@@ -11,7 +11,7 @@ from hw_samples import FRAMES, M_PORT, Sample, instance, mem, s_port, stream
 
 
 def requantise_samples() -> Iterator[Sample]:
-    """name: ACC_W, multipliers, shifts (one: shared), zero_in, zero_out, lo, hi, and TFLite's roundings."""
+    """name: ACC_W, multipliers, shifts (one: shared), zero_in, zero_out, lo, hi, and other roundings."""
     rng = np.random.default_rng(1)
     big = 2**31 - 1
     settings = {
@@ -53,6 +53,12 @@ def requantise_samples() -> Iterator[Sample]:
             each + "bytes": (8, [2**30], [31], -128, 10, -128, 127, roundings),
             each + "none": (9, [1], [0], 0, 0, -128, 127, roundings),
         }
+    most, sixth = -(-(2**33) // 6), -(-(2**32) // 6)  # at halves, and 2^-16 and less beside them
+    settings |= {
+        "mean-sixth": (20, [most], [33], 0, 5, -128, 127, 4),
+        "mean-each": (20, [sixth, sixth | 1, 2**20, 3], [32, 32, 26, 16], 0, -9, -100, 99, 4),
+        "mean-short": (12, [1], [16], 0, 0, -128, 127, 4),
+    }
     for name, (width, m, s, zero_in, zero_out, lo, hi, *roundings) in settings.items():
         channels = max(len(m), len(s))
         label = f"requantise-{name}"
@@ -158,6 +164,40 @@ def add_samples() -> Iterator[Sample]:
         yield Sample(f"add-{name}", body, 8, {}, (b & 255) * 256 + (a & 255), expect)
 
 
+def product_samples() -> Iterator[Sample]:
+    """Dot products of the rows of two frames of one size; input words are b * 256 + a."""
+    settings = {"plain": (1, 3, 5, 0, 0), "groups": (3, 2, 4, -128, 127), "one": (1, 1, 1, 5, -7)}
+    for number, (name, (groups, rows, depth, za, zb)) in enumerate(settings.items()):
+        rng = np.random.default_rng(number)
+        a, b = rng.integers(-128, 128, (2, FRAMES, groups, rows, depth))
+        a[0], b[0] = -128, 127
+
+        def expect(_: list[int], a=a, b=b, za=za, zb=zb) -> np.ndarray:
+            acc = np.einsum("fgmk,fgnk->fgmn", a - za, b - zb, optimize=False)
+            return model.requantise(acc.reshape(FRAMES, -1).astype(object), [1], [9], 0, 3, -128, 127)
+
+        sizes = {"GROUPS": groups, "ROWS": rows, "COLUMNS": rows, "DEPTH": depth}
+        body = (
+            "    wire [23:0] acc;\n    wire accv, accr, ra, rb;\n    assign s_ready = ra && rb;\n"
+            + instance(
+                "tb_mat_mul",
+                "dut",
+                {**sizes, "ZERO_A": za, "ZERO_B": zb, "ACC_W": 24},
+                ".s_axis_a_tdata(s_data[7:0]), .s_axis_b_tdata(s_data[15:8]), "
+                ".s_axis_a_tvalid(s_valid && rb), .s_axis_b_tvalid(s_valid && ra), .s_axis_a_tready(ra), "
+                f".s_axis_b_tready(rb), {stream('m', 'acc', 'accv', 'accr')}",
+            )
+            + instance(
+                "tb_requantise",
+                "narrow",
+                {"ACC_W": 24, "SHIFT": 9, "ZERO_OUT": 3},
+                f"{stream('s', 'acc', 'accv', 'accr')}, {M_PORT}",
+            )
+        )
+        words = ((b & 255) * 256 + (a & 255)).reshape(FRAMES, -1)
+        yield Sample(f"products-{name}", body, 8, {}, words, expect)
+
+
 def plain_samples() -> Iterator[Sample]:
     """Table, reorder and FIFO."""
     rng = np.random.default_rng(2)
@@ -224,22 +264,26 @@ def argmax_samples() -> Iterator[Sample]:
 
 
 def softmax_samples() -> Iterator[Sample]:
-    """Softmax of a few values."""
+    """Softmax of a few values, in steps of 1/256 and in others."""
     rng = np.random.default_rng(3)
     table = np.round(2**15 * np.exp(-np.arange(256) / 19)).astype(np.int64)
-    for count in (1, 2, 10, 13):
+    laws = ((1, 8, 0, -128, 127), (2, 8, 0, -128, 127), (10, 8, 65793, -128, 127), (13, 7, 132104, 0, 127))
+    for count, bits, extra, zero, top in (*laws, (5, 24, (1 << 24) - 1, 3, 100), (3, 0, 0, -7, 127)):
         x = rng.integers(-128, 128, (FRAMES, count))
         x[1] = x[1] // 16
         x[2] = 127  # all equal
 
-        def expect(_: list[int], x=x) -> np.ndarray:
+        def expect(_: list[int], x=x, how=(bits, extra, zero, top)) -> np.ndarray:
+            bits, extra, zero, top = how
             e = table[x.max(axis=1, keepdims=True) - x]
             total = e.sum(axis=1, keepdims=True)
-            floor, rest = np.divmod(256 * e, total)
+            total += (extra * total + 2**23) // 2**24
+            floor, rest = np.divmod(e << bits, total)
             up = (2 * rest > total) | ((2 * rest == total) & (floor % 2 == 1))
-            return np.minimum(floor + up, 255) - 128
+            return np.minimum(floor + up + zero, top)
 
         name = f"softmax-{count}"
-        params = {"COUNT": count, "FILE": "softmax.mem"}
+        law = {"BITS": bits, "EXTRA": extra, "ZERO": zero, "HI": top}
+        params = {"COUNT": count, **law, "FILE": "softmax.mem"}
         body = instance("tb_softmax", "dut", params, f"{s_port(8)}, {M_PORT}")
         yield Sample(name, body, 8, {"softmax.mem": mem(table, 16)}, x, expect)

@@ -16,6 +16,7 @@ from hw_samples_streams import (
     add_samples,
     argmax_samples,
     plain_samples,
+    product_samples,
     requantise_samples,
     softmax_samples,
 )
@@ -30,6 +31,7 @@ SAMPLES = [
     *requantise_samples(),
     *add_samples(),
     *plain_samples(),
+    *product_samples(),
     *softmax_samples(),
     *argmax_samples(),
 ]
@@ -38,6 +40,13 @@ FAMILIES = sorted({s.family for s in SAMPLES})
 # name: file, text, replacement, samples of the block, the one that must show it
 MUTANTS = {
     "half up": ("tb_requantise.v", "|(wide & unit) && s2 != 6'd0", "s2 != 6'd0", requantise_samples, "even"),
+    "mean once": (
+        "tb_requantise.v",
+        "first + (unit >> 1)",
+        "(unit >> 1)",
+        requantise_samples,
+        "mean-sixth",
+    ),
     "no saturation": ("tb_requantise.v", "(q > HI_WIDE)", "1'b0", requantise_samples, "unit5"),
     "the first rounding lost": (
         "tb_requantise.v",
@@ -98,7 +107,27 @@ MUTANTS = {
         maxpool_samples,
         "two",
     ),
-    "division cut": ("tb_softmax.v", "quotient + {23'd0, up}", "quotient", softmax_samples, "softmax-10"),
+    "division cut": (
+        "tb_softmax.v",
+        "+ {41'd0, up}",
+        "",
+        softmax_samples,
+        "softmax-10",
+    ),
+    "a row is read on": (
+        "tb_mat_mul.v",
+        "? row_a : next_a",
+        "? next_a : next_a",
+        product_samples,
+        "products-plain",
+    ),
+    "the sum goes on": (
+        "tb_mat_mul.v",
+        "first ? product",
+        "1'b0 ? product",
+        product_samples,
+        "products-groups",
+    ),
     "the first of equals": ("tb_argmax.v", "value == top", "1'b0", argmax_samples, "argmax-10-1"),
     "zero point of b": ("tb_add.v", "(b - ZB) * MB", "b * MB", add_samples, "scaled"),
 }

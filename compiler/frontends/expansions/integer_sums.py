@@ -4,10 +4,13 @@
 before: acc = ConvInteger(q, w, q_zero, w_zero);  y = Mul(Cast(acc), c), q quantised with scale s
 after:  acc = Conv(DequantizeLinear(q, s, q_zero), DequantizeLinear(w, 1, w_zero));  y = Mul(acc, c / s)
 
-In between `acc` stands for s times the integers of the file; `sums` holds that s.
+In between `acc` stands for s times the integers of the file; `sums` holds that s. A second factor that is
+computed too has a scale of its own in the place of the 1, and s is their product.
 """
 
 from __future__ import annotations
+
+from fractions import Fraction
 
 import numpy as np
 
@@ -24,17 +27,20 @@ def integer_sum(site: Site) -> bool:
         raise Unsupported(
             f"{site.proto.op_type} of integers without a scale", "static quantisation: QuantizeLinear first"
         )
-    scale = mark.scale.scale
+    scale, other = mark.scale.scale, site.marks.get(site.inputs[1])
     names = [*site.inputs, "", ""][:4]
     zeros = [site.given(i) for i in (2, 3) if names[i]]
     if names[2] and zeros[0] is not None and zeros[0].size != 1:
         raise Unsupported("zero points per row", "one zero point")
+    if other is not None and other.scale is None:
+        raise Unsupported("a second factor without a scale", "static quantisation: QuantizeLinear first")
     real_op, axis = ("Conv", 0) if site.proto.op_type == "ConvInteger" else ("MatMul", -1)
-    unit, one = site.constant("scale", float(scale), np.float32), site.constant("one", 1.0, np.float32)
+    second = other.scale.scale if other is not None and other.scale is not None else Fraction(1)
+    unit, one = (site.constant(n, float(s), np.float32) for n, s in (("scale", scale), ("one", second)))
     x = site.put("DequantizeLinear", [n for n in (names[0], unit, names[2]) if n], "x")
     w = site.put("DequantizeLinear", [n for n in (names[1], one, names[3]) if n], "w", axis=axis)
     site.put(real_op, [x, w], **site.attributes)
-    site.sums[site.proto.output[0]] = scale
+    site.sums[site.proto.output[0]] = scale * second
     return True
 
 

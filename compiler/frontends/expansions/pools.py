@@ -66,8 +66,7 @@ def uneven_pool(site: Site) -> bool:
     strides, dilations = (tuple(site.get(key, (1, 1))) for key in ("strides", "dilations"))
     size, mode = site.first[1:], site.get("auto_pad", "NOTSET")
     plain = {len(size), len(kernel), len(strides), len(dilations), len(pads) // 2} == {2}
-    dilated = average and dilations != (1, 1)
-    dilated |= mode.startswith("SAME") and dilations != (1, 1)
+    dilated = dilations != (1, 1) and mode.startswith("SAME")
     if not plain or dilated or min(*strides, *kernel, *dilations) < 1 or (ceil and mode != "NOTSET"):
         return False  # the op says what is wrong
     if mode.startswith("SAME"):
@@ -82,39 +81,47 @@ def uneven_pool(site: Site) -> bool:
     if not ceil and (not average or counted):
         return False
     longer, axes = list(pads), []
-    for axis, (n, s, span) in enumerate(zip(size, strides, spans, strict=True)):
+    for axis, (n, s, d, span) in enumerate(zip(size, strides, dilations, spans, strict=True)):
         begin, end = pads[axis], pads[axis + 2]
         out = (n + begin + end - span) // s + 1
         if ceil and (n + begin + end - span) % s and out * s < n + begin:  # a last window that starts inside
             out += 1
             longer[axis + 2] = (out - 1) * s + span - n - begin
-        first, last = (-begin, n + end) if counted else (0, n)
+        limits = (-begin, n + end) if counted else (0, n)
         starts = [i * s - begin for i in range(out)]
-        axes.append(_runs([(max(a, first), min(a + span, last)) for a in starts], s, n))
+        if not all(_within(a, span, d, (0, n)) for a in starts):
+            raise Unsupported("a window of padding only", "pads smaller than the kernel")
+        axes.append(_runs([_within(a, span, d, limits) for a in starts], s))
     if average:
-        _means(site, axes, strides)
+        _means(site, axes, strides, dilations)
     else:
         site.put("MaxPool", site.inputs[:1], kernel_shape=kernel, strides=strides, pads=longer,
                  dilations=dilations)  # fmt: skip
     return True
 
 
-def _runs(windows: Sequence[Window], stride: int, size: int) -> list[tuple[int, int, int]]:
-    """(first element, one after the last, length of a window) of neighbouring windows of one length."""
+def _within(start: int, span: int, dilation: int, limits: Window) -> range:
+    """The taps of a window that lie in limits[0] ... limits[1] - 1."""
+    before = max(0, -((start - limits[0]) // dilation))
+    return range(start + before * dilation, min(start + span, limits[1]), dilation)
+
+
+def _runs(windows: Sequence[range], stride: int) -> list[tuple[int, int, int]]:
+    """(first tap, one after the last, taps of a window) of neighbouring windows with as many taps."""
     runs: list[tuple[int, int, int]] = []
     before = 0
-    for low, high in windows:
-        if min(high, size) <= max(low, 0):
-            raise Unsupported("a window of padding only", "pads smaller than the kernel")
-        if runs and runs[-1][2] == high - low and low - before == stride:
-            runs[-1] = (runs[-1][0], high, high - low)
+    for taps in windows:
+        if runs and runs[-1][2] == len(taps) and taps[0] - before == stride:
+            runs[-1] = (runs[-1][0], taps[-1] + 1, len(taps))
         else:
-            runs.append((low, high, high - low))
-        before = low
+            runs.append((taps[0], taps[-1] + 1, len(taps)))
+        before = taps[0]
     return runs
 
 
-def _means(site: Site, axes: Sequence[Sequence[tuple[int, int, int]]], strides: Sequence[int]) -> None:
+def _means(
+    site: Site, axes: Sequence[Sequence[tuple[int, int, int]]], strides: Window, dilations: Window
+) -> None:
     """A pool per rectangle of places whose windows are alike, and their results side by side."""
     rows, columns = axes
     if len(rows) * len(columns) > MAX_PARTS:
@@ -131,7 +138,8 @@ def _means(site: Site, axes: Sequence[Sequence[tuple[int, int, int]]], strides: 
             means.append(
                 site.put(
                     "AveragePool", [site.take(inside, f"part{at}")], f"mean{at}" if several else "",
-                    kernel_shape=(tall, wide), strides=strides, pads=pads, count_include_pad=1,
+                    kernel_shape=(tall, wide), strides=strides, dilations=dilations,
+                    pads=pads, count_include_pad=1,
                 )
             )  # fmt: skip
         name = f"row{i}" if len(rows) > 1 else ""

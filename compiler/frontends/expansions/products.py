@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MatMul and Gemm in every layout with one constant factor.
+"""MatMul and Gemm in every layout, with one constant factor (or none: two_factors.py).
 
 A matrix for every row of a tensor (..., K) is a 1 x 1 convolution whose pixels are the rows, a matrix per
 leading index a group of it. In channels-last memory the rows lie where they did: the Takes around it move
@@ -15,12 +15,16 @@ import numpy as np
 
 from ...ops.base import Shape, Unsupported
 from .site import Site
+from .two_factors import gemm_of_two, matmul_of_two
 
 
 def matmul(site: Site) -> bool:
-    """Tensor times constant, or constant times tensor. False: what Dense takes."""
+    """Of tensors, or of a tensor and a constant. False: what Dense takes."""
     left, right = site.inputs
-    _one_constant(site)
+    if left in site.shapes and right in site.shapes:
+        matmul_of_two(site, left, right)
+        return True
+    _one_computed(site)
     if left in site.shapes and right in site.constants:
         return _times(site, left, right)
     if left in site.constants and right in site.shapes:
@@ -29,11 +33,9 @@ def matmul(site: Site) -> bool:
     return False
 
 
-def _one_constant(site: Site) -> None:
-    """Unsupported unless one factor is a constant and the other one is not."""
+def _one_computed(site: Site) -> None:
+    """Unsupported unless a factor is not a constant."""
     op, computed = site.proto.op_type, [name in site.shapes for name in site.inputs[:2]]
-    if all(computed):
-        raise Unsupported(f"a {op} of two tensors", "a constant factor")
     if not any(computed):
         raise Unsupported(f"a {op} of two constants", "their product as one constant")
 
@@ -127,7 +129,10 @@ def _turned(site: Site, w: str, x: str) -> None:
 def gemm(site: Site) -> bool:
     """alpha A B + beta C, A or B turned by transA, transB. False: what Dense takes."""
     a, b, c = (*site.inputs, "")[:3]
-    _one_constant(site)
+    _one_computed(site)
+    if a in site.shapes and b in site.shapes:
+        _of_two(site, a, b, c)
+        return True
     x, w = (a, b) if a in site.shapes else (b, a)
     turn = {name: bool(site.get(key, 0)) for name, key in ((a, "transA"), (b, "transB"))}
     full, matrix = site.full(x), site.constants[w]
@@ -155,6 +160,19 @@ def gemm(site: Site) -> bool:
     found = site.put("MatMul", pair, "product", name=site.name)
     site.put("Add", [found, _offset(site, c, bare)], name=f"{site.name}.offset")
     return True
+
+
+def _of_two(site: Site, a: str, b: str, c: str) -> None:
+    turned = bool(site.get("transA", 0)), bool(site.get("transB", 0))
+    _fit(site, [site.full(a), site.full(b)], [*turned], c)
+    found, alpha = gemm_of_two(site, turned), float(site.get("alpha", 1.0))
+    if alpha != 1.0:
+        found = site.put("Mul", [found, site.constant("alpha", alpha, np.float64)], "scaled")
+    if c:
+        offset = _offset(site, c, site.proto.output[0] in site.bare)
+        site.put("Add", [found, offset], name=f"{site.name}.offset")
+    else:
+        site.put("Identity", [found])
 
 
 def _fit(site: Site, sizes: list[Shape], turned: list[bool], c: str) -> None:

@@ -3,7 +3,8 @@
 
 y = (round(clamp(x / scale + zero, lowest, highest)) - zero) * scale, by bit width, sign and narrow range.
 Of a constant this is integers through DequantizeLinear; of an activation QuantizeLinear, a Clip to fewer bits
-and DequantizeLinear. Integer ends make clamp and round commute; with an odd zero point ties go the other way.
+and DequantizeLinear, of two levels with a layer Sign in front. Integer ends make clamp and round commute;
+with an odd zero point ties go the other way.
 """
 
 from __future__ import annotations
@@ -31,20 +32,24 @@ ROUNDINGS: dict[str, Callable[[Array], Array]] = {
     "HALF_DOWN": lambda x: np.copysign(np.ceil(np.abs(x) - np.float32(0.5)), x),
 }
 NEAREST = ("ROUND", "HALF_EVEN")
+PER_TENSOR = "per-tensor activation scales"
 
 
 def quant(site: Site) -> bool:
     """Quant(x, scale, zero, bits)."""
     lo, hi = _ends(site)
+    signs = hi == 0 and bool(site.get("signed", 1))  # one bit, narrow or not: -1 and 1
     mode = str(site.get("rounding_mode", "ROUND")).upper()
     if mode not in ROUNDINGS:
         raise Unsupported(f"rounding_mode = {mode}", f"one of {', '.join(ROUNDINGS)}")
     if site.inputs[0] not in site.constants:
+        if signs and not _floats(site, 2).any():
+            return _two_levels(site)
         _activation(site, lo, hi, mode)
         return True
     x, scale, zero = _floats(site, 0), _scale(site), _floats(site, 2)
-    if lo == -1 and hi == 0:  # one bit and a sign
-        return _signs(site, x / scale + zero)
+    if signs:
+        return _signs(site, x / scale + zero, _whole(zero))
     q = ROUNDINGS[mode](np.clip(x / scale + zero, lo, hi)).astype(np.int64)
     _constant(site, np.clip(q, lo, hi), _whole(zero))
     return True
@@ -53,12 +58,20 @@ def quant(site: Site) -> bool:
 def bipolar(site: Site) -> bool:
     """BipolarQuant(x, scale): the sign times a scale."""
     if site.inputs[0] not in site.constants:
-        raise Unsupported("an activation of two levels, +-scale", "Quant of 2 to 8 bits")
-    return _signs(site, _floats(site, 0))
+        return _two_levels(site)
+    return _signs(site, _floats(site, 0), np.zeros((), np.int64))
 
 
-def _signs(site: Site, x: Array) -> bool:
-    _constant(site, np.where(x >= 0, 1, -1), np.zeros((), np.int64))
+def _two_levels(site: Site) -> bool:
+    """The sign is part of the network, and its result is stored as -1 and 1."""
+    scale = _per_tensor(site)
+    y = site.put("Sign", [site.inputs[0], scale], "sign", name=site.name, domain="tinybound")
+    _stored(site, y, (-1, 1), (scale, site.constant("zero", 0, np.int8)))
+    return True
+
+
+def _signs(site: Site, x: Array, zero: Array) -> bool:
+    _constant(site, np.where(x >= 0, 1, -1), zero)
     return True
 
 
@@ -108,22 +121,35 @@ def _constant(site: Site, q: Array, zero: Array) -> None:
 
 
 def _activation(site: Site, lo: int, hi: int, mode: str) -> None:
-    scale, zero = _scale(site), _whole(_floats(site, 2))
-    if scale.size != 1 or zero.size != 1:
-        raise Unsupported("an activation quantised per axis", "per-tensor activation scales")
+    scale, zero = _per_tensor(site), _whole(_floats(site, 2))
+    if zero.size != 1:
+        raise Unsupported("an activation quantised per axis", PER_TENSOR)
     if mode not in NEAREST:
         raise Unsupported(f"rounding_mode = {mode} of an activation", "ROUND: the integer network's rule")
     kind = np.int8 if site.get("signed", 1) else np.uint8
     info = np.iinfo(kind)
-    if lo < info.min or hi > info.max or (lo, hi) == (-1, 0):
-        raise Unsupported(f"activations from {lo} to {hi}", "2 to 8 bits")
+    if lo < info.min or hi > info.max or lo == hi or (lo, hi) == (-1, 0):
+        raise Unsupported(f"activations from {lo} to {hi}", "2 to 8 bits, or one bit with zero point 0")
     if not info.min <= int(zero.ravel()[0]) <= info.max:
         raise Unsupported(f"zero point {int(zero.ravel()[0])}", "one inside the range of integers")
-    pair = site.constant("scale", scale.ravel()[0], np.float32), site.constant("zero", zero.ravel()[0], kind)
-    q = site.put("QuantizeLinear", [site.inputs[0], *pair], "q")
+    _stored(site, site.inputs[0], (lo, hi), (scale, site.constant("zero", zero.ravel()[0], kind)))
+
+
+def _per_tensor(site: Site) -> str:
+    scale = _scale(site)
+    if scale.size != 1:
+        raise Unsupported("an activation quantised per axis", PER_TENSOR)
+    return site.constant("scale", scale.ravel()[0], np.float32)
+
+
+def _stored(site: Site, x: str, ends: tuple[int, int], pair: tuple[str, str]) -> None:
+    """x in steps of a scale, from a lowest to a highest integer of the zero point's type."""
+    (lo, hi), kind = ends, site.constants[pair[1]].dtype
+    info = np.iinfo(kind)
+    q = site.put("QuantizeLinear", [x, *pair], "q")
     if (lo, hi) != (info.min, info.max):
-        ends = site.constant("lowest", lo, kind), site.constant("highest", hi, kind)
-        q = site.put("Clip", [q, *ends], "clipped")
+        limits = site.constant("lowest", lo, kind), site.constant("highest", hi, kind)
+        q = site.put("Clip", [q, *limits], "clipped")
     site.put("DequantizeLinear", [q, *pair])
 
 

@@ -18,8 +18,8 @@ from ...ops.base import Unsupported
 from ...ops.trunc import ROUNDINGS
 from .site import Site
 
-MOST_BITS = 8
-REMEDY = "Quant in its place, or in front of it a Quant of its scale with at most 8 bits"
+MOST_LOST, MOST_BITS = 8, 16
+REMEDY = "Quant in its place, or in front of it a Quant of its scale"
 
 
 def trunc(site: Site) -> bool:
@@ -35,8 +35,10 @@ def trunc(site: Site) -> bool:
     if mode not in ROUNDINGS:
         raise Unsupported(f"rounding_mode = {mode}", f"one of {', '.join(ROUNDINGS)}")
     whole = all(n == int(n) for n in (zero, in_bits, out_bits))
-    if not whole or scale <= 0 or not 0 <= shift <= MOST_BITS or not 1 <= out_bits <= MOST_BITS:
-        raise Unsupported(f"a Trunc by {shift} bits to {out_bits:g}", "0 to 8 bits fewer, whole numbers")
+    if not whole or scale <= 0 or not 0 <= shift <= MOST_LOST or not 1 <= out_bits <= MOST_BITS:
+        raise Unsupported(
+            f"a Trunc by {shift} bits to {out_bits:g}", "0 to 8 bits fewer, to at most 16, whole numbers"
+        )
     divisor, source = 1 << int(shift), _stored(site, scale, int(zero), int(in_bits), signed)
     if second and (numbers[3] != scale * divisor or int(zero) % divisor):
         raise Unsupported("an output scale or zero point that is no multiple of the input's", "zero point 0")
@@ -47,7 +49,9 @@ def trunc(site: Site) -> bool:
     pair = [site.constant("factor", factor, np.float64), site.constant("offset", offset, np.float64)]
     y = site.put("Trunc", [source, *pair], "cut", name=site.name, domain="tinybound", rounding=mode)
     ends = _ends(int(out_bits), bool(signed), bool(site.get("narrow", 0))) if second else None
-    _quantised(site, y, unit, point, ends, unsigned=bool(second and not signed))
+    if signed is None and site.inputs[0] in site.stored:
+        signed = site.stored[site.inputs[0]].zero not in (point - 128, point - 32768)
+    _quantised(site, y, unit, point, ends, _kind(int(out_bits), signed))
     return True
 
 
@@ -67,10 +71,16 @@ def _stored(site: Site, scale: float, zero: int, bits: int, signed: bool | None)
         return x
     if bits > (MOST_BITS if signed is not None else MOST_BITS - 1):
         raise Unsupported(f"a Trunc of {bits} bits without a quantiser in front", REMEDY)
-    kind = np.uint8 if signed is False else np.int8
+    kind = _kind(bits, signed)
     pair = site.constant("scale", scale, np.float32), site.constant("zero", zero, kind)
     q = site.put("QuantizeLinear", [x, *pair], "q")
     return site.put("DequantizeLinear", [q, *pair], "stored")
+
+
+def _kind(bits: int, signed: bool | None) -> Any:
+    """The least type of so many bits; where the file does not say whether there is a sign, one for both."""
+    wide = bits + (signed is None) > 8
+    return (np.uint16 if wide else np.uint8) if signed is False else (np.int16 if wide else np.int8)
 
 
 def _ends(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
@@ -79,13 +89,7 @@ def _ends(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
     return 0, (1 << bits) - 1 - narrow
 
 
-def _quantised(
-    site: Site, y: str, scale: float, zero: int, ends: tuple[int, int] | None, *, unsigned: bool
-) -> None:
-    before = site.stored.get(site.inputs[0])
-    kind: Any = np.int8
-    if unsigned or (ends is None and before is not None and before.zero == zero - 128):
-        kind = np.uint8
+def _quantised(site: Site, y: str, scale: float, zero: int, ends: tuple[int, int] | None, kind: Any) -> None:
     info = np.iinfo(kind)
     if not info.min <= zero <= info.max:
         raise Unsupported(f"zero point {zero}", "one inside the range of integers")

@@ -59,11 +59,12 @@ def one(op_type: str) -> Expansion:
     def expand(site: Site) -> bool:
         if site.get("channels_last", 0):
             raise Unsupported("channels_last = 1", "channels first")
-        if op_type == "Softmax" and site.get("axis", -1) not in (-1, len(site.first)):
-            raise Unsupported(f"axis {site.get('axis', -1)}", "the last axis")
-        dropped = ("channels_last", "opset", *(["axis"] if op_type == "Softmax" else []))
-        more = {k: v for k, v in site.attributes.items() if k not in dropped}
-        more |= {"axis": -1} if op_type == "Softmax" else {}
+        more = {k: v for k, v in site.attributes.items() if k not in ("channels_last", "opset")}
+        if op_type == "Softmax":
+            more |= {"axis": site.get("axis", -1)}
+            other = (site.get("opset", site.opset) < 13) != (site.opset < 13)  # one axis, or all from it on
+            if other and more["axis"] not in (-1, len(site.first)):
+                raise Unsupported(f"axis {more['axis']} of another opset than the file's", "the last axis")
         _back(site, op_type, [_real(site, 0, "x")], 3, **more)
         return True
 

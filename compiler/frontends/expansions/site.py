@@ -108,7 +108,7 @@ class Site:
 
     def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0, pad: float = 0.0) -> str:
         """Elements of the first input at flat positions (batch axis included), the real `pad` at -1."""
-        if positions.ndim < 1 or positions.shape[0] != 1 or not positions.size:
+        if positions.ndim < 2 or positions.shape[0] != 1 or not positions.size:
             raise Unsupported(
                 f"{self.proto.op_type} to shape {positions.shape}", "a result that keeps a batch of one"
             )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...ops.base import MAX_ELEMENTS, Unsupported
+from ..constants import sliced
 from ..qdq import taken_off
 from .site import Site
 
@@ -24,10 +25,7 @@ def slice_(site: Site) -> bool:
     axes = site.integers(3, "axes") or tuple(range(len(starts)))
     steps = site.integers(4, "steps") or (1,) * len(starts)
     positions = site.positions()
-    cut = [slice(None)] * positions.ndim
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        cut[_axis(axis, positions.ndim)] = slice(start, end, step)
-    site.take(positions[tuple(cut)])
+    site.take(sliced(positions, [_axis(axis, positions.ndim) for axis in axes], starts, ends, steps))
     return True
 
 

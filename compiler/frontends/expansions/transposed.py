@@ -21,6 +21,8 @@ def conv_transpose(site: Site) -> bool:
     if groups < 1 or shape[0] % groups:
         raise Unsupported(f"group {groups} for {shape[0]} channels")
     kernel = weights.shape[2:]
+    if tuple(site.get("kernel_shape", kernel)) != kernel:
+        raise Unsupported(f"kernel_shape {site.get('kernel_shape', ())} beside weights {weights.shape}")
     strides, dilations = (tuple(site.get(key, (1, 1))) for key in ("strides", "dilations"))
     spans = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
     begins, ends = _pads(site, kernel, strides, dilations)
