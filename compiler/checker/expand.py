@@ -21,22 +21,53 @@ from .place import OWN, Place
 
 def _squeeze(p: Place) -> bool:
     p.only("axes")
-    full = (1, *p.first())
-    axes = p.axes(len(full))
-    ones = [a for a in range(1, len(full)) if full[a] == 1] if axes is None else axes
+    full = p.file_shape(p.inputs[0])
+    axes = p.axes(len(full), 0)
+    ones = [a for a, n in enumerate(full) if n == 1] if axes is None else axes
     need(all(full[a] == 1 for a in ones), f"{p.name}: squeezed axes {ones} of {full}")
-    p.reshape(p.inputs[0], tuple(n for a, n in enumerate(full) if a and a not in ones))
+    p.reshape(p.inputs[0], p.inner(tuple(n for a, n in enumerate(full) if a not in ones)))
     return True
 
 
 def _unsqueeze(p: Place) -> bool:
     p.only("axes")
-    full = [1, *p.first()]
-    axes = p.axes(len(full))
+    full = [*p.file_shape(p.inputs[0])]
+    axes = p.axes(len(full), 0)
     need(axes is not None, f"{p.name}: no axes")
     for a in axes or ():
         full.insert(a, 1)
-    p.reshape(p.inputs[0], tuple(full[1:]))
+    p.reshape(p.inputs[0], p.inner(tuple(full)))
+    return True
+
+
+def _reshape(p: Place) -> bool:
+    """Only what has no batch axis before or behind it."""
+    full, target = p.file_shape(p.inputs[0]), p.constants.get(p.inputs[1])
+    if target is None or (p.attributes.get("allowzero", 0) and 0 in target):
+        return False
+    sizes = target.ravel().tolist()
+    for i in range(min(len(sizes), len(full))):
+        sizes[i] = sizes[i] or full[i]
+    others = int(np.prod([n for n in sizes if n != -1]))
+    whole = int(np.prod(full))
+    sizes = [whole // others if n == -1 and others > 0 else n for n in sizes]
+    fits = all(n > 0 for n in sizes) and int(np.prod(sizes)) == whole
+    if p.first_axis(p.inputs[0]) and (not fits or not sizes or (sizes[0] == 1 and len(sizes) > 1)):
+        return False
+    need(fits, f"{p.name}: shape {sizes} of {full}")
+    p.reshape(p.inputs[0], p.inner(tuple(sizes)))
+    return True
+
+
+def _flatten(p: Place) -> bool:
+    p.only("axis")
+    full, axis = p.file_shape(p.inputs[0]), int(p.attributes.get("axis", 1))
+    need(-len(full) <= axis <= len(full), f"{p.name}: axis {axis}")
+    axis = axis if axis >= 0 else axis + len(full)
+    if axis == 1 and p.first_axis(p.inputs[0]):
+        return False
+    rows = int(np.prod(full[:axis]))
+    p.reshape(p.inputs[0], p.inner((rows, int(np.prod(full)) // rows)))
     return True
 
 
@@ -94,6 +125,8 @@ EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     ("", "Dropout"): _dropout,
     ("", "Squeeze"): _squeeze,
     ("", "Unsqueeze"): _unsqueeze,
+    ("", "Reshape"): _reshape,
+    ("", "Flatten"): _flatten,
     ("", "GlobalMaxPool"): _global_max_pool,
     ("", "ReduceMean"): _reduce,
     ("", "ReduceSum"): _reduce,

@@ -104,6 +104,8 @@ class Reader:
         need(not again, f"{name}: {op} of integers")
         key = (proto.domain.removeprefix("ai.onnx"), op)
         expansion = _ALL.get(key) if live or key[0] else None
+        if own and op in ("Reshape", "Flatten", "Transpose"):
+            expansion = None
         if not own and any(i in self.sums for i in inputs):
             expansion = of_sum
         if expansion is not None:

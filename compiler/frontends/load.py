@@ -28,7 +28,7 @@ from .old_opsets import refuse_old
 from .qdq import Quantised
 from .reads import Reads
 from .shorter import as_take, scale_product
-from .unbatched import Unbatched
+from .unbatched import OWN_SHAPES, Unbatched
 from .unsupported import Problem, UnsupportedModel, node_name, refuse_inputs, remedy_for
 
 OWN = "tinybound"  # domain of ops that only expansions write
@@ -162,7 +162,7 @@ class _Walk:
             raise Unsupported(f"{proto.op_type} of quantised integers", REMEDY)
         if not own and any(i in held.sums for i in proto.input):
             expansion = of_sum
-        if expansion is None:
+        if expansion is None or (own and proto.op_type in OWN_SHAPES):
             return None
         shapes = {tensor: self._shape(tensor) for tensor in self.alias}
         site = Site(

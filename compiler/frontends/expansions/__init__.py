@@ -13,7 +13,7 @@ from .integer_sums import integer_sum, of_sum
 from .joins import concat
 from .limits import extremum
 from .lines import line
-from .moves import cast, dropout, squeeze
+from .moves import cast, dropout, flatten, reshape, squeeze, transpose
 from .pools import global_max_pool, reduce, uneven_pool
 from .products import gemm, matmul
 from .qonnx import QONNX, QONNX_REMEDIES
@@ -36,6 +36,7 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "Div"): elementwise,
     ("", "Dropout"): dropout,
     ("", "Expand"): expand,
+    ("", "Flatten"): flatten,
     ("", "Gather"): gather,
     ("", "Gemm"): gemm,
     ("", "GlobalAveragePool"): line,
@@ -50,12 +51,14 @@ EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
     ("", "Pad"): pad,
     ("", "ReduceMean"): reduce,
     ("", "ReduceSum"): reduce,
+    ("", "Reshape"): reshape,
     ("", "Slice"): slice_,
     ("", "Softmax"): softmax,
     ("", "Split"): split,
     ("", "Squeeze"): squeeze,
     ("", "Sub"): elementwise,
     ("", "Tile"): tile,
+    ("", "Transpose"): transpose,
     ("", "Unsqueeze"): squeeze,
     **QOPERATOR,
     **QONNX,
