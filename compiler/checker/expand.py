@@ -13,6 +13,7 @@ from .expand_lines import EXPANSIONS as LINES
 from .expand_pools import EXPANSIONS as POOLS
 from .expand_products import EXPANSIONS as PRODUCTS
 from .expand_rows import EXPANSIONS as ROWS
+from .expand_spaces import EXPANSIONS as SPACES
 from .expand_takes import EXPANSIONS as TAKES
 from .expand_transposed import conv_transpose
 from .files import need
@@ -77,6 +78,9 @@ def _global_max_pool(p: Place) -> bool:
     return True
 
 
+_POOLS = {"ReduceMean": ("GlobalAveragePool", "mean"), "ReduceMax": ("GlobalMaxPool", "maximum")}
+
+
 def _reduce(p: Place) -> bool:
     p.only("axes", "keepdims", "noop_with_empty_axes")
     shape = p.first()
@@ -87,11 +91,12 @@ def _reduce(p: Place) -> bool:
     need(axes, f"{p.name}: over the batch")
     gone = {a - 1 for a in axes or ()}
     stay = [i for i in range(len(shape)) if i not in gone]
-    if p.op == "ReduceMean" and stay == [0]:
+    pool, label = _POOLS.get(p.op, ("", "total"))
+    if pool and stay == [0]:
         if p.attributes.get("keepdims", 1):
-            p.put("GlobalAveragePool", p.inputs[:1])
+            p.put(pool, p.inputs[:1])
         else:
-            p.reshape(p.put("GlobalAveragePool", p.inputs[:1], "kept"), shape[:1])
+            p.reshape(p.put(pool, p.inputs[:1], "kept"), shape[:1])
         return True
     target = [1 if i in gone else n for i, n in enumerate(shape)]
     if not p.attributes.get("keepdims", 1):
@@ -102,10 +107,10 @@ def _reduce(p: Place) -> bool:
         at = np.moveaxis(at, i - sum(j < i for j in gone), -1)
     at = at.reshape(int(np.prod([shape[i] for i in stay])), -1, 1)
     source = p.moved(p.inputs[0], at, "map")
-    if p.op == "ReduceMean":
-        found = p.put("GlobalAveragePool", [source], "mean", name=p.name)
+    if pool:
+        found = p.put(pool, [source], label, name=p.name)
     else:
-        found = p.put("Total", [source], "total", name=p.name, domain=OWN)
+        found = p.put("Total", [source], label, name=p.name, domain=OWN)
     p.reshape(found, tuple(target), name=f"{p.name}.shape")
     return True
 
@@ -128,6 +133,7 @@ EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     ("", "Reshape"): _reshape,
     ("", "Flatten"): _flatten,
     ("", "GlobalMaxPool"): _global_max_pool,
+    ("", "ReduceMax"): _reduce,
     ("", "ReduceMean"): _reduce,
     ("", "ReduceSum"): _reduce,
     ("", "ConvTranspose"): conv_transpose,
@@ -137,6 +143,7 @@ EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     **POOLS,
     **PRODUCTS,
     **ROWS,
+    **SPACES,
     **TAKES,
 }
 

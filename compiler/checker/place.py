@@ -69,7 +69,9 @@ class Place:
         rank = len(given) + rank if self.op == "Unsqueeze" else rank
         need(all(-rank <= a < rank for a in given), f"{self.name}: axes {given}")
         found = sorted(int(a) % rank for a in given)
-        need(min(found, default=first) >= first and len(set(found)) == len(found), f"{self.name}: axes {given}")
+        need(
+            min(found, default=first) >= first and len(set(found)) == len(found), f"{self.name}: axes {given}"
+        )
         return found
 
     def put(

@@ -42,10 +42,13 @@ class Batches:
         """Rejects a node whose axes are not those that the checker counts."""
         op = proto.op_type
         touched = self.without & set(live)
-        if not touched or op in MOVES:
+        if not touched or op in MOVES or op == "Shape":
             return
         joins = op == "Concat" and touched == set(live)
-        need(joins or op in _BY_ELEMENT or op in _LAST_AXIS, f"{proto.name or op}: {op} of a tensor without batch axis")
+        need(
+            joins or op in _BY_ELEMENT or op in _LAST_AXIS,
+            f"{proto.name or op}: {op} of a tensor without batch axis",
+        )
         if touched == set(live) and not self._gains(proto, touched, constants, shape):
             self.without.update(proto.output)
 

@@ -44,7 +44,7 @@ class Unbatched(set[str]):
         shape_of: Callable[[str], Shape],
     ) -> None:
         """Unsupported for a node that counts other axes in the file than here; else note its outputs."""
-        if proto.op_type in MOVES:
+        if proto.op_type in MOVES or proto.op_type == "Shape":
             return
         live = [i for i in proto.input if i in computed]
         bare = [i for i in live if i in self]

@@ -42,7 +42,7 @@ def flatten(site: Site) -> bool:
 
 
 def transpose(site: Site) -> bool:
-    """A permutation that moves the batch axis, or of a tensor without one; False: what the op reads itself."""
+    """A permutation that moves the batch axis, or of a tensor without one; False: the op reads it."""
     positions = site.positions()
     perm = tuple(site.get("perm", tuple(reversed(range(positions.ndim)))))
     if sorted(perm) != list(range(positions.ndim)):
@@ -54,7 +54,7 @@ def transpose(site: Site) -> bool:
 
 
 def axes_of(axes: tuple[int, ...], rank: int, *, batch: bool = True) -> list[int]:
-    """Axes of a tensor of `rank`, with a `batch` axis that is not among them, as sorted non-negative numbers."""
+    """Axes of a tensor of `rank` as sorted non-negative numbers; its `batch` axis is none of them."""
     wrapped = sorted(a + rank if a < 0 else a for a in axes)
     low = int(batch)
     if len(set(wrapped)) != len(wrapped) or not all(low <= a < rank for a in wrapped):
