@@ -16,7 +16,7 @@ from ..ops.base import Shape, Unsupported
 
 SEES_NO_AXES = {
     *("Add", "Sub", "Mul", "Div", "PRelu", "MatMul", "MatMulInteger", "Gemm", "Softmax", "ArgMax"),
-    *("Cast", "Dropout", "Max", "Min"),
+    *("Cast", "Dropout", "Max", "Min", "Neg", "Pow"),
     *("Relu", "LeakyRelu", "Clip", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh", "Gelu", "Identity"),
     *("QuantizeLinear", "DequantizeLinear", "QLinearAdd", "QLinearMul", "QLinearMatMul", "QLinearSigmoid"),
     *("QLinearLeakyRelu", "QGemm", "Quant", "IntQuant", "BipolarQuant", "Trunc"),
