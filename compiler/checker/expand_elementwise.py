@@ -90,8 +90,15 @@ def _pow(p: Place) -> bool:
     return True
 
 
+def _abs(p: Place) -> bool:
+    p.only()
+    p.put("LeakyRelu", p.inputs[:1], alpha=-1.0)
+    return True
+
+
 EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     **{("", op): _elementwise for op in ("Add", "Sub", "Mul", "Div")},
+    ("", "Abs"): _abs,
     ("", "Neg"): _neg,
     ("", "Pow"): _pow,
 }

@@ -12,6 +12,7 @@ from .files import need
 
 _BY_ELEMENT = {
     *("Add", "Sub", "Mul", "Div", "PRelu", "Relu", "LeakyRelu", "Clip", "Gelu", "Sigmoid", "Tanh"),
+    *("Elu", "Erf", "Softplus", "Abs"),
     *("Max", "Min", "Neg", "Pow"),
     *("HardSigmoid", "HardSwish", "Identity", "Cast", "Dropout", "QuantizeLinear", "DequantizeLinear"),
     *("QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu"),

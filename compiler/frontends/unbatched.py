@@ -18,6 +18,7 @@ SEES_NO_AXES = {
     *("Add", "Sub", "Mul", "Div", "PRelu", "MatMul", "MatMulInteger", "Gemm", "Softmax", "ArgMax"),
     *("Cast", "Dropout", "Max", "Min", "Neg", "Pow"),
     *("Relu", "LeakyRelu", "Clip", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh", "Gelu", "Identity"),
+    *("Elu", "Erf", "Softplus", "Abs"),
     *("QuantizeLinear", "DequantizeLinear", "QLinearAdd", "QLinearMul", "QLinearMatMul", "QLinearSigmoid"),
     *("QLinearLeakyRelu", "QGemm", "Quant", "IntQuant", "BipolarQuant", "Trunc"),
 }

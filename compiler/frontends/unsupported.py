@@ -18,16 +18,15 @@ SUPPORTED = tuple(sorted({*(op for op in BY_ONNX if "." not in op), *(op for _, 
 QUANTISERS = {"DequantizeLinear", "QuantizeLinear"}
 STANDARD = "an export in standard ONNX ops (QDQ form)"
 ELSEWHERE = "supported ops in its place, or this part outside of the network"
-FUNCTION = "Relu, LeakyRelu, HardSwish, HardSigmoid, Sigmoid, Tanh or Gelu in its place"
+FUNCTION = "Relu, LeakyRelu, Elu, HardSwish, HardSigmoid, Sigmoid, Tanh, Softplus or Gelu in its place"
 NORMALISATION = "BatchNormalization, which becomes part of the weights"
 RECURRENT = "convolutions, or one step with the state as an input and an output, written in supported ops"
 COMMON = {  # what exporters write, and what would do instead
-    "Erf": "an export of opset 20 or later, which writes Gelu",
     **dict.fromkeys(("GRU", "LSTM", "RNN"), RECURRENT),
     **dict.fromkeys(("LayerNormalization", "InstanceNormalization", "GroupNormalization"), NORMALISATION),
     **dict.fromkeys(("RMSNormalization", "LpNormalization", "MeanVarianceNormalization"), NORMALISATION),
-    **dict.fromkeys(("Elu", "Selu", "Celu", "Softplus", "Softsign", "Mish", "ThresholdedRelu"), FUNCTION),
-    **dict.fromkeys(("Exp", "Log", "Sin", "Cos", "Swish", "Sqrt", "Abs"), FUNCTION),
+    **dict.fromkeys(("Selu", "Celu", "Softsign", "Mish", "ThresholdedRelu"), FUNCTION),
+    **dict.fromkeys(("Exp", "Log", "Sin", "Cos", "Swish", "Sqrt"), FUNCTION),
     **dict.fromkeys(("If", "Loop", "Scan"), "an export without control flow"),
     "LogSoftmax": "Softmax, or what it reads where only the order counts",
     **dict.fromkeys(("Hardmax", "TopK"), "ArgMax as the last op"),

@@ -7,7 +7,7 @@ puts may be expanded again. To add one: one function in a file of its subject, o
 
 from __future__ import annotations
 
-from .activations import prelu
+from .activations import absolute, prelu
 from .elementwise import elementwise, neg, power
 from .integer_sums import integer_sum, of_sum
 from .joins import concat
@@ -25,6 +25,7 @@ from .takes import expand, gather, pad, slice_, split, tile
 from .transposed import conv_transpose
 
 EXPANSIONS: dict[tuple[str, str], Expansion] = {  # (domain, op type)
+    ("", "Abs"): absolute,
     ("", "Add"): elementwise,
     ("", "ArgMax"): argmax,
     ("", "AveragePool"): uneven_pool,
