@@ -56,11 +56,11 @@ TB_INLINE void tb_wide_positions_16(const int16_t *const *taps, const int32_t *r
         int32_t sum = record[i];
 TB_UNROLL(8)
         for (int32_t t = 0; t < pairs; t++) {
-          sum += tb_byte(record + 4, 8 * t + 2 * i) * taps[2 * t][c];
-          sum += tb_byte(record + 4, 8 * t + 2 * i + 1) * taps[2 * t + 1][c];
+          sum += TB_TIMES_16(tb_byte(record + 4, 8 * t + 2 * i), taps[2 * t][c]);
+          sum += TB_TIMES_16(tb_byte(record + 4, 8 * t + 2 * i + 1), taps[2 * t + 1][c]);
         }
         if (count & 1) {
-          sum += tb_byte(record + 4 + 2 * pairs, (i >> 1) | ((i & 1) << 1)) * taps[count - 1][c];
+          sum += TB_TIMES_16(tb_byte(record + 4 + 2 * pairs, (i >> 1) | ((i & 1) << 1)), taps[count - 1][c]);
         }
         const int32_t high = tb_upper(sum, scale[i]);
         const int32_t round = (int32_t)((uint32_t)line->round << bits);
