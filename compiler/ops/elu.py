@@ -37,7 +37,7 @@ class Elu(Function):
         return np.where(x >= 0, x, self._below(x))
 
     def _below(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(self.alpha * np.expm1(np.minimum(x, 0.0)))
+        return np.asarray(self.alpha * np.expm1(np.minimum(x, 30.0)))  # beyond 0 it goes on
 
     def smooth_pieces(self) -> Pieces:
         return (0.0, self._below), (inf, lambda x: x)
