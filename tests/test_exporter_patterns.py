@@ -90,6 +90,7 @@ PATTERNS = {
     "gemm of rows": (ROWS, 17, gemm_of_rows),
     "gelu by erf": (ROWS, 17, gelu),
     "without a batch": (ROWS, 18, without_batch),
+    "casts at both ends": (ROWS, 17, lambda n: n.put("Cast", n.put("Tanh", n.put("Cast", "x", to=10)), to=1)),
     "a value without an axis": ((1, 8), 17, lambda n: n.put("Squeeze", product(n, "x", 1), ints(n, 1))),
     "everything in a row": (ROWS, 17, lambda n: n.put("Relu", n.put("Flatten", "x", axis=0))),
     "flattened behind rows": (MAP, 17, lambda n: n.put("Tanh", n.put("Flatten", "x", axis=2))),
@@ -132,7 +133,7 @@ def test_the_meaning_is_onnx_runtimes_and_the_checkers(pattern, tmp_path):
 
     _, worst = compare(path, shape)
 
-    assert worst <= 1e-5
+    assert worst <= (1e-3 if pattern == "casts at both ends" else 1e-5)  # of float16
     same_network(path)
 
 
