@@ -202,10 +202,8 @@ def moved(name: str, op: str, xs: list[Array], attributes: dict[str, Any]) -> Ar
             return _slice(name, xs, attributes)
         case "ConstantOfShape" | "Expand" | "Range":
             return _filled(name, op, xs, attributes)
-        case "Mod":
-            return _rest(name, xs, attributes)
-        case "ReduceProd":
-            return _product(name, xs, attributes)
+        case "Mod" | "ReduceProd":
+            return (_rest if op == "Mod" else _product)(name, xs, attributes)
         case _:
             return _computed(name, op, xs)
 
