@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .constants import sliced
 from .files import MAX_ELEMENTS, need
 from .place import Place
 from .stored import span
@@ -40,11 +41,7 @@ def _slice(p: Place) -> bool:
     need(len({p.axis(a) for a in axes}) == len(axes) and 0 not in steps, f"{p.name}: axes or steps")
     lists = _whole(p)
     for a, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        n = len(lists[p.axis(a)])
-        start, end = (v + n if v < 0 else v for v in (start, end))
-        low, high = (0, n) if step > 0 else (-1, n - 1)
-        start, end = min(max(start, 0), high), min(max(end, low), high)
-        lists[p.axis(a)] = list(range(start, end, step))
+        lists[p.axis(a)] = list(sliced(len(lists[p.axis(a)]), start, end, step))
     p.take(grid(p, lists))
     return True
 

@@ -125,6 +125,24 @@ class Place:
         self.constants[target] = np.array((1, *shape))
         return self.put("Reshape", [source, target], suffix, result, name)
 
+    def constant(self, suffix: str, value: Any, kind: Any) -> str:
+        """A new constant, of a type that holds its value."""
+        array = np.asarray(value)
+        if np.dtype(kind).kind != "f":
+            ends = np.iinfo(kind)
+            need(
+                ((ends.min <= array) & (array <= ends.max)).all(), f"{self.name}: {value} as {np.dtype(kind)}"
+            )
+        name = self.free(suffix)
+        self.constants[name] = array.astype(kind)
+        return name
+
+    def cut_to(self, q: str, ends: tuple[int, int], kind: Any) -> str:
+        """Integers of a type, cut where `ends` lie inside it."""
+        if ends == (np.iinfo(kind).min, np.iinfo(kind).max):
+            return q
+        return self.put("Clip", [q, *(self.constant("limit", end, kind) for end in ends)], "clipped")
+
     def free(self, suffix: str) -> str:
         """An unused tensor name."""
         name = fresh(f"{self.outputs[0]}.{suffix}", self.values)
