@@ -47,7 +47,7 @@ def pytest_configure(config):
     if shutil.which("ccache"):
         os.environ.setdefault("OBJCACHE", "ccache")
         os.environ["CCACHE_NOHASHDIR"] = "1"  # the same sources in another temporary folder are a hit
-    # Most Verilated models run for less than -Os costs on top; of -Og, -ftree-fre takes half.
+    # Most Verilated models run for less time than -Os costs on top; of that of -Og, -ftree-fre takes half.
     os.environ.setdefault("MAKEFLAGS", r"OPT_FAST=-Og\ -fno-tree-fre OPT_GLOBAL=-Og")
 
 

@@ -9,6 +9,7 @@ import itertools
 import json
 import textwrap
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -239,11 +240,17 @@ def over(built, monkeypatch, rng=None):
     verdict(built[0], built)
     monkeypatch.setattr(checked, "proven", true)
     ((value, box),) = found[0].items()
-    net = build_networks(built[2] / "float.onnx", Options(domain=DOMAIN))
+    top, bottom = climbed_in(built[2], value)
+    return max((top - box[1].ravel()).max(), (box[0].ravel() - bottom).max())
+
+
+@cache
+def climbed_in(folder, value):
+    """As `climbed`, of a build."""
+    net = build_networks(folder / "float.onnx", Options(domain=DOMAIN))
     low, high, xs = inputs_of((1, 4, 4), np.random.default_rng(0), narrow=False)
     real, whole = net.float_graph, net.integer_graph
-    top, bottom = climbed(real, twin_of(real, whole, value), xs, low, high)
-    return max((top - box[1].ravel()).max(), (box[0].ravel() - bottom).max())
+    return climbed(real, twin_of(real, whole, value), xs, low, high)
 
 
 def scrambled(row, rng):
