@@ -58,7 +58,8 @@ def axes_of(axes: tuple[int, ...], rank: int, *, batch: bool = True) -> list[int
     wrapped = sorted(a + rank if a < 0 else a for a in axes)
     low = int(batch)
     if len(set(wrapped)) != len(wrapped) or not all(low <= a < rank for a in wrapped):
-        raise Unsupported(f"axes {list(axes)} of rank {rank}", "axes that leave the batch axis alone")
+        remedy = "axes that leave the batch axis alone" if batch else "axes that there are, each once"
+        raise Unsupported(f"axes {list(axes)} of rank {rank}", remedy)
     return wrapped
 
 
