@@ -125,8 +125,8 @@ def mnist(data, work):
 
 
 def keywords(data):
-    """DS-CNN of MLPerf Tiny, quantised as it is: one integer up and down from random inputs within 64 integers
-    of 0 (half), from any (any), and from silence (zeros)."""
+    """DS-CNN of MLPerf Tiny, quantised as it is: one integer up and down from random inputs within 64
+    integers of 0 (half), from any (any), and from silence (zeros)."""
 
     def ends(far, seed, whole):
         (name,) = whole.inputs
