@@ -76,7 +76,7 @@ NOT_RULES = {  # no bound rests on these alone
     "domains.pair_window.blocks": "which elements go back together",
     **{
         f"domains.pair_window.Passes.{name}": "what passes may cost"
-        for name in ("admit", "stopped", "stop", "heard", "again", "described")
+        for name in ("admit", "stopped", "stop", "end", "heard", "again", "described")
     },
     "domains.pair_back.varied": "a copy with other parts",
     "domains.pair_back.Patches.__init__": "hands both over",
