@@ -154,9 +154,10 @@ def certify(
     names = sorted(set(values.values()))
     size = sum(len(entry.lower) for entry in at.values())
     kinds = DOMAINS if (_work(both) + _forms(integer_graph)) * size <= effort.work else DOMAINS[:1]
-    passes = Passes(effort.passes, stop=effort.over, heard=effort.passed)
+    ended = never if weights else effort.ended
+    passes = Passes(effort.passes, stop=effort.over, end=ended, heard=effort.passed)
     makes = [(kind, partial(PairCrown, passes=passes) if make is PairCrown else make) for kind, make in kinds]
-    alone, found = _alone(both, at, names, makes, effort, over=never if weights else effort.ended)
+    alone, found = _alone(both, at, names, makes, effort, over=ended)
     sides: Ends = {}
     if len(alone) == len(DOMAINS) and size > FEW and effort.pieces > 1:
         sides, found = _with_corners(both, at, found, effort, passes.again())
