@@ -85,6 +85,11 @@ def narrowed(
     return found
 
 
+def promising(both: Lockstep) -> bool:
+    """Whether there may be ends, as no maximum depends on too many inputs."""
+    return any(sums.taps.reads.shape[1] <= INPUTS for _, sums in sums_over_maxima(both))
+
+
 def known(both: Lockstep, ends: Ends) -> dict[int, Box]:
     """What the ends say of their steps."""
     boxes = {}
@@ -109,7 +114,11 @@ class Corners:
     def side(self, element: int, *, upper: bool) -> Side | None:
         """None where a maximum with a positive weight depends on too many inputs."""
         at, w, b = self.sums.row(element)
-        row = _Row(self, at, w if upper else -w, b if upper else -b)
+        return self.end(element, at, w if upper else -w, b if upper else -b, upper=upper)
+
+    def end(self, element: int, at: Ints, w: Floats, b: float, *, upper: bool) -> Side | None:
+        """The element (of a lower end, its negative) is at most w @ maxima at `at`, plus b."""
+        row = _Row(self, at, w, b)
         if max(map(len, row.groups), default=0) > INPUTS:
             return None
         split, lines = row.chosen()
