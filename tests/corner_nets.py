@@ -4,6 +4,7 @@
 from onnx_nets import Net
 
 KINDS = ("pool", "late relu", "dense", "padded", "no relu")
+BEHIND = ("dense", "averaged", "branch")  # and a few sums behind these
 DOMAIN = "-0.4,0.5"
 
 
@@ -28,4 +29,12 @@ def network(kind, seed):
     weights = net.rng.normal(0, 0.5, (3, 6, 2, 2))
     weights -= weights.mean(axis=(2, 3), keepdims=True)  # sums of either sign
     h = net.put("Conv", h, net.constant(weights), net.normal(3, scale=0.02), pads=[0, 0, 1, 1])
-    return net, net.put("Relu", h)
+    h = net.put("Relu", h)
+    if kind not in BEHIND:
+        return net, h
+    h = net.put("Flatten", net.put("AveragePool", h, kernel_shape=[1, 2], strides=[1, 1]))
+    h = net.put("Gemm", h, net.normal(6, 3), net.normal(3))
+    if kind == "branch":
+        h = net.put("Add", h, net.put("Gemm", net.put("Flatten", "x"), net.normal(16, 3)))
+        h = net.put("Gemm", h, net.normal(3, 2))
+    return net, h

@@ -191,8 +191,10 @@ class _Row:
         self.places = [np.searchsorted(self.all, group) for group in self.groups]
         parts = [corners.taps(int(at[k]), self.all) for k in self.under]
         taps = corners.sums.taps.const.shape[1] + (corners.sums.taps.floor == 0)
-        self.slope = np.array([part[0] for part in parts]).reshape(-1, taps, len(self.all))
-        self.middle, self.size = (np.array([part[i] for part in parts]).reshape(-1, taps) for i in (1, 2))
+        self.slope = np.array([part[0] for part in parts]).reshape(len(parts), taps, len(self.all))
+        self.middle, self.size = (
+            np.array([part[i] for part in parts]).reshape(len(parts), taps) for i in (1, 2)
+        )
 
     @property
     def work(self) -> int:

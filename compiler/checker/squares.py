@@ -25,8 +25,8 @@ from .rounding import TINY, Floats, Ints, U, slack, up
 from .together import Together
 
 FEWEST, LARGEST = 16, 1 << 20  # elements on or off; numbers in a form
-TALLEST, EFFORT = 16, 1 << 33  # rows of a tensor; multiply-adds for them
-ROUNDS, DIMENSIONS = 40, 8
+TALLEST, EFFORT = 16, 1 << 34  # rows of a tensor; multiply-adds for them
+ROUNDS, DIMENSIONS = 64, 8
 START, END, WEIGHT = 16.0, 0.01, 0.2
 SHORT, NOTHING = 1e-2, 1e-100
 MORE = 32
@@ -161,7 +161,8 @@ class _Uphill:
         self.q, self.phi, self.group = q, phi, group
         rows, count, late = phi.shape
         self.n = n = count - late
-        self.short = SHORT * np.sqrt((self.f**2).sum(axis=1)).mean(axis=1)[:, None] + NOTHING
+        columns = np.sqrt((self.f**2).sum(axis=1))
+        self.short = SHORT * columns.sum(axis=1)[:, None] / max(columns.shape[1], 1) + NOTHING
         spread = [np.cos(1.0 + 0.7 * np.arange(k * DIMENSIONS) ** 2) for k in (n, late)]
         start = [part.reshape(1, -1, DIMENSIONS) for part in spread]
         start[0][0, 0] = np.arange(DIMENSIONS) == 0

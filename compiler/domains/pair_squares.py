@@ -30,9 +30,9 @@ from .pair_vertex import Envelope
 MANY = 16  # elements that are on or off: of fewer, bounds one by one are not far off
 ROOM = 1 << 20  # numbers in the matrix of a form
 ROWS = 16  # of a tensor that are bounded so
-WORK = 1 << 33  # multiply-adds of these
+WORK = 1 << 34  # multiply-adds of these
 SPARE = 2.0**-24  # of a bound: the checker's ascent adds up in another order
-STEPS, RANK = 40, 8
+STEPS, RANK = 64, 8
 FIRST, LESS = 16.0, 0.01  # of a unit vector, the first step; times that, the last one
 PULL = 0.2  # of steps for multipliers
 LITTLE = 1e-100  # its square is not 0
@@ -271,7 +271,8 @@ def most(problem: Rooted) -> Floats:
     """Upper bounds of y Q y + sum |F_i y|, per row."""
     rows = len(problem.f)
     n, w = problem.first - 1, problem.phi.shape[2]
-    near = NEAR * np.sqrt((problem.f**2).sum(axis=1)).mean(axis=1, keepdims=True) + LITTLE
+    length = np.sqrt((problem.f**2).sum(axis=1))
+    near = NEAR * length.sum(axis=1, keepdims=True) / max(length.shape[1], 1) + LITTLE
     first = np.repeat(_spread((1 + n, RANK))[None], rows, axis=0)
     first[:, 0] = np.eye(RANK)[0]
     last = np.repeat(_spread((w, RANK))[None], rows, axis=0)
