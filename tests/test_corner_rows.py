@@ -56,7 +56,7 @@ def beyond(both_nets, *, narrow=False, seed=0):
     return far, [*behind.sides], nearer
 
 
-@pytest.mark.parametrize("kind", BEHIND[:2])
+@pytest.mark.parametrize("kind", BEHIND[:3])
 def test_no_value_lies_beyond_its_ends(kind, nets):
     found = [beyond(nets[kind, seed], narrow=seed == 1, seed=seed) for seed in range(3)]
     assert max(far for far, _, _ in found) <= 1e-12
@@ -122,6 +122,14 @@ def test_the_checker_finds_the_same(built):
     without = json.loads(json.dumps(document))
     del without["corners"][last(document)]
     assert not verdict(without, built)["accepted"]
+
+
+def test_maxima_that_are_moved(tmp_path):
+    """By a layer of its own, between pool and convolution."""
+    document, *where = certified("moved", 0, tmp_path)
+    assert len(document["corners"]) > 1
+    answer = verdict(document, (0, *where))
+    assert answer["accepted"], answer["reason"]
 
 
 @pytest.mark.parametrize("name", ["x", "nothing"])

@@ -74,7 +74,7 @@ def sums_over_maxima(both: Lockstep) -> Iterator[tuple[str, Sums]]:
         if step.word == "affine" and x.taps is not None:
             if position in names and (x.taps.const.shape[1] > 1 or x.taps.floor == 0):
                 source = step.inputs[0]
-                while both.steps[source].word == "gather":
+                while both.steps[source].word in ("gather", "reshape"):
                     source = both.steps[source].inputs[0]
                 yield names[position], Sums(x.taps, x.at, *_terms(step), source, tensors[source].at.ravel())
         elif (after := _after(step, x)) is not None:

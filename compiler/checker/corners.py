@@ -26,6 +26,7 @@ NUMBERS = 1 << 22  # of one tensor
 WORK = 1 << 34  # corners, times what is added up there
 KEPT = 1 << 23
 FEW = 16  # elements of a tensor behind, at most
+MOVES = ("Reshape", "Take", "Transpose")
 Weighted = tuple[Ints, Floats, float]
 
 
@@ -49,7 +50,7 @@ class Ends:
         need(len(entries) == 1, "corners: of several inputs")
         (self._entry,), self._work = entries.values(), [WORK]
         sums, shapes = dict(_sums(steps, entries)), {step.layer.output: step.shape for step in steps}
-        self._sources = {step.layer.inputs[0]: peaks for step, _, peaks in sums.values()}
+        self._sources = {source: peaks for _, _, (source, peaks) in sums.values()}
         self._last: tuple[Peaks, int] | None = None  # maxima, and their place on the tape
         self._behind, self.boxes = dict[str, Any](), dict[str, Floats]()
         for value, rows in mapping(said, "corners").items():
@@ -108,9 +109,12 @@ def _packed(said: Any, kind: str) -> Ints:
     return np.frombuffer(data, kind).astype(np.int64)
 
 
-def _sums(steps: list[Step], entries: dict[str, Entry]) -> Iterator[tuple[str, tuple[Step, Peaks, Peaks]]]:
-    """Sums of peaks, the peaks at (G, K, P), and the tensor of these."""
+def _sums(
+    steps: list[Step], entries: dict[str, Entry]
+) -> Iterator[tuple[str, tuple[Step, Peaks, tuple[str, Peaks]]]]:
+    """Sums of peaks, the peaks at (G, K, P), and the tensor of these before they are moved."""
     known = {}
+    origin = {name: name for name in entries}
     for name, entry in entries.items():
         n = len(entry.lower)
         known[name] = Peaks(np.arange(n).reshape(entry.shape), np.arange(n)[:, None])
@@ -118,23 +122,36 @@ def _sums(steps: list[Step], entries: dict[str, Entry]) -> Iterator[tuple[str, t
         x = known.get(step.layer.inputs[0]) if len(step.layer.inputs) == 1 else None
         if x is None:
             continue
-        after, t = None, step.data
+        source, t, out = origin[step.layer.inputs[0]], step.data, step.layer.output
         if isinstance(t, Affine):
-            if not t.lost and (t.pad.x == 0 or (t.index >= 0).all()):
-                read = replace(x, at=np.where(t.index >= 0, x.at.ravel()[t.index], -1))
-                if x.slopes is None:
-                    after = _linear(t, read, step.shape)
-                else:
-                    yield step.layer.output, (step, read, x)
-        elif step.layer.op == "Requantise" and x.slopes is not None:
-            if t.limits in ((0.0, np.inf), (-np.inf, np.inf)):
-                after = replace(x, floor=x.floor or t.limits[0] == 0)
-        elif step.layer.op == "MaxPool" and x.slopes is not None:
-            after = _pooled(t, x, step.shape)
-        elif step.layer.op == "Reshape":
-            after = replace(x, at=x.at.reshape(step.shape))
+            if t.lost or not (t.pad.x == 0 or (t.index >= 0).all()):
+                continue
+            read = _moved(x, t.index)
+            if x.slopes is not None:
+                yield out, (step, read, (source, known[source]))
+                continue
+            after = _linear(t, read, step.shape)
+        else:
+            after = _after(step, x)
         if after is not None:
-            known[step.layer.output] = after
+            known[out], origin[out] = after, source if step.layer.op in MOVES else out
+
+
+def _after(step: Step, x: Peaks) -> Peaks | None:
+    t, op = step.data, step.layer.op
+    if op == "Requantise" and x.slopes is not None and t.limits in ((0.0, np.inf), (-np.inf, np.inf)):
+        return replace(x, floor=x.floor or t.limits[0] == 0)
+    if op == "MaxPool" and x.slopes is not None:
+        return _pooled(t, x, step.shape)
+    if op == "Reshape":
+        return replace(x, at=x.at.reshape(step.shape))
+    if op in MOVES and (t[1].x == 0 or (t[0] >= 0).all()):
+        return _moved(x, t[0])
+    return None
+
+
+def _moved(x: Peaks, index: Ints) -> Peaks:
+    return replace(x, at=np.where(index >= 0, x.at.ravel()[index], -1))
 
 
 def _linear(t: Affine, x: Peaks, shape: tuple[int, ...]) -> Peaks | None:
