@@ -82,7 +82,6 @@ NOT_RULES = {  # no bound rests on these alone
     "domains.pair_back.Patches.__init__": "hands both over",
     "checker.backward.Tape.put": "a place on the tape",
     "checker.backward.Tape._allowed": "what passes cost",
-    "checker.crown.Crown._bend": "a place on the tape",
     "checker.backward.Tape.root": "a place on the tape; its rule is _at_ranges",
     "checker.nodes.root": "its rule is _at_ranges",
     "checker.crown._still": CHOICE,

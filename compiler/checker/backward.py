@@ -153,6 +153,21 @@ class Tape:
     def _allowed(self, work: int, *, late: bool) -> bool:
         return work <= self.left // 4 and not (late and work > self.small)
 
+    def on(self, place: int, earlier: int, x: Floats) -> tuple[Floats, Floats] | None:
+        """Rows of x (elements, rows) as rows of an earlier tensor and what is at most added, if they read no
+        other."""
+        out, waiting = Sum(x.shape[1]), {place: x[None]}
+        while waiting and (at := max(waiting)) > earlier:
+            if not self.nodes[at].reads:
+                return None
+            for read, new in zip(
+                self.nodes[at].reads, self.nodes[at].back(waiting.pop(at), out), strict=True
+            ):
+                waiting[read] = waiting[read] + new if read in waiting else new
+        return (
+            (waiting[earlier][0], out.value + slack(out.terms, out.size)) if [*waiting] == [earlier] else None
+        )
+
     def window(self, place: int, some: Ints, n: int) -> tuple[Ints, dict[int, Node]]:
         """The nodes behind some of a tensor's n elements, with what these read alone; the elements that rows
         have at first."""

@@ -44,12 +44,13 @@ class PairCrown:
     """Every word: the product's rule, and an entry on the tape that backward passes read.
 
     `only_x`: intervals' rule instead, and passes for x alone. They take a tenth of the time, for pieces that
-    differ from what is known of their y and d in x only.
+    differ from what is known of their y and d in x only. `at_once`: rows of few outputs meet whole bends.
     """
 
-    def __init__(self, *, only_x: bool = False, passes: Passes | None = None) -> None:
+    def __init__(self, *, only_x: bool = False, at_once: bool = True, passes: Passes | None = None) -> None:
         self._product: PairDomain[Any] = PairInterval() if only_x else PairProduct()
         self.only_x, self._kinds = only_x, KINDS[:2] if only_x else KINDS
+        self.at_once = at_once and not only_x
         self._tape: list[Source] = []
         self._passes = passes or Passes(BUDGET)
         self._halves: list[Halves] = []
@@ -107,7 +108,7 @@ class PairCrown:
         if terms.plain and isinstance(x.forms, Forms):
             joint = joint_of(x.forms, box, envelope, limits)
             step.together(joint)
-            if joint is not None and worth(x.forms, joint):
+            if self.at_once and joint is not None and worth(x.forms, joint):
                 step.squares = squares_of(x.forms, joint, box, envelope, limits, self._halves)
                 self._halves += halves_of(x.forms, after, joint)
         return Traced(after, self._put(step))
@@ -157,6 +158,20 @@ class PairCrown:
         upper_bounds(self._tape, place, rows, seen=seen)
         return seen
 
+    def on(self, place: int, earlier: int, x: Floats) -> tuple[Floats, Floats] | None:
+        """Rows of x of a tensor (elements, rows) as rows of an earlier one, and upper bounds of what is to be
+        added; None where they read another one as well."""
+        total, waiting = Total(np.zeros(x.shape[1])), {place: Rows(x, None)}
+        for position in range(place, earlier, -1):
+            if position not in waiting:
+                continue
+            source = self._tape[position]
+            if not source.reads:
+                return None
+            for read, part in zip(source.reads, source.back(waiting.pop(position), total), strict=True):
+                waiting[read] = waiting[read].plus(part) if read in waiting else part
+        return (waiting[earlier].x, total.bound()) if set(waiting) == {earlier} else None
+
     def _put(self, source: Source) -> int:
         self._tape.append(source)
         return len(self._tape) - 1
@@ -179,7 +194,7 @@ class PairCrown:
     def _narrowed(self, place: int, box: Box, places: int) -> Box:
         """Ranges met with those of backward passes, where these are cheap enough, else of passes of x alone:
         deep in a network y and d may be lost while x is not."""
-        if not self.only_x and box.lx.size <= ROWS:
+        if self.at_once and not self.only_x and box.lx.size <= ROWS:
             one, shape = np.eye(box.lx.size), box.lx.shape
             ends = [self._squared(place, sign * one).reshape(shape) for sign in (1.0, -1.0)]
             box = replace(box, ud=np.minimum(box.ud, ends[0]), ld=np.maximum(box.ld, -ends[1]))
@@ -234,13 +249,12 @@ class PairCrown:
         return found
 
     def _squared(self, place: int, d: Floats) -> Floats:
-        """Rows of d bounded with a whole bend together, where they meet one before any other bend."""
+        """Rows of d bounded with a whole bend together, the first on their way that has enough elements."""
         total, rows = Total(np.zeros(len(d))), Rows(0.0 * d, d)
         while len(self._tape[place].reads) == 1:
             source = self._tape[place]
-            if isinstance(source, Bent):
-                group = source.squares
-                cheap = group is not None and group.work(2 * len(d)) <= WORK
+            if isinstance(source, Bent) and source.squares is not None:
+                cheap = source.squares.work(2 * len(d)) <= WORK
                 return source.squared(rows, total) if cheap else np.full(len(d), np.inf)
             (rows,), (place,) = source.back(rows, total), source.reads
         return np.full(len(d), np.inf)
