@@ -46,7 +46,7 @@ class Boxes:
 
 @dataclass(frozen=True)
 class _Side:
-    """c + sum g e +- r. Symbols of the last step belong to one element each: `own` (kinds, elements, boxes)."""
+    """c + sum g e +- r. `own` (kinds, elements, boxes): symbols of the last step, each of one element."""
 
     c: Floats
     g: Floats
@@ -89,11 +89,11 @@ def shallow(chain: Chain) -> bool:
     return sum(work[2:]) <= sum(work[:2])
 
 
-def bound(chain: Chain, root: Entry, boxes: Boxes, borders: Borders) -> Floats:
-    """Largest |y - x| per box and output, x no further than the cells are."""
+def bound(chain: Chain, root: Entry, boxes: Boxes) -> Floats:
+    """Largest |y - x| per box and output; x no further than the cells are."""
     once = max(1, min(ONCE, NUMBERS // _numbers(chain)))
     each = (boxes.of(slice(i, i + once)) for i in range(0, len(boxes.first), once))
-    return np.concatenate([_bound(chain, root, some.within(borders)) for some in each])
+    return np.concatenate([_bound(chain, root, some) for some in each])
 
 
 def _numbers(chain: Chain) -> int:
@@ -133,7 +133,10 @@ def _summed(both: _Twin, p: Pair, unit: Fraction) -> _Twin:
     """W x + b, and V d + (V - W) x + (c - b); `unit`: the scale of the integers that are read."""
     x, d, w, b = both.x, both.d, p.w, p.b[:, None]
     gain = p.then.m * np.ldexp(1.0, -p.then.s)
-    v, c = float(p.then.scale / unit) * gain[:, None] * p.counts, (float(p.then.scale) * gain * p.bias)[:, None]
+    v, c = (
+        float(p.then.scale / unit) * gain[:, None] * p.counts,
+        (float(p.then.scale) * gain * p.bias)[:, None],
+    )
     e, size = v - w, np.abs(w)
     share = 1.01 * (2 * w.shape[1] + 16) * U
     rx = size @ (x.r + share * x.size()) + share * np.abs(b)
