@@ -221,17 +221,11 @@ def _edited(tmp_path, edit):
     return path
 
 
-def test_unsorted_and_cyclic_nodes(tmp_path):
-    def swap(graph):
-        nodes = list(graph.node)[::-1]
-        del graph.node[:]
-        graph.node.extend(nodes)
-
+def test_cyclic_nodes(tmp_path):
     def cycle(graph):
         graph.node[0].input[0] = graph.node[1].output[0]
 
-    for edit in (swap, cycle):
-        refused(_edited(tmp_path, edit), "invalid ONNX")
+    refused(_edited(tmp_path, cycle), "invalid ONNX")
 
 
 def test_missing_inputs_and_outputs(tmp_path):
