@@ -259,7 +259,7 @@ def tighter(share):
 
     def less(both):
         d = replace(both.d, g=share * both.d.g, own=share * both.d.own)
-        return replace(both, d=d, noise=share * both.noise, last=share * both.last)
+        return replace(both, d=d, noise=share * both.noise, fresh=share * both.fresh)
 
     return lambda true: lambda *a: less(true(*a))
 
@@ -297,8 +297,42 @@ def test_wrong_halves_are_noticed(name, small, monkeypatch):
     noticed(monkeypatch, halves_module, what, make, by_forms)
 
 
-def next_integer(true):
-    return lambda *a: true(*a) + 1
+class NextInteger(checker_halves.Laws):
+    """Integers one too high."""
+
+    def __call__(self, *boxes):
+        return super().__call__(*boxes) + 1
+
+
+def less_of(name, change=lambda found: 0.3 * found):
+    """A class of which a method returns less."""
+
+    def make(true):
+        def wrong(self, *args):
+            return change(getattr(true, name)(self, *args))
+
+        return type("Less", (true,), {name: wrong})
+
+    return make
+
+
+def none_left(found):
+    """No halves."""
+    return found.of(slice(0))
+
+
+def half_left(found):
+    """Of every part one half."""
+    return found.of(slice(len(found.first) // 2))
+
+
+def all_counted(found):
+    """Whatever is left is taken for counted."""
+    return np.ones_like(found)
+
+
+def nothing(_self, *_args):
+    return None
 
 
 CHECKER_HALVES = {
@@ -306,13 +340,20 @@ CHECKER_HALVES = {
         "lines",
         lambda true: lambda *a: replace(true(*a), r=0.0 * true(*a).r, slope=0.5 * true(*a).slope),
     ),
-    "wrong integers": (
-        "_Law",
-        lambda true: type("Wrong", (true,), {"__call__": next_integer(true.__call__)}),
+    "wrong integers": ("Laws", lambda _: NextInteger),
+    "half of the difference": ("gap", lambda true: lambda *a: 0.5 * true(*a)),
+    "half of what is known of all cells": ("Halves", less_of("_about", lambda v: (0.5 * v[0], 0.5 * v[1]))),
+    "less of cells looked at closely": ("Halves", less_of("_closely")),
+    "leaves that end with their first parts": ("Halves", less_of("_halved", none_left)),
+    "lower halves alone": ("Halves", less_of("_halved", half_left)),
+    "parts that are not counted": ("Halves", less_of("_counted", all_counted)),
+    "cells that are not looked at": (
+        "Halves",
+        lambda true: type("Less", (true,), {"_alike": nothing}),
     ),
-    "half of the difference": ("_gap", lambda true: lambda *a: 0.5 * true(*a)),
+    "the first leaves alone": ("Halves", less_of("bounds", lambda found: iter(list(found)[:1]))),
     "forms of other parts": ("lines", lambda true: lambda *a: Swapped(**vars(true(*a)))),
-    "less of cells alone": ("Halves", lambda true: type("Less", (true,), {"_alone": less_alone})),
+    "less of cells alone": ("Halves", less_of("_alone")),
 }
 
 
@@ -321,10 +362,6 @@ class Swapped(checker_lines.Lines):
 
     def of(self, some):
         return checker_lines.Lines.of(self, np.flatnonzero(some)[::-1])
-
-
-def less_alone(self, *cells):
-    return 0.3 * super(type(self), self)._alone(*cells)
 
 
 @pytest.mark.parametrize("name", CHECKER_HALVES)

@@ -18,7 +18,7 @@ from .envelopes import Entry
 from .files import need
 from .halves import Halves
 from .lines import Lines, drift, lines
-from .rounding import Floats, Ints, U, above, below, down, times, up
+from .rounding import Floats, Ints, U, above, below, gap, times, up
 
 MOST, ALL = 1 << 20, 1 << 28  # cells of one leaf, and of all, of networks that are not shallow
 GROUP = 1 << 15  # cells whose leaves are bounded together
@@ -125,12 +125,14 @@ def _worst(
         at, n = owner[i : i + SHARE], q[i : i + SHARE]
         near = [border[n - first] for border in borders]
         part = np.maximum(low[at], near[0]), np.minimum(high[at], near[1])
-        found = np.maximum(found, _gap(chain, form, off + blur[at], at, n, part).max(axis=0))
+        found = np.maximum(found, _gaps(chain, form, off + blur[at], at, n, part).max(axis=0))
     heard(len(leaves))
     return found
 
 
-def _gap(chain: Chain, form: Lines, off: Floats, owner: Ints, q: Ints, part: tuple[Floats, Floats]) -> Floats:
+def _gaps(
+    chain: Chain, form: Lines, off: Floats, owner: Ints, q: Ints, part: tuple[Floats, Floats]
+) -> Floats:
     """Per cell and output: the float network on the part of the cell, against the integers there."""
     p = 0.5 * part[0] + 0.5 * part[1]
     r = up(np.maximum(part[1] - p, p - part[0]))
@@ -141,7 +143,7 @@ def _gap(chain: Chain, form: Lines, off: Floats, owner: Ints, q: Ints, part: tup
     apart, near = apart * (1 + RHO), near * (1 + RHO)
     most, least = np.minimum(line + apart, real + near), np.maximum(line - apart, real - near)
     y = times(chain.whole(q) - chain.out.zero, chain.out.scales[0])
-    return np.maximum(up(up(most) - y[0]), up(y[1] - down(least)))
+    return gap(most, least, *y)
 
 
 def _integers(leaf: Leaf) -> Ints:
