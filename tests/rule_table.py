@@ -191,6 +191,7 @@ BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made w
     "domains.pair_float.slack": ("sums", hand.nothing),
     "domains.pair_float.rounded": ("border0", hand.floor),
     "domains.pair_float.scaled": ("point9", hand.inexact),
+    "domains.pair_float.multiples": ("cells", lambda true: lambda n, unit: true(n - 1, unit)),
     "domains.pair.farthest": ("border0", hand.quarter),
     "domains.pair_pool._differences": ("zoo3", hand.no_gaps),
     "domains.pair_multiply.Around.rest": ("products4", hand.narrower),

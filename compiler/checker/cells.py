@@ -156,8 +156,9 @@ def _borders(root: Entry) -> tuple[int, Floats, Floats]:
     """The first integer of the box, and the ends of cells from there on, outward; the outermost ones of the
     quantiser hold all that saturates."""
     first = min(root.quantised(v) for v in root.lower)
-    every = range(first, max(root.quantised(v) for v in root.upper) + 1)
-    half = Fraction(0 if root.grid else 1, 2)
-    low = [below((q - root.zero - half) * root.scale) if q > root.ends[0] else -np.inf for q in every]
-    high = [above((q - root.zero + half) * root.scale) if q < root.ends[1] else np.inf for q in every]
-    return first, np.array(low), np.array(high)
+    q = np.arange(first, max(root.quantised(v) for v in root.upper) + 1)
+    n, far, unit = 2 * (q - root.zero), 0 if root.grid else 1, root.scale / 2
+    (low, _), (_, high) = times(n - far, unit), times(n + far, unit)
+    if unit == Fraction(float(unit)) and unit.numerator * int(np.abs(n).max() + 1) <= 1 << 53:  # exact
+        low, high = (n - far) * float(unit), (n + far) * float(unit)
+    return first, np.where(q > root.ends[0], low, -np.inf), np.where(q < root.ends[1], high, np.inf)
