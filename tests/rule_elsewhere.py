@@ -26,7 +26,7 @@ ELSEWHERE = {  # rule -> the mutant of another test that it answers to
     "checker.between.Boxes.within": "test_between.test_the_checker_is_a_little_tighter",
     **dict.fromkeys(
         [f"checker.{name}" for name in ("cells.bound", "lines.Lines.of", *HALVES)],
-        "test_between.test_a_checker_with_wrong_halves_is_noticed",
+        "test_checker_halves.test_a_checker_with_wrong_halves_is_noticed",
     ),
     "domains.pair_back.Linear.__init__": "test_pair_crown.float_weights_on_both_sides",
     "domains.pair_lines.Bent.__init__": "test_pair_crown.upper_for_lower",

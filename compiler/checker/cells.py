@@ -160,5 +160,5 @@ def _borders(root: Entry) -> tuple[int, Floats, Floats]:
     n, far, unit = 2 * (q - root.zero), 0 if root.grid else 1, root.scale / 2
     (low, _), (_, high) = times(n - far, unit), times(n + far, unit)
     if unit == Fraction(float(unit)) and unit.numerator * int(np.abs(n).max() + 1) <= 1 << 53:  # exact
-        low, high = (n - far) * float(unit), (n + far) * float(unit)
+        low, high = (np.asarray(v * float(unit), np.float64) for v in (n - far, n + far))
     return first, np.where(q > root.ends[0], low, -np.inf), np.where(q < root.ends[1], high, np.inf)
