@@ -7,35 +7,13 @@
 
 #include "tb_dsp_bounds_16.h"
 
-/* Numbers of bytes in the frame: taps, then records, out - at, end, round, move, count, bytes, low, high.
- * The sums of four channels are in r8 to r11; r2 and r3 are where channels 0 and 2 lie from a tap's
- * address on. */
+/* r2 and r3 are where channels 0 and 2 lie from a tap's address on. */
 #define TB_WIDE_16(taps, bounds)                                                                     \
   static TB_ASSEMBLY void tb_wide_16_##taps##_##bounds(                                              \
       TB_UNUSED const int16_t *const *tap, TB_UNUSED const int32_t *records, TB_UNUSED int16_t *out, \
       TB_UNUSED const tb_line_16 *line)                                                              \
   {                                                                                                  \
-    __asm__(".set tb_frame, 4 * " #taps "\n\t"                                                       \
-            "push {r4-r11, lr}\n\t"                                                                  \
-            "sub sp, sp, #(tb_frame + 36)\n\t"                                                       \
-            ".set tb_at, 0\n\t"                                                                      \
-            ".rept " #taps " / 2\n\t"                                                                \
-            "ldrd r4, r5, [r0], #8\n\t"                                                              \
-            "strd r4, r5, [sp, #tb_at]\n\t"                                                          \
-            ".set tb_at, tb_at + 8\n\t"                                                              \
-            ".endr\n\t"                                                                              \
-            ".if " #taps " & 1\n\t"                                                                  \
-            "ldr r4, [r0]\n\t"                                                                       \
-            "str r4, [sp, #tb_at]\n\t"                                                               \
-            ".endif\n\t"                                                                             \
-            "ldm r3, {r3-r9}\n\t"                                                                    \
-            "add r0, sp, #tb_frame\n\t"                                                              \
-            "stm r0, {r1-r9}\n\t"                                                                    \
-            "movs r2, #0\n"                                                                          \
-            "1:\n\t"                                                                                 \
-            "ldr r1, [sp, #tb_frame]\n"                                                              \
-            "2:\n\t"                                                                                 \
-            "ldm r1!, {r8-r11}\n\t"                                                                  \
+    __asm__(TB_WIDE_ENTER(taps)                                                                      \
             "adds r3, r2, #4\n\t"                                                                    \
             ".set tb_at, 0\n\t"                                                                      \
             ".rept " #taps " / 2\n\t" TB_TWO_TAPS_16 ".set tb_at, tb_at + 8\n\t"                     \
@@ -63,19 +41,7 @@
             "str r10, [r0, r3]\n\t"                                                                  \
             "adds r2, r2, #8\n\t"                                                                    \
             "cmp r2, r7\n\t"                                                                         \
-            "bne 2b\n\t"                                                                             \
-            "ldrd r5, r6, [sp, #(tb_frame + 16)]\n\t"                                                \
-            "ldr r8, [sp, #(tb_frame + 4)]\n\t"                                                      \
-            "ldr r7, [sp, #(tb_frame + 24)]\n\t"                                                     \
-            "subs r8, r8, r5\n\t"                                                                    \
-            "adds r2, r2, r5\n\t"                                                                    \
-            "add r9, r2, r7\n\t"                                                                     \
-            "strd r8, r9, [sp, #(tb_frame + 4)]\n\t"                                                 \
-            "subs r6, r6, #1\n\t"                                                                    \
-            "str r6, [sp, #(tb_frame + 20)]\n\t"                                                     \
-            "bne 1b\n\t"                                                                             \
-            "add sp, sp, #(tb_frame + 36)\n\t"                                                       \
-            "pop {r4-r11, pc}");                                                                     \
+            "bne 2b\n\t" TB_WIDE_LEAVE);                                                             \
   }
 
 #define TB_TWO_TAPS_16                                                                               \

@@ -6,17 +6,7 @@
 #ifndef TB_INT16_H
 #define TB_INT16_H
 
-/* The upper 32 bits of a product. */
-static inline int32_t tb_upper(int32_t a, int32_t b)
-{
-#ifdef TB_THUMB1
-  const int32_t a0 = a & 0xffff, a1 = a >> 16, b0 = b & 0xffff, b1 = b >> 16;
-  const int32_t mid = a1 * b0 + (int32_t)(((uint32_t)a0 * (uint32_t)b0) >> 16);
-  return a1 * b1 + (mid >> 16) + ((a0 * b1 + (mid & 0xffff)) >> 16);
-#else
-  return (int32_t)(((int64_t)a * b) >> 32);
-#endif
-}
+#include "tb_products_16.h"
 
 /* As tb_round, with outputs of any word. */
 static inline int32_t tb_limit(int64_t v, const tb_scaling *r, uint8_t s)
@@ -45,7 +35,7 @@ static inline int32_t tb_scale_int64_t(int64_t acc, const tb_scaling *r, int32_t
 #ifdef TB_SHIFTS_ONLY
   return tb_limit(acc, r, r->shift[at]);
 #else
-  return tb_limit(r->multiplier ? acc * r->multiplier[at] : acc, r, r->shift[at]);
+  return tb_limit(r->multiplier ? tb_long_product(acc, r->multiplier[at]) : acc, r, r->shift[at]);
 #endif
 }
 
@@ -75,7 +65,7 @@ static inline int32_t tb_mean_int64_t(int64_t acc, const tb_scaling *r)
 #ifdef TB_SHIFTS_ONLY
   return tb_mean(acc, r);
 #else
-  return tb_mean(r->multiplier ? acc * *r->multiplier : acc, r);
+  return tb_mean(r->multiplier ? tb_long_product(acc, *r->multiplier) : acc, r);
 #endif
 }
 
@@ -83,7 +73,7 @@ static inline int32_t tb_mean_int64_t(int64_t acc, const tb_scaling *r)
 #define TB_AFFINE_16(name, code, IN, OUT, SUM)                                                       \
   TB_KERNEL void name(const IN *in, OUT *out, const tb_window *w, const uint8_t *weights,            \
                       const SUM *bias, int32_t pad, const tb_scaling *r)                             \
-  TB_AFFINE(code, OUT, SUM, pad, tb_scale_##SUM)
+  TB_AFFINE(16_##code, OUT, SUM, pad, tb_scale_##SUM)
 
 /* One filter per channel, dilated or not: of each line, `before` taps lie to the left of the map, `inside`
  * in it. */
@@ -110,17 +100,17 @@ static inline int32_t tb_mean_int64_t(int64_t acc, const tb_scaling *r)
             if ((y >= 0) && (y < w->height)) {                                                       \
               int32_t tap = tap_row + skip;                                                          \
               for (int32_t i = before; i > 0; i--) {                                                 \
-                acc += tb_term_##code(row, k++, pad);                                                \
+                acc += tb_term_16_##code(row, k++, pad);                                             \
               }                                                                                      \
               for (int32_t i = inside; i > 0; i--, tap += step) {                                    \
-                acc += tb_term_##code(row, k++, in[tap]);                                            \
+                acc += tb_term_16_##code(row, k++, in[tap]);                                         \
               }                                                                                      \
               for (int32_t i = after; i > 0; i--) {                                                  \
-                acc += tb_term_##code(row, k++, pad);                                                \
+                acc += tb_term_16_##code(row, k++, pad);                                             \
               }                                                                                      \
             } else {                                                                                 \
               for (int32_t i = w->kernel_width; i > 0; i--) {                                        \
-                acc += tb_term_##code(row, k++, pad);                                                \
+                acc += tb_term_16_##code(row, k++, pad);                                             \
               }                                                                                      \
             }                                                                                        \
             y += w->dilation_height;                                                                 \

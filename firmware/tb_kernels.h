@@ -139,22 +139,25 @@ static inline void tb_slide(int8_t *rows, int32_t bytes, int32_t row)
 #define TB_TIMES(a, b) ((a) * (b))
 #endif
 
-static inline int32_t tb_term_int8(const uint8_t *row, int32_t k, int32_t x)
+static inline int32_t tb_weight_int8(const uint8_t *row, int32_t k)
 {
-  const int32_t byte = row[k];
-  return TB_TIMES((byte ^ 128) - 128, x);
+  return ((int32_t)row[k] ^ 128) - 128;
 }
 
-static inline int32_t tb_term_int16(const uint8_t *row, int32_t k, int32_t x)
+static inline int32_t tb_weight_int4(const uint8_t *row, int32_t k)
 {
-  const int32_t word = (int32_t)(row[2 * k] | ((uint32_t)row[2 * k + 1] << 8));
-  return ((word ^ 32768) - 32768) * x;
+  const int32_t nibble = (row[k >> 1] >> ((k & 1) << 2)) & 15;
+  return (nibble ^ 8) - 8;
+}
+
+static inline int32_t tb_term_int8(const uint8_t *row, int32_t k, int32_t x)
+{
+  return TB_TIMES(tb_weight_int8(row, k), x);
 }
 
 static inline int32_t tb_term_int4(const uint8_t *row, int32_t k, int32_t x)
 {
-  const int32_t nibble = (row[k >> 1] >> ((k & 1) << 2)) & 15;
-  return TB_TIMES((nibble ^ 8) - 8, x);
+  return TB_TIMES(tb_weight_int4(row, k), x);
 }
 
 static inline int32_t tb_term_pot4(const uint8_t *row, int32_t k, int32_t x)

@@ -206,10 +206,14 @@ TB_KERNEL void tb_quad_sums(const uint8_t *weights, const int16_t *x, int32_t fo
   const int8_t *weight = (const int8_t *)weights;
   for (const int16_t *end = x + 4 * fours; x < end; x += 4) {
     const int32_t x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3];
-    a += weight[0] * x0 + weight[2] * x1 + weight[1] * x2 + weight[3] * x3;
-    b += weight[4] * x0 + weight[6] * x1 + weight[5] * x2 + weight[7] * x3;
-    c += weight[8] * x0 + weight[10] * x1 + weight[9] * x2 + weight[11] * x3;
-    d += weight[12] * x0 + weight[14] * x1 + weight[13] * x2 + weight[15] * x3;
+    a += TB_TIMES_16(weight[0], x0) + TB_TIMES_16(weight[2], x1)
+         + TB_TIMES_16(weight[1], x2) + TB_TIMES_16(weight[3], x3);
+    b += TB_TIMES_16(weight[4], x0) + TB_TIMES_16(weight[6], x1)
+         + TB_TIMES_16(weight[5], x2) + TB_TIMES_16(weight[7], x3);
+    c += TB_TIMES_16(weight[8], x0) + TB_TIMES_16(weight[10], x1)
+         + TB_TIMES_16(weight[9], x2) + TB_TIMES_16(weight[11], x3);
+    d += TB_TIMES_16(weight[12], x0) + TB_TIMES_16(weight[14], x1)
+         + TB_TIMES_16(weight[13], x2) + TB_TIMES_16(weight[15], x3);
     weight += 16;
   }
   sums[0] = a;
@@ -298,12 +302,12 @@ TB_KERNEL void tb_quad_sums(const uint8_t *weights, const int16_t *x, int32_t fo
       const int16_t *x = column;                                                                     \
       SUM acc = bias[o];                                                                             \
       for (; x < end; x += 2) {                                                                      \
-        acc += tb_term_##code(row, 0, x[0]);                                                         \
-        acc += tb_term_##code(row, 1, x[1]);                                                         \
+        acc += tb_term_16_##code(row, 0, x[0]);                                                      \
+        acc += tb_term_16_##code(row, 1, x[1]);                                                      \
         row++;                                                                                       \
       }                                                                                              \
       if (taps & 1) {                                                                                \
-        acc += tb_term_##code(row, 0, x[0]);                                                         \
+        acc += tb_term_16_##code(row, 0, x[0]);                                                      \
       }                                                                                              \
       *out++ = (OUT)tb_scale_##SUM(acc, r, o);                                                       \
       weights += w->row_bytes;                                                                       \

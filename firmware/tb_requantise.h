@@ -79,10 +79,8 @@ static inline int32_t tb_high(int32_t a, int32_t b)
   const int32_t a0 = a & 0xffff, a1 = a >> 16, b0 = b & 0xffff, b1 = b >> 16;
   const int32_t mid = a1 * b0 + (int32_t)(((uint32_t)a0 * (uint32_t)b0) >> 16) + a0 * b1;
   return a1 * b1 + (mid >> 16);
-#elif defined __AVR__
-  return (int32_t)(tb_product(a, b) >> 32);
 #else
-  return (int32_t)(((int64_t)a * b) >> 32);
+  return (int32_t)(tb_product(a, b) >> 32);
 #endif
 }
 

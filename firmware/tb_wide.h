@@ -11,6 +11,7 @@
 #define TB_WIDE_H
 
 #include "tb_bytes.h"
+#include "tb_wide_walk.h"
 
 #ifdef TB_TAPS
 /* `count` positions in one line, whose windows move by `move` less the channels from the end of one to the
@@ -38,38 +39,7 @@ static inline void tb_affine_wide(const int8_t *in, int8_t *out, const tb_window
   for (int32_t c = 0; 4 * c < channels; c++) {
     pads[c] = (uint8_t)w->pad * four;
   }
-  int32_t y0 = w->top, start = w->first;
-  for (int32_t oy = 0; oy < w->out_height; oy++) {
-    int32_t x0 = w->left, corner = start, left = w->out_width;
-    while (left > 0) {
-      const int8_t **tap = taps;
-      int32_t y = y0, row = corner;
-      line.count = 1;
-      if ((y0 >= 0) && (y0 + tall < w->height) && (x0 >= 0) && (x0 + wide < w->width)) {
-        const int32_t whole = 1 + (w->width - 1 - wide - x0) / w->stride_width;  /* windows inside the map */
-        line.count = (whole < left) ? whole : left;
-      }
-      for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-        const int inside = (y >= 0) && (y < w->height);
-        int32_t x = x0;
-        const int8_t *from = in + row;
-        for (int32_t kx = 0; kx < w->kernel_width; kx++) {
-          *tap++ = (inside && (x >= 0) && (x < w->width)) ? from : (const int8_t *)pads;
-          x += w->dilation_width;
-          from += w->dilation_column;
-        }
-        y += w->dilation_height;
-        row += w->dilation_row;
-      }
-      positions(taps, records, out, &line);
-      out += line.count * channels;
-      x0 += line.count * w->stride_width;
-      corner += line.count * w->stride_column;
-      left -= line.count;
-    }
-    y0 += w->stride_height;
-    start += w->stride_row;
-  }
+  TB_WIDE_WALK(int8_t)
 }
 
 #ifndef TB_DSP
@@ -112,34 +82,12 @@ TB_UNROLL(8)
 
 #else
 
-/* Numbers of bytes in the frame: taps, then records, out - at, end, round, move, count, channels, low,
- * high. */
 #define TB_WIDE(taps, bits, clamped)                                                                  \
   static TB_ASSEMBLY void tb_wide_##taps##_##bits##_##clamped(                                        \
       TB_UNUSED const int8_t *const *tap, TB_UNUSED const int32_t *records, TB_UNUSED int8_t *out,    \
       TB_UNUSED const tb_line *line)                                                                  \
   {                                                                                                   \
-    __asm__(".set tb_frame, 4 * " #taps "\n\t"                                                        \
-            "push {r4-r11, lr}\n\t"                                                                   \
-            "sub sp, sp, #(tb_frame + 36)\n\t"                                                        \
-            ".set tb_at, 0\n\t"                                                                       \
-            ".rept " #taps " / 2\n\t"                                                                 \
-            "ldrd r4, r5, [r0], #8\n\t"                                                               \
-            "strd r4, r5, [sp, #tb_at]\n\t"                                                           \
-            ".set tb_at, tb_at + 8\n\t"                                                               \
-            ".endr\n\t"                                                                               \
-            ".if " #taps " & 1\n\t"                                                                   \
-            "ldr r4, [r0]\n\t"                                                                        \
-            "str r4, [sp, #tb_at]\n\t"                                                                \
-            ".endif\n\t"                                                                              \
-            "ldm r3, {r3-r9}\n\t"                                                                     \
-            "add r0, sp, #tb_frame\n\t"                                                               \
-            "stm r0, {r1-r9}\n\t"                                                                     \
-            "movs r2, #0\n"                                                                           \
-            "1:\n\t"                                                                                  \
-            "ldr r1, [sp, #tb_frame]\n"                                                               \
-            "2:\n\t"                                                                                  \
-            "ldm r1!, {r8-r11}\n\t"                                                                   \
+    __asm__(TB_WIDE_ENTER(taps)                                                                       \
             ".set tb_at, 0\n\t"                                                                       \
             ".rept " #taps " / 2\n\t" TB_PAIR_OF_TAPS ".set tb_at, tb_at + 8\n\t"                         \
             ".endr\n\t"                                                                               \
@@ -170,19 +118,7 @@ TB_UNROLL(8)
             "adds r2, r2, #4\n\t"                                                                     \
             "ldr r0, [sp, #(tb_frame + 8)]\n\t"                                                       \
             "cmp r2, r0\n\t"                                                                          \
-            "bne 2b\n\t"                                                                              \
-            "ldrd r5, r6, [sp, #(tb_frame + 16)]\n\t"                                                 \
-            "ldr r8, [sp, #(tb_frame + 4)]\n\t"                                                       \
-            "ldr r7, [sp, #(tb_frame + 24)]\n\t"                                                      \
-            "subs r8, r8, r5\n\t"                                                                     \
-            "adds r2, r2, r5\n\t"                                                                     \
-            "add r9, r2, r7\n\t"                                                                      \
-            "strd r8, r9, [sp, #(tb_frame + 4)]\n\t"                                                  \
-            "subs r6, r6, #1\n\t"                                                                     \
-            "str r6, [sp, #(tb_frame + 20)]\n\t"                                                      \
-            "bne 1b\n\t"                                                                              \
-            "add sp, sp, #(tb_frame + 36)\n\t"                                                        \
-            "pop {r4-r11, pc}");                                                                      \
+            "bne 2b\n\t" TB_WIDE_LEAVE);                                                              \
   }
 
 /* Four channels: their sums in r8 to r11, their bytes of two taps become (first, second) pairs in r4 to

@@ -12,6 +12,7 @@
 #define TB_WIDE_16_H
 
 #include "tb_bytes.h"
+#include "tb_wide_walk.h"
 
 #ifdef TB_WIDE_TAPS
 /* `count` positions in one line, whose windows move by `move` bytes less those of all channels; `round` is
@@ -36,37 +37,7 @@ TB_KERNEL void tb_affine_wide_16(const int16_t *in, int16_t *out, const tb_windo
   for (int32_t c = 0; c < channels; c++) {
     pads[c] = (int16_t)pad;
   }
-  int32_t y0 = w->top, start = w->first;
-  for (int32_t oy = 0; oy < w->out_height; oy++) {
-    int32_t x0 = w->left, corner = start, left = w->out_width;
-    while (left > 0) {
-      const int16_t **tap = taps;
-      int32_t y = y0, row = corner;
-      line.count = 1;
-      if ((y0 >= 0) && (y0 + tall < w->height) && (x0 >= 0) && (x0 + wide < w->width)) {
-        const int32_t whole = 1 + (w->width - 1 - wide - x0) / w->stride_width; /* windows inside the map */
-        line.count = (whole < left) ? whole : left;
-      }
-      for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-        const int inside = (y >= 0) && (y < w->height);
-        int32_t x = x0, at = row;
-        for (int32_t kx = 0; kx < w->kernel_width; kx++) {
-          *tap++ = (inside && (x >= 0) && (x < w->width)) ? in + at : pads;
-          x += w->dilation_width;
-          at += w->dilation_column;
-        }
-        y += w->dilation_height;
-        row += w->dilation_row;
-      }
-      positions(taps, records, out, &line);
-      out += line.count * channels;
-      x0 += line.count * w->stride_width;
-      corner += line.count * w->stride_column;
-      left -= line.count;
-    }
-    y0 += w->stride_height;
-    start += w->stride_row;
-  }
+  TB_WIDE_WALK(int16_t)
 }
 
 #ifndef TB_DSP
@@ -85,11 +56,11 @@ TB_INLINE void tb_wide_positions_16(const int16_t *const *taps, const int32_t *r
         int32_t sum = record[i];
 TB_UNROLL(8)
         for (int32_t t = 0; t < pairs; t++) {
-          sum += tb_byte(record + 4, 8 * t + 2 * i) * taps[2 * t][c];
-          sum += tb_byte(record + 4, 8 * t + 2 * i + 1) * taps[2 * t + 1][c];
+          sum += TB_TIMES_16(tb_byte(record + 4, 8 * t + 2 * i), taps[2 * t][c]);
+          sum += TB_TIMES_16(tb_byte(record + 4, 8 * t + 2 * i + 1), taps[2 * t + 1][c]);
         }
         if (count & 1) {
-          sum += tb_byte(record + 4 + 2 * pairs, (i >> 1) | ((i & 1) << 1)) * taps[count - 1][c];
+          sum += TB_TIMES_16(tb_byte(record + 4 + 2 * pairs, (i >> 1) | ((i & 1) << 1)), taps[count - 1][c]);
         }
         const int32_t high = tb_upper(sum, scale[i]);
         const int32_t round = (int32_t)((uint32_t)line->round << bits);

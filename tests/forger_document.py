@@ -180,9 +180,9 @@ def _rest(doc: dict[str, Any]) -> Iterator[Mutation]:
             yield "hash changed", f"{path}", put(path, ("0" if value[0] != "0" else "1") + value[1:]), False
             yield "hash dropped", f"{path}", drop(path), False
             yield "hash changed", f"{path} upper", put(path, value.upper() + " "), False
-        if path[0] != "tree":
+        if path[0] != "tree" and path != ["leaves"]:
             yield "field dropped", f"{path}", drop(path), False
-    for key in doc:
+    for key in (key for key in doc if key != "leaves"):  # that one may be left out: see _leaves
         yield "field dropped", key, drop([key]), False
     yield "field added", "", put(["note"], "trust me"), False
     yield "mode", "grid", put(["mode"], "grid"), False

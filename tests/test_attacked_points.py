@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A million attacked points a run against certified bounds, and every op's ranges under many more inputs."""
+"""Many attacked points against certified bounds, and every op's ranges under many more inputs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from hypothesis import strategies as st
 from pair_nets import zoo
 from test_pair_products import network
 
-POINTS = 1_000_000
 
-
-def test_a_million_points_stay_below_their_bounds(capsys):
+@pytest.mark.parametrize("points", [300_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_many_points_stay_below_their_bounds(points, capsys):
     """The bundled networks, with 8 and 16 bits, by intervals, CROWN and enumeration."""
-    assert attack_points.main(["--points", str(POINTS)]) == 0
+    assert attack_points.main(["--points", str(points)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].endswith("points, 0 above a bound")
-    assert int(lines[-1].split()[0].replace(",", "")) >= POINTS
+    assert int(lines[-1].split()[0].replace(",", "")) >= points
     ratios = [float(line.split("|")[7]) for line in lines[2:-1]]
     assert max(ratios) <= 1 + 1e-12
     assert max(ratios) > 0.9  # the bounds are tight enough for points to tell

@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 import samples
+import test_int16
 
 import tinybound
 from tinybound.errors import CompileError, PromiseError
@@ -93,17 +94,43 @@ def test_cycles_are_exact(loop):
     assert (counts.unit, counts.counted_by) == ("cycles", SIMAVR)
 
 
-@pytest.mark.parametrize("name", ["controller2", "digits_mlp"])
-def test_cycles_are_the_same_for_every_input(name, examples, tmp_path):
+@pytest.mark.parametrize("name, bits", [("controller2", 8), ("digits_mlp", 8), ("controller4", 16)])
+def test_cycles_are_the_same_for_every_input(name, bits, examples, tmp_path):
     """Products of the compiler's library branch on signs and carries: none is used on data."""
-    options = tinybound.Options(target="c", core="avr", domain="-1,1")
+    options = tinybound.Options(target="c", core="avr", domain="-1,1", activations=bits)
     graph = build_networks(examples / f"{name}.onnx", options, 2).integer_graph
     for file, text in generate_c(graph, plan=kernel_plan(graph, (), "avr")).items():
         (tmp_path / file).write_text(text)
     rng, size = np.random.default_rng(0), sum(graph.values[n].size for n in graph.inputs)
-    x = np.stack([np.full(size, -128), np.full(size, 127), *rng.integers(-128, 128, (3, size))])
-    counts = MACHINE.count_each(tmp_path, name, tmp_path, x.astype(np.int8))
+    end = 1 << (bits - 1)
+    x = np.stack([np.full(size, -end), np.full(size, end - 1), *rng.integers(-end, end, (3, size))])
+    counts = MACHINE.count_each(tmp_path, name, tmp_path, x.astype(f"<i{bits // 8}").view(np.uint8))
     assert len({(each.total, each.layers) for each in counts}) == 1
+
+
+def wide_ops():
+    """Names of test_int16's ops that an AVR's RAM holds; the default run has one of each kernel."""
+    first = ["depthwise1", "all_Conv2", "down_Conv4", "all_Dense1", "all_AveragePool0", "mix_Mul1"]
+    for name, sample in test_int16.parts():
+        if name not in ("dense", "conv"):
+            marks = () if name in first else pytest.mark.slow
+            yield pytest.param(name, sample, id=name, marks=marks)
+
+
+@pytest.mark.parametrize("name, sample", list(wide_ops()))
+def test_every_op_of_16_bits(name, sample, tmp_path):
+    """Integers are golden's, products of more than 16 bits too; cycles are the same for every input."""
+    graph = samples.build(name, [(name, sample)], relu=False)[1]
+    x, texts = samples.vectors(graph, 6, seed=5), generate_c(graph, plan=kernel_plan(graph, (), "avr"))
+    wrong, compared, first = samples.mismatches(
+        graph, x, samples.OnMachine(MACHINE)(graph, x, tmp_path, texts=texts)[8]
+    )
+    counts = MACHINE.count_each(tmp_path, f"{name}_whole", tmp_path, samples.flatten(graph, x))
+
+    print(compared, counts[0].total)
+    assert compared >= 6
+    assert wrong == 0, first
+    assert len({each.total for each in counts}) == 1
 
 
 def test_signs_and_words(tmp_path):

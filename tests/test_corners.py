@@ -9,6 +9,7 @@ import itertools
 import json
 import textwrap
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -227,23 +228,29 @@ def test_ends_of_what_is_no_sum(built):
 def over(built, monkeypatch, rng=None):
     """How far some value lies beyond what the checker makes of the multipliers, or (rng) of others."""
     found = []
-    true = checked.proven
+    true = checked.Ends.__init__
 
-    def proven(said, steps, entries):
+    def init(self, said, steps, entries):
         if rng is not None:
             said = {value: [scrambled(row, rng) for row in rows] for value, rows in said.items()}
-        found.append(true(said, steps, entries))
-        return found[-1]
+        true(self, said, steps, entries)
+        found.append(self.boxes)
 
-    monkeypatch.setattr(checked, "proven", proven)
+    monkeypatch.setattr(checked.Ends, "__init__", init)
     verdict(built[0], built)
-    monkeypatch.setattr(checked, "proven", true)
+    monkeypatch.setattr(checked.Ends, "__init__", true)
     ((value, box),) = found[0].items()
-    net = build_networks(built[2] / "float.onnx", Options(domain=DOMAIN))
+    top, bottom = climbed_in(built[2], value)
+    return max((top - box[1].ravel()).max(), (box[0].ravel() - bottom).max())
+
+
+@cache
+def climbed_in(folder, value):
+    """As `climbed`, of a build."""
+    net = build_networks(folder / "float.onnx", Options(domain=DOMAIN))
     low, high, xs = inputs_of((1, 4, 4), np.random.default_rng(0), narrow=False)
     real, whole = net.float_graph, net.integer_graph
-    top, bottom = climbed(real, twin_of(real, whole, value), xs, low, high)
-    return max((top - box[1].ravel()).max(), (box[0].ravel() - bottom).max())
+    return climbed(real, twin_of(real, whole, value), xs, low, high)
 
 
 def scrambled(row, rng):

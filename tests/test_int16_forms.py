@@ -186,7 +186,7 @@ def test_the_header_for_floats(tmp_path):
 PLANTED = {
     "a maximum of 8 bits": ("best = INT16_MIN", "best = INT8_MIN"),
     "padding one step off": ("SUM, pad, tb_scale", "SUM, pad + 1, tb_scale"),
-    "sums of 32 bits": ("acc * r->multiplier[at] : acc", "(int64_t)(int32_t)acc * r->multiplier[at] : acc"),
+    "sums of 32 bits": ("tb_long_product(acc, r->mult", "tb_long_product((int32_t)acc, r->mult"),
     "outputs of 8 bits": ("return r->hi - (int32_t)less;", "return (int8_t)(r->hi - (int32_t)less);"),
     "half up": ("tb_half_even(v, s)", "((v + (((int64_t)1 << s) >> 1)) >> s)"),
     "a mean without its first rounding": ("if (r->roundings) {", "if (0) {"),

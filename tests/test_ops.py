@@ -209,7 +209,7 @@ FEW = (8, 7, 5, 2)
 
 
 # Every sample once, with a Relu by turns; then each both with and without it.
-NETWORKS = {"turns": (None, 50), "plain": (False, 150), "relu": (True, 150)}
+NETWORKS = {"turns": (None, 24), "plain": (False, 150), "relu": (True, 150)}
 EACH = [name if name == "turns" else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS]
 
 

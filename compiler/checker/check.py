@@ -250,9 +250,10 @@ def _recompute(
         last = kind == kinds[-1]
         how = _passes(document) if kind == "crown" else {}
         part = KINDS[kind](single=single, **how)
-        if kind == "crown" and "corners" in document:
+        if isinstance(part, Crown) and "corners" in document:
             need(not single, "corners: of a float32 network")
-            part.known = corners.proven(document["corners"], steps, entries)
+            part.ends = corners.Ends(document["corners"], steps, entries)
+            part.known = part.ends.boxes
         boxes = dict(part.run([*steps, *more] if last else steps, entries))
         alone[kind] = {name: gap(boxes[name]) for name in wanted}
     check_layers(document["layers"], steps, whole, boxes)  # of the last one

@@ -118,12 +118,15 @@ def _slice(name: str, xs: list[Array], attributes: dict[str, Any]) -> Array:
     need(0 not in steps and len({a % xs[0].ndim for a in axes}) == len(axes), f"{name}: steps or axes")
     found = xs[0]
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        extent = found.shape[axis]
-        at, stop = (n + extent if n < 0 else n for n in (start, end))
-        highest = extent if step > 0 else extent - 1  # Python would not move a start in front of the axis
-        at, stop = max(0, min(at, highest)), max(0 if step > 0 else -1, min(stop, highest))
-        found = found.take(range(at, stop, step), axis)
+        found = found.take(sliced(found.shape[axis], start, end, step), axis)
     return found
+
+
+def sliced(extent: int, start: int, end: int, step: int) -> range:
+    """What a Slice takes of an axis. Its ends are cut: Python would not move a start in front of it."""
+    start, end = (n + extent if n < 0 else n for n in (start, end))
+    low, high = (0, extent) if step > 0 else (-1, extent - 1)
+    return range(min(max(start, 0), high), min(max(end, low), high), step)
 
 
 def _filled(name: str, op: str, xs: list[Array], attributes: dict[str, Any]) -> Array:
@@ -205,9 +208,13 @@ def _computed(name: str, op: str, xs: list[Array]) -> Array:
         case "Abs" | "Neg" | "Max" | "Min" | "Add" | "Sub" | "Mul" | "Div" | "Equal":
             return _elementwise(name, op, xs)
         case "Sqrt" | "Pow":
-            half = op == "Sqrt" or (xs[1].size == 1 and xs[1].ravel()[0] == 0.5)
-            need(half and all(x.dtype.kind == "f" for x in xs) and (xs[0] > 0).all(), f"{name}: a power")
-            return np.asarray(np.sqrt(xs[0].astype(np.float64)))  # IEEE: correctly rounded
+            power = float(xs[1].ravel()[0]) if op == "Pow" and xs[1].size == 1 else 0.5 * (op == "Sqrt")
+            need(
+                power in (0.5, -0.5) and all(x.dtype.kind == "f" for x in xs) and (xs[0] > 0).all(),
+                f"{name}: a power",
+            )
+            root = np.sqrt(xs[0].astype(np.float64))  # IEEE: correctly rounded
+            return np.asarray(root if power > 0 else 1.0 / root)
         case _:
             need(op == "Identity", f"{name}: the checker computes no {op} of constants")
             return xs[0]

@@ -76,9 +76,9 @@ def _bipolar(p: Place) -> bool:
 
 def _sign(p: Place, scale: Any) -> None:
     need(scale.size == 1 and np.isfinite(scale).all() and (scale > 0).all(), f"{p.name}: scale")
-    size = _put(p, "scale", scale.ravel()[0], np.float32)
+    size = p.constant("scale", scale.ravel()[0], np.float32)
     y = p.put("Sign", [p.inputs[0], size], "sign", name=p.name, domain=OWN)
-    _stored(p, y, (-1, 1), [size, _put(p, "zero", 0, np.int8)])
+    _stored(p, y, (-1, 1), [size, p.constant("zero", 0, np.int8)])
 
 
 def _real(p: Place, q: Any, scale: Any) -> None:
@@ -96,22 +96,14 @@ def _activation(p: Place, scale: Any, zero: Any, ends: tuple[int, int], kind: An
         p,
         p.inputs[0],
         ends,
-        [_put(p, "scale", scale.ravel()[0], np.float32), _put(p, "zero", zero.ravel()[0], kind)],
+        [p.constant("scale", scale.ravel()[0], np.float32), p.constant("zero", zero.ravel()[0], kind)],
     )
 
 
 def _stored(p: Place, x: str, ends: tuple[int, int], pair: list[str]) -> None:
     kind = p.constants[pair[1]].dtype
     q = p.put("QuantizeLinear", [x, *pair], "q")
-    if ends != (np.iinfo(kind).min, np.iinfo(kind).max):
-        q = p.put("Clip", [q, *(_put(p, "limit", end, kind) for end in ends)], "clipped")
-    p.put("DequantizeLinear", [q, *pair])
-
-
-def _put(p: Place, suffix: str, value: Any, kind: Any) -> str:
-    name = p.free(suffix)
-    p.constants[name] = np.asarray(value, kind)
-    return name
+    p.put("DequantizeLinear", [p.cut_to(q, ends, kind), *pair])
 
 
 QONNX = {

@@ -34,8 +34,8 @@ def trunc(p: Place) -> bool:
     else:
         need(bits <= (16 if second else 15), f"{p.name}: no quantiser in front of {bits} bits")
         pair = [
-            _put(p, "scale", scale, np.float32),
-            _put(p, "zero", zero, _type(bits if second else bits + 1, unsigned)),
+            p.constant("scale", scale, np.float32),
+            p.constant("zero", zero, _type(bits if second else bits + 1, unsigned)),
         ]
         x = p.put("DequantizeLinear", [p.put("QuantizeLinear", [x, *pair], "q"), *pair], "stored")
     if second:
@@ -47,17 +47,16 @@ def trunc(p: Place) -> bool:
         unsigned = known is not None and zero - known[1] in (128, 32768)
     mode = str(p.attributes.get("rounding_mode", "FLOOR")).upper()
     need(mode in ("ROUND", "CEIL", "FLOOR"), f"{p.name}: rounding {mode}")
-    line = [_put(p, "factor", factor, np.float64), _put(p, "offset", offset, np.float64)]
+    line = [p.constant("factor", factor, np.float64), p.constant("offset", offset, np.float64)]
     y = p.put("Trunc", [x, *line], "cut", name=p.name, domain=OWN)
     told = second or known is not None
     kind = _type(out_bits if told else out_bits + 1, unsigned)
-    pair = [_put(p, "out.scale", unit, np.float32), _put(p, "out.zero", zero, kind)]
+    pair = [p.constant("out.scale", unit, np.float32), p.constant("out.zero", zero, kind)]
     q = p.put("QuantizeLinear", [y, *pair], "y")
     if second:
         narrow, n = int(bool(p.attributes.get("narrow", 0))), int(out_bits)
         ends = (-(2 ** (n - 1)) + narrow, 2 ** (n - 1) - 1) if signed else (0, 2**n - 1 - narrow)
-        if ends != (np.iinfo(kind).min, np.iinfo(kind).max):
-            q = p.put("Clip", [q, *(_put(p, "limit", end, kind) for end in ends)], "clipped")
+        q = p.cut_to(q, ends, kind)
     p.put("DequantizeLinear", [q, *pair])
     return True
 
@@ -65,11 +64,3 @@ def trunc(p: Place) -> bool:
 def _type(bits: float, unsigned: bool) -> Any:
     """Of 8 or 16 bits; one bit more for a sign that there may be."""
     return (np.uint8 if unsigned else np.int8) if bits <= 8 else (np.uint16 if unsigned else np.int16)
-
-
-def _put(p: Place, suffix: str, value: float, kind: Any) -> str:
-    whole = np.dtype(kind).kind == "f" or np.iinfo(kind).min <= value <= np.iinfo(kind).max
-    need(whole, f"{p.name}: {value} as {np.dtype(kind)}")
-    name = p.free(suffix)
-    p.constants[name] = np.array(value).astype(kind)
-    return name

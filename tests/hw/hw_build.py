@@ -181,7 +181,7 @@ def build(samples: Sequence[Sample], extra: str, folder: Path) -> None:
         "--Mdir",
         folder / "obj",
         "-MAKEFLAGS",
-        "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1",
+        "OPT_FAST='-Og -fno-tree-fre' OPT_SLOW=-O0 OPT_GLOBAL=-Og",
         HW / "waivers.vlt",
         folder / "samples.vlt",
         *SOURCES,
