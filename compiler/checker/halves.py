@@ -23,7 +23,7 @@ ROUGH = 2.0**-1  # output steps that a form may be off by where more are counted
 WORK = 1 << 31  # cells that are counted off, and
 DEAR = 1 << 9  # what a part, or a cell looked at alone, counts for
 ONCE, FORMS = 1 << 9, 1 << 10  # parts halved, and cells looked at alone, together
-SHARE = 1 << 14  # cells evaluated together
+SHARE = 1 << 18  # numbers of a layer evaluated together: what a processor holds near
 LEAVES = 64  # begun together
 
 
@@ -34,6 +34,7 @@ class Halves:
         self.chain, self.root, self.borders, self.claim = chain, root, borders, claim
         ends = [np.array([f(v) for v in end]) for f, end in ((below, root.lower), (above, root.upper))]
         self.off = chain.off(ends[0], ends[1])
+        self.widest = max(len(p.w) for p in chain.pairs)
         self.laws = Laws(chain, *(ends[0] * 0 + end for end in root.ends))
         self.work, self.worst = 0, np.zeros(len(chain.pairs[-1].w))
 
@@ -88,7 +89,7 @@ class Halves:
         sides, which = np.unique(parts.last - parts.first + 1, axis=0, return_inverse=True)
         for k, spans in enumerate(sides):
             at = np.flatnonzero(which.ravel() == k)
-            share = max(1, SHARE // int(spans.prod()))
+            share = max(1, SHARE // (self.widest * int(spans.prod())))
             for i in range(0, len(at), share):
                 self._alike(parts, form, at[i : i + share], spans)
         return done
