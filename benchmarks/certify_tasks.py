@@ -125,18 +125,23 @@ def mnist(data, work):
 
 
 def keywords(data):
-    """DS-CNN of MLPerf Tiny, quantised as it is: one integer up and down from a random input."""
+    """DS-CNN of MLPerf Tiny, quantised as it is: one integer up and down from random inputs within 64
+    integers of 0 (half), from any (any), and from silence (zeros)."""
 
-    def ends(whole):
+    def ends(far, seed, whole):
         (name,) = whole.inputs
-        value, rng = whole.values[name], np.random.default_rng(0)
-        step, middle = float(value.quant.scale[0]), rng.integers(-64, 65, value.shape)
+        value, rng = whole.values[name], np.random.default_rng(seed)
         low, high = -128 - value.quant.zero, 127 - value.quant.zero
+        step, reach = float(value.quant.scale[0]), (low, high) if far is None else (-far, far)
+        middle = rng.integers(reach[0], reach[1] + 1, value.shape)
         return step * np.clip(middle - 1, low, high), step * np.clip(middle + 1, low, high)
 
     model = data / "mlperf_tiny" / "kws_dscnn_qdq_s8s8.onnx"
     if model.exists():
-        yield Task("kws/ds-cnn/int8/0", lambda: (model, Options(target="c")), ends, 600, (20, 300), 300)
+        for kind, far, count in (("half", 64, 3), ("any", None, 3), ("zeros", 0, 1)):
+            for i in range(count):
+                name, box = f"kws/ds-cnn/int8/{kind}-{i}", partial(ends, far, i)
+                yield Task(name, lambda: (model, Options(target="c")), box, 600, (20, 300), 300)
 
 
 def _calibrated(path, calibration, **more):

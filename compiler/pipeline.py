@@ -154,7 +154,7 @@ def _ranges(
         whole = box or _default_domain(imported, graph, samples)
         limits = reachable(graph, whole.lower, whole.upper, imported.activations)
         sums = summed(graph)
-        wide = widen(calibrate(graph, samples), limits) if sums & {*missing} else {}
+        wide = widen(calibrate(graph, samples, imported.activations), limits) if sums & {*missing} else {}
         return with_pads(graph, {**limits, **{name: ends for name, ends in wide.items() if name in sums}})
     reached = None if box is None else reachable(graph, box.lower, box.upper)
     return with_pads(graph, widen(calibrate(graph, samples), reached))

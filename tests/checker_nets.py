@@ -77,6 +77,9 @@ FUNCTIONS = [  # those of them that the front end takes
         ("HardSwish", {}),
         ("Gelu", {"approximate": "tanh"}),
         ("Gelu", {}),
+        ("Elu", {"alpha": 1.4}),
+        ("Erf", {}),
+        ("Softplus", {}),
     )
     if name in BY_ONNX
 ]

@@ -76,12 +76,12 @@ NOT_RULES = {  # no bound rests on these alone
     "domains.pair_window.blocks": "which elements go back together",
     **{
         f"domains.pair_window.Passes.{name}": "what passes may cost"
-        for name in ("admit", "stopped", "stop", "heard", "again", "described")
+        for name in ("admit", "stopped", "stop", "end", "heard", "again", "described")
     },
     "domains.pair_back.varied": "a copy with other parts",
     "domains.pair_back.Patches.__init__": "hands both over",
     "checker.backward.Tape.put": "a place on the tape",
-    "checker.crown.Crown._bend": "a place on the tape",
+    "checker.backward.Tape._allowed": "what passes cost",
     "checker.backward.Tape.root": "a place on the tape; its rule is _at_ranges",
     "checker.nodes.root": "its rule is _at_ranges",
     "checker.crown._still": CHOICE,

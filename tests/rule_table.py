@@ -107,7 +107,8 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
         certify.gaps: Forms.each gap
     """,
     "checked between": """
-        checker.between: _Side.far _Side.size bound _bound _entered _summed _rounded _chord _each
+        checker.between: _Side.far _Side.size _Twin.far _Twin.alone _Twin.y bound _bound _entered _summed _spread
+            _rounded _chord _sizes
     """,
     "build0": """
         checker.rounding: up down total below above lattice moved
@@ -179,7 +180,7 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
         checker.together: Together.most _bilinear largest off_by
     """,
     "checked cells": """
-        checker.lines: _State.wide lines _summed _activated _symbols
+        checker.lines: _State.wide lines _summed _times _activated _symbols
         checker.cells: enumerated _worst _gap _borders
         checker.chain: Chain.real
     """,

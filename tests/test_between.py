@@ -39,8 +39,8 @@ def checker(each):
     entry, form = each.whole.entries[0], checker_form(each)
     shape = (len(entry.lower),)
     root = Entry(entry.lower, entry.upper, entry.units.scale, entry.units.zero, shape)
-    boxes = checker_between.Boxes(*boxes_of(each.pieces))
-    return checker_between.bound(form, root, boxes, checker_cells._borders(root))
+    boxes = checker_between.Boxes(*boxes_of(each.pieces)).within(checker_cells._borders(root))
+    return checker_between.bound(form, root, boxes)
 
 
 def taken_apart(each, kernel=Numpy, limit=-1.0, room=1 << 40, attack=0.0):
@@ -256,7 +256,12 @@ def test_a_planted_bug_is_noticed(name, monkeypatch):
 
 def tighter(share):
     """Of a rule that returns both sides: d as much narrower."""
-    return lambda true: lambda *a: (true(*a)[0], replace(true(*a)[1], g=share * true(*a)[1].g))
+
+    def less(both):
+        d = replace(both.d, g=share * both.d.g, own=share * both.d.own)
+        return replace(both, d=d, noise=share * both.noise, last=share * both.last)
+
+    return lambda true: lambda *a: less(true(*a))
 
 
 CHECKER = {

@@ -118,7 +118,7 @@ def _without(g, before):
     return np.concatenate([g[:, :old], 0 * g[:, old:]], axis=1)
 
 
-def _unclipped(x, a, c):
+def _unclipped(x, *_ends):
     return x
 
 

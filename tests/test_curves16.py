@@ -22,7 +22,7 @@ from tinybound.domains.exact import run
 from tinybound.domains.interval import Interval
 from tinybound.domains.pair_softmax import Law
 from tinybound.errors import CompileError
-from tinybound.ops import Gelu, HardSigmoid, HardSwish, LeakyRelu, Sigmoid, Softmax, Tanh
+from tinybound.ops import Elu, Erf, Gelu, HardSigmoid, HardSwish, LeakyRelu, Sigmoid, Softmax, Softplus, Tanh
 from tinybound.ops.base import Sample, Scaled
 from tinybound.ops.function import Function
 from tinybound.ops.trunc import Trunc
@@ -44,6 +44,10 @@ FUNCTIONS = {
     "HardSigmoid steep": (HardSigmoid(3.0, 0.25), (0, 1)),
     "HardSigmoid flat": (HardSigmoid(0.0, 0.25), (0, 1)),
     "HardSwish": (HardSwish(), (-0.375, 6)),
+    "Elu": (Elu(), (-1.01, 6)),
+    "Elu with a kink": (Elu(0.4), (-0.5, 6)),
+    "Erf": (Erf(), (-1.01, 1.01)),
+    "Softplus": (Softplus(), (0, 6)),
 }
 FORMS = (  # reach of the input, its zero point, ends of the output
     (6.0, 0, (-32768, 32767)),
@@ -221,6 +225,9 @@ OPS = {
     "LeakyRelu": ({"alpha": 0.1}, (1 / 3777, -29000)),
     "HardSigmoid": ({}, (1 / 65535, -32768)),
     "HardSwish": ({}, (1 / 4000, -30000)),
+    "Elu": ({"alpha": 0.8}, (1 / 3777, -27000)),
+    "Erf": ({}, (1 / 32000, 3)),
+    "Softplus": ({}, (1 / 4000, -30000)),
     "Softmax": ({"axis": -1}, (1 / 65535, -32768)),
 }
 

@@ -16,6 +16,7 @@ from tinybound.certify.effort import Effort
 from tinybound.checker import check_certificate
 from tinybound.domains import pair_window
 from tinybound.domains.pair_crown import PairCrown
+from tinybound.domains.pair_product import PairProduct
 from tinybound.domains.pair_window import BUDGET, Passes
 
 ENDS = ("lx", "ux", "ly", "uy", "ld", "ud")
@@ -96,3 +97,39 @@ def test_passes_that_nobody_may_ask_for(tmp_path):
         verdict = check_certificate(path, build.folder)
         assert not verdict["accepted"]
         assert "passes" in verdict["reason"]
+
+
+def test_passes_of_x_where_others_cost_too_much():
+    """A sum whose passes of all kinds are too dear: x is as narrow as its own passes make it, and no more
+    than that is known of d."""
+    pair, most = separable(0), 5_000_000  # a quarter lies between what both kinds of pass cost at the second
+    usual, product = ranges(pair, PairCrown()), ranges(pair, PairProduct())
+    alone = ranges(pair, PairCrown(only_x=True))
+    real = ranges(pair, PairCrown(passes=Passes(most)))
+    second = pair.whole.nodes[2].output
+    assert (real[second].ux <= alone[second].ux + 1e-9).all()
+    assert (real[second].lx >= alone[second].lx - 1e-9).all()
+    assert (real[second].ux < product[second].ux - 1e-6).any()
+    assert (real[second].ud > usual[second].ud + 1e-6).any()
+    assert violations(pair, {"x alone": real}, 0, 12) == set()
+
+
+@pytest.mark.usefixtures("quick_attack")
+@pytest.mark.parametrize("work", [1 << 14, 1 << 15])
+def test_checker_makes_the_same_passes_of_x(work, tmp_path, monkeypatch):
+    """And no others: its bound is the claim, but for the claim's margin."""
+    made, stopped = list[bool](), Passes.stopped
+    build = random_build(1, tmp_path)
+
+    def noted(passes, cost, done, *, of_x):
+        made.append(of_x)
+        return stopped(passes, cost, done, of_x=of_x)
+
+    monkeypatch.setattr(Passes, "stopped", noted)
+    certificate = build.certify(build.domain, effort=replace(ONCE, passes=work))
+    assert any(made)
+    verdict = check_certificate(build.folder / "certificate.json", build.folder)
+    assert verdict["accepted"], verdict["reason"]
+    for name, claimed in certificate.document()["outputs"].items():
+        assert max(claimed["bound"]) == max(claimed["domains"]["crown"]) < max(claimed["domains"]["product"])
+        assert verdict["bound"][name] == pytest.approx(max(claimed["bound"]), rel=1e-8)

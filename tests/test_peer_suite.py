@@ -6,7 +6,7 @@ from peer_suite import Refused, Unusable, cases, integers, meaning, prepare
 from pipeline import same_network
 
 CASES = {case.name: case for case in cases()}
-FEWEST = 274  # cases that pass now; no change may lose one unseen
+FEWEST = 310  # cases that pass now; no change may lose one unseen
 
 
 def _run(case, work, check):

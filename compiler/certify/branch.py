@@ -45,12 +45,16 @@ def ranges_within(
     known: Mapping[int, Box],
     passes: Passes,
     over: Callable[[], bool] = never,
+    more: Callable[[PairCrown, int, Traced], Box | None] = lambda _domain, _position, _state: None,
 ) -> dict[int, Box]:
-    """Ranges of all steps by crown, met with what is known of some; Ended once it is `over`."""
+    """Ranges of all steps by crown, met with what is known of some, and with what `more` finds; Ended once it
+    is `over`."""
     domain, found = PairCrown(passes=passes), {}
 
     def held(position: int, state: Traced) -> Traced:
-        return domain.within(state, known[position]) if position in known else state
+        for box in (known.get(position), more(domain, position, state)):
+            state = state if box is None else domain.within(state, box)
+        return state
 
     for i, state in walk(both, domain, at, held):
         if over():

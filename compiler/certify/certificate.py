@@ -31,7 +31,8 @@ from ..rounding import AVERAGE, HALF_EVEN, MEAN
 from .attack import FEW, Attack, attack, contradicted, improved, stronger
 from .best_first import Pieces, search
 from .branch import Bounds, Make, largest, ranges, ranges_within
-from .corners import Ends, known, narrowed
+from .corner_rows import Behind
+from .corners import Ends, known, narrowed, promising
 from .effort import Effort, Ended, never
 from .layers import describe
 from .lockstep import Lockstep, entries, lockstep
@@ -154,12 +155,16 @@ def certify(
     names = sorted(set(values.values()))
     size = sum(len(entry.lower) for entry in at.values())
     kinds = DOMAINS if (_work(both) + _forms(integer_graph)) * size <= effort.work else DOMAINS[:1]
-    passes = Passes(effort.passes, stop=effort.over, heard=effort.passed)
-    makes = [(kind, partial(PairCrown, passes=passes) if make is PairCrown else make) for kind, make in kinds]
-    alone, found = _alone(both, at, names, makes, effort, over=never if weights else effort.ended)
+    ended = never if weights else effort.ended
+    passes = Passes(effort.passes, stop=effort.over, end=ended, heard=effort.passed)
+    search_on = size > FEW and effort.pieces > 1
+    later = search_on and promising(both)  # crown is made once more, with ends by corners
+    crown = partial(PairCrown, passes=passes, at_once=not later)
+    makes = [(kind, crown if make is PairCrown else make) for kind, make in kinds]
+    alone, found = _alone(both, at, names, makes, effort, over=ended)
     sides: Ends = {}
-    if len(alone) == len(DOMAINS) and size > FEW and effort.pieces > 1:
-        sides, found = _with_corners(both, at, found, effort, passes.again())
+    if len(alone) == len(DOMAINS) and search_on:
+        sides, found = _with_corners(both, at, found, effort, passes.again(), anyhow=later)
         alone[DOMAINS[-1][0]] = largest(both, found, names)
     twins = {name: twin_of(float_graph, integer_graph, name) for name in names}
     search_for = partial(attack, float_graph, integer_graph, both, at, brief=effort.brief, over=effort.ended)
@@ -172,7 +177,7 @@ def certify(
         evidence = stronger(evidence, more)
     split = Pieces(alone["interval"], (None,), ("product",), ())
     if len(alone) == len(DOMAINS):
-        split = search(both, at, alone, evidence.largest, effort, known(both, sides))
+        split = search(both, at, alone, evidence.largest, effort, {i: found[i] for i in both.values.values()})
     evidence = improved(evidence, integer_graph, both, at, split.near)
     least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
     margin = FINE if any(value.word == "int16" for value in integer_graph.stored()) else MARGIN
@@ -229,12 +234,22 @@ def _alone(
 
 
 def _with_corners(
-    both: Lockstep, at: Mapping[int, Entry], found: dict[int, Box], effort: Effort, passes: Passes
+    both: Lockstep,
+    at: Mapping[int, Entry],
+    found: dict[int, Box],
+    effort: Effort,
+    passes: Passes,
+    *,
+    anyhow: bool,
 ) -> tuple[Ends, dict[int, Box]]:
     """Ends by corners, and the ranges of all steps with them."""
     sides = narrowed(both, at, found, effort.part(CORNERS))
     try:
-        return sides, ranges_within(both, at, known(both, sides), passes, effort.ended) if sides else found
+        if sides or anyhow:
+            behind = Behind(both, at, sides, effort.part(CORNERS))
+            found = ranges_within(both, at, known(both, sides), passes, effort.ended, behind.narrowed)
+            sides |= behind.sides
+        return sides, found
     except Ended:
         return {}, found
 

@@ -85,6 +85,11 @@ def narrowed(
     return found
 
 
+def promising(both: Lockstep) -> bool:
+    """Whether there may be ends, as no maximum depends on too many inputs."""
+    return any(sums.taps.reads.shape[1] <= INPUTS for _, sums in sums_over_maxima(both))
+
+
 def known(both: Lockstep, ends: Ends) -> dict[int, Box]:
     """What the ends say of their steps."""
     boxes = {}
@@ -109,7 +114,11 @@ class Corners:
     def side(self, element: int, *, upper: bool) -> Side | None:
         """None where a maximum with a positive weight depends on too many inputs."""
         at, w, b = self.sums.row(element)
-        row = _Row(self, at, w if upper else -w, b if upper else -b)
+        return self.end(element, at, w if upper else -w, b if upper else -b, upper=upper)
+
+    def end(self, element: int, at: Ints, w: Floats, b: float, *, upper: bool) -> Side | None:
+        """The element (of a lower end, its negative) is at most w @ maxima at `at`, plus b."""
+        row = _Row(self, at, w, b)
         if max(map(len, row.groups), default=0) > INPUTS:
             return None
         split, lines = row.chosen()
@@ -182,8 +191,10 @@ class _Row:
         self.places = [np.searchsorted(self.all, group) for group in self.groups]
         parts = [corners.taps(int(at[k]), self.all) for k in self.under]
         taps = corners.sums.taps.const.shape[1] + (corners.sums.taps.floor == 0)
-        self.slope = np.array([part[0] for part in parts]).reshape(-1, taps, len(self.all))
-        self.middle, self.size = (np.array([part[i] for part in parts]).reshape(-1, taps) for i in (1, 2))
+        self.slope = np.array([part[0] for part in parts]).reshape(len(parts), taps, len(self.all))
+        self.middle, self.size = (
+            np.array([part[i] for part in parts]).reshape(len(parts), taps) for i in (1, 2)
+        )
 
     @property
     def work(self) -> int:

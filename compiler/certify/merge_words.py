@@ -131,9 +131,9 @@ class Words:
         """The float function of a table, in operators that opset 13 has."""
         shape, name = x.shape, type(fn).__name__
         match name:
-            case "Sigmoid" | "Tanh":
+            case "Sigmoid" | "Tanh" | "Erf" | "Softplus":
                 return self.put(shape, name, x)
-            case "HardSigmoid" | "LeakyRelu":
+            case "HardSigmoid" | "LeakyRelu" | "Elu":
                 more = {"beta": fn.beta} if name == "HardSigmoid" else {}
                 return self.put(shape, name, x, alpha=fn.alpha, **more)
             case "HardSwish":

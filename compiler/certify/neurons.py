@@ -49,7 +49,10 @@ def bounded(
     """By crown, with the limits met where their sums are computed, and what is known of each step. Nothing
     differs where there is no input. `only_x`: of y and d nothing but that is known. Ended when it is `over`
     before."""
-    domain, shapes = PairCrown(only_x=only_x), {name: both.steps[both.values[name]].shape for name in outputs}
+    domain, shapes = (
+        PairCrown(only_x=only_x, at_once=False),
+        {name: both.steps[both.values[name]].shape for name in outputs},
+    )
     ranges = _ranges(both, limits)
     seen: dict[int, tuple[Box, int]] = {}
 

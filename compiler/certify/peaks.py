@@ -40,12 +40,15 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over maxima: w (G, M, K) times the elements at (G, K, P), plus b (G, M)."""
+    """Sums over maxima: w (G, M, K) times the elements at (G, K, P), plus b (G, M). The maxima are a tensor,
+    the step at `source`, of which `held` are the places in `taps`."""
 
     taps: Taps
     at: Ints
     w: Floats
     b: Floats
+    source: int
+    held: Ints
 
     def row(self, element: int) -> tuple[Ints, Floats, float]:
         """Elements (without padding), their weights, and what is added; `element` is flat, (G, M, P)."""
@@ -70,7 +73,10 @@ def sums_over_maxima(both: Lockstep) -> Iterator[tuple[str, Sums]]:
             continue
         if step.word == "affine" and x.taps is not None:
             if position in names and (x.taps.const.shape[1] > 1 or x.taps.floor == 0):
-                yield names[position], Sums(x.taps, x.at, *_terms(step))
+                source = step.inputs[0]
+                while both.steps[source].word in ("gather", "reshape"):
+                    source = both.steps[source].inputs[0]
+                yield names[position], Sums(x.taps, x.at, *_terms(step), source, tensors[source].at.ravel())
         elif (after := _after(step, x)) is not None:
             tensors[position] = after
 

@@ -120,25 +120,27 @@ class Tape:
         few = -(-LEAST // together.shape[1])
         blocks = [np.sort(together[i : i + few], axis=None) for i in range(0, places, few)]
         _, nodes = self.window(place, blocks[len(blocks) // 2], n)
-        rows = len(self.kinds) * n
-        work = rows * sum(node.work for node in nodes.values())
-        late = self.most < 1
-        if work > self.left // 4 or (late and work > self.small):
-            return box
-        self.most -= not late
-        self.left -= work
-        groups = [group for at in nodes if (group := self.nodes[at].together)]
-        more = work + rows * sum(group.work for group in groups)
-        both = groups and more <= self.left // 4 and not (late and more > self.small)
-        ways = [False, True] if both else [False]
-        self.left -= more if both else 0
+        row, late, kinds = sum(node.work for node in nodes.values()), self.most < 1, self.kinds
+        if not self._allowed(len(kinds) * n * row, late=late):
+            kinds = ROWS[:2]  # x alone, however late
+            if not self._allowed(2 * n * row, late=False):
+                return box
+        self.left -= (work := len(kinds) * n * row)
+        ways = [False]
+        if kinds == self.kinds:
+            self.most -= not late
+            groups = [group for at in nodes if (group := self.nodes[at].together)]
+            more = work + len(kinds) * n * sum(group.work for group in groups)
+            if groups and self._allowed(more, late=late):
+                self.left -= more
+                ways = [False, True]
         found = np.full((len(ROWS), n), np.inf)
         for block in blocks:
             held, nodes = self.window(place, block, n)
             part = max(1, PART // max(node.width for node in nodes.values()))
             for first in range(0, block.size, part):
                 some = block[first : first + part]
-                for i, signs in enumerate(self.kinds):
+                for i, signs in enumerate(kinds):
                     a = np.zeros((2 if signs[1] else 1, held.size, some.size))
                     a[:, np.searchsorted(held, some), np.arange(some.size)] = np.array(signs[: len(a)])[
                         :, None
@@ -147,6 +149,24 @@ class Tape:
                     found[i, some] = np.min(tried, axis=0)
         ux, lx, ud, ld, uy, ly = found.reshape(-1, *box.shape[1:])
         return meet(box, np.stack([-lx, ux, -ly, uy, -ld, ud]))
+
+    def _allowed(self, work: int, *, late: bool) -> bool:
+        return work <= self.left // 4 and not (late and work > self.small)
+
+    def on(self, place: int, earlier: int, x: Floats) -> tuple[Floats, Floats] | None:
+        """Rows of x (elements, rows) as rows of an earlier tensor and what is at most added, if they read no
+        other."""
+        out, waiting = Sum(x.shape[1]), {place: x[None]}
+        while waiting and (at := max(waiting)) > earlier:
+            if not self.nodes[at].reads:
+                return None
+            for read, new in zip(
+                self.nodes[at].reads, self.nodes[at].back(waiting.pop(at), out), strict=True
+            ):
+                waiting[read] = waiting[read] + new if read in waiting else new
+        return (
+            (waiting[earlier][0], out.value + slack(out.terms, out.size)) if [*waiting] == [earlier] else None
+        )
 
     def window(self, place: int, some: Ints, n: int) -> tuple[Ints, dict[int, Node]]:
         """The nodes behind some of a tensor's n elements, with what these read alone; the elements that rows

@@ -208,9 +208,13 @@ def _computed(name: str, op: str, xs: list[Array]) -> Array:
         case "Abs" | "Neg" | "Max" | "Min" | "Add" | "Sub" | "Mul" | "Div" | "Equal":
             return _elementwise(name, op, xs)
         case "Sqrt" | "Pow":
-            half = op == "Sqrt" or (xs[1].size == 1 and xs[1].ravel()[0] == 0.5)
-            need(half and all(x.dtype.kind == "f" for x in xs) and (xs[0] > 0).all(), f"{name}: a power")
-            return np.asarray(np.sqrt(xs[0].astype(np.float64)))  # IEEE: correctly rounded
+            power = float(xs[1].ravel()[0]) if op == "Pow" and xs[1].size == 1 else 0.5 * (op == "Sqrt")
+            need(
+                power in (0.5, -0.5) and all(x.dtype.kind == "f" for x in xs) and (xs[0] > 0).all(),
+                f"{name}: a power",
+            )
+            root = np.sqrt(xs[0].astype(np.float64))  # IEEE: correctly rounded
+            return np.asarray(root if power > 0 else 1.0 / root)
         case _:
             need(op == "Identity", f"{name}: the checker computes no {op} of constants")
             return xs[0]

@@ -6,12 +6,15 @@ at in every corner; for the others a mean of their functions is a line below."""
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from .backward import Tape
 from .envelopes import Entry, centre
 from .files import Rejected, integer, mapping, need, sequence, text
 from .pairs import Affine, Step
@@ -22,6 +25,9 @@ INPUTS = 16  # of a group whose corners are looked at
 NUMBERS = 1 << 22  # of one tensor
 WORK = 1 << 34  # corners, times what is added up there
 KEPT = 1 << 23
+FEW = 16  # elements of a tensor behind, at most
+MOVES = ("Reshape", "Take", "Transpose")
+Weighted = tuple[Ints, Floats, float]
 
 
 @dataclass(frozen=True)
@@ -36,29 +42,62 @@ class Peaks:
     floor: bool = False
 
 
-def proven(said: Any, steps: list[Step], entries: dict[str, Entry]) -> dict[str, Floats]:
-    """Ranges of values: what the certificate says of their ends, computed from its multipliers."""
-    need(len(entries) == 1, "corners: of several inputs")
-    (entry,) = entries.values()
-    sums, boxes, work = dict(_sums(steps, entries)), {}, [WORK]
-    for value, rows in mapping(said, "corners").items():
-        need(value in sums, f"corners: {value!r} is no sum of maxima of the input")
-        step, before = sums[value]
-        box = np.stack([np.full(step.shape, sign * 1e300).ravel() for sign in (-1, 1) * 3])
-        at = _Corners(before, entry, work)
+class Ends:
+    """What a certificate says of ends. `boxes`: of sums of maxima, as its multipliers prove them; those of a
+    few sums behind these need rows of theirs on the maxima, which the tape has when it comes to them."""
+
+    def __init__(self, said: Any, steps: list[Step], entries: dict[str, Entry]) -> None:
+        need(len(entries) == 1, "corners: of several inputs")
+        (self._entry,), self._work = entries.values(), [WORK]
+        sums, shapes = dict(_sums(steps, entries)), {step.layer.output: step.shape for step in steps}
+        self._sources = {source: peaks for _, _, (source, peaks) in sums.values()}
+        self._last: tuple[Peaks, int] | None = None  # maxima, and their place on the tape
+        self._behind, self.boxes = dict[str, Any](), dict[str, Floats]()
+        for value, rows in mapping(said, "corners").items():
+            if value in sums:
+                step, read, _ = sums[value]
+                self.boxes[value] = self._box(rows, step.shape, read, partial(_signed, step.data, read.at))
+            else:
+                few = prod(shapes.get(value, (FEW + 1,))) <= FEW
+                need(few, f"corners: {value!r} is neither a sum of maxima of the input nor one of few behind")
+                self._behind[value] = rows
+
+    def behind(self, name: str, shape: tuple[int, ...], place: int, tape: Tape) -> Floats | None:
+        """Ranges of a value at a place on the tape; None if nothing is said."""
+        if name in self._sources:
+            self._last = self._sources[name], place
+        if name not in self._behind:
+            return None
+        need(self._last is not None, f"corners: {name!r} is in front of all maxima")
+        assert self._last is not None
+        peaks, before = self._last
+        found = {sign: tape.on(place, before, sign * np.eye(prod(shape))) for sign in (1.0, -1.0)}
+
+        def row(i: int, sign: float) -> Weighted:
+            both = found[sign]
+            need(both is not None, f"corners: {name!r} reads more than maxima")
+            assert both is not None
+            w, at = both[0][:, i], peaks.at.ravel()
+            used = np.flatnonzero((at >= 0) & (w != 0))
+            return at[used], w[used], float(both[1][i])
+
+        return self._box(self._behind[name], shape, peaks, row)
+
+    def _box(
+        self, rows: Any, shape: tuple[int, ...], peaks: Peaks, row_of: Callable[[int, float], Weighted]
+    ) -> Floats:
+        box = np.stack([np.full(shape, sign * 1e300).ravel() for sign in (-1, 1) * 3])
+        at = _Corners(peaks, self._entry, self._work)
         need(len(sequence(rows, "corners")) <= 2 * box[0].size, "corners: too many ends")
         for row in rows:
             place, side, scale, split, lines = sequence(row, "corners", 5)
             need(side in ("upper", "lower"), "corners: neither upper nor lower")
             need(type(scale) in (int, float) and 0 < scale < 1e30, "corners: scale")
-            i = integer(place, "corners", 0, box[0].size - 1)
-            elements, w, b = _row(step.data, before.at, i)
-            sign = 1.0 if side == "upper" else -1.0
+            i, sign = integer(place, "corners", 0, box[0].size - 1), 1.0 if side == "upper" else -1.0
             parts = scale * _packed(split, "<i2").astype(np.float64), _packed(lines, "u1")
-            top = at.most(elements, sign * w, sign * b, *parts)
+            top = at.most(*row_of(i, sign), *parts)
             box[int(sign > 0), i] = min(top, box[1, i]) if sign > 0 else max(-top, box[0, i])
-        boxes[value] = box.reshape(6, *step.shape)
-    return boxes
+        return box.reshape(6, *shape)
 
 
 def _packed(said: Any, kind: str) -> Ints:
@@ -70,9 +109,12 @@ def _packed(said: Any, kind: str) -> Ints:
     return np.frombuffer(data, kind).astype(np.int64)
 
 
-def _sums(steps: list[Step], entries: dict[str, Entry]) -> Iterator[tuple[str, tuple[Step, Peaks]]]:
-    """Sums of peaks, and the peaks at (G, K, P)."""
+def _sums(
+    steps: list[Step], entries: dict[str, Entry]
+) -> Iterator[tuple[str, tuple[Step, Peaks, tuple[str, Peaks]]]]:
+    """Sums of peaks, the peaks at (G, K, P), and the tensor of these before they are moved."""
     known = {}
+    origin = {name: name for name in entries}
     for name, entry in entries.items():
         n = len(entry.lower)
         known[name] = Peaks(np.arange(n).reshape(entry.shape), np.arange(n)[:, None])
@@ -80,23 +122,36 @@ def _sums(steps: list[Step], entries: dict[str, Entry]) -> Iterator[tuple[str, t
         x = known.get(step.layer.inputs[0]) if len(step.layer.inputs) == 1 else None
         if x is None:
             continue
-        after, t = None, step.data
+        source, t, out = origin[step.layer.inputs[0]], step.data, step.layer.output
         if isinstance(t, Affine):
-            if not t.lost and (t.pad.x == 0 or (t.index >= 0).all()):
-                read = replace(x, at=np.where(t.index >= 0, x.at.ravel()[t.index], -1))
-                if x.slopes is None:
-                    after = _linear(t, read, step.shape)
-                else:
-                    yield step.layer.output, (step, read)
-        elif step.layer.op == "Requantise" and x.slopes is not None:
-            if t.limits in ((0.0, np.inf), (-np.inf, np.inf)):
-                after = replace(x, floor=x.floor or t.limits[0] == 0)
-        elif step.layer.op == "MaxPool" and x.slopes is not None:
-            after = _pooled(t, x, step.shape)
-        elif step.layer.op == "Reshape":
-            after = replace(x, at=x.at.reshape(step.shape))
+            if t.lost or not (t.pad.x == 0 or (t.index >= 0).all()):
+                continue
+            read = _moved(x, t.index)
+            if x.slopes is not None:
+                yield out, (step, read, (source, known[source]))
+                continue
+            after = _linear(t, read, step.shape)
+        else:
+            after = _after(step, x)
         if after is not None:
-            known[step.layer.output] = after
+            known[out], origin[out] = after, source if step.layer.op in MOVES else out
+
+
+def _after(step: Step, x: Peaks) -> Peaks | None:
+    t, op = step.data, step.layer.op
+    if op == "Requantise" and x.slopes is not None and t.limits in ((0.0, np.inf), (-np.inf, np.inf)):
+        return replace(x, floor=x.floor or t.limits[0] == 0)
+    if op == "MaxPool" and x.slopes is not None:
+        return _pooled(t, x, step.shape)
+    if op == "Reshape":
+        return replace(x, at=x.at.reshape(step.shape))
+    if op in MOVES and (t[1].x == 0 or (t[0] >= 0).all()):
+        return _moved(x, t[0])
+    return None
+
+
+def _moved(x: Peaks, index: Ints) -> Peaks:
+    return replace(x, at=np.where(index >= 0, x.at.ravel()[index], -1))
 
 
 def _linear(t: Affine, x: Peaks, shape: tuple[int, ...]) -> Peaks | None:
@@ -133,7 +188,12 @@ def _pooled(index: Ints, x: Peaks, shape: tuple[int, ...]) -> Peaks | None:
     return Peaks(np.arange(len(windows)).reshape(shape), reads, flat, starts, x.floor)
 
 
-def _row(t: Affine, at: Ints, element: int) -> tuple[Ints, Floats, float]:
+def _signed(t: Affine, at: Ints, element: int, sign: float) -> Weighted:
+    own, w, b = _row(t, at, element)
+    return own, sign * w, sign * b
+
+
+def _row(t: Affine, at: Ints, element: int) -> Weighted:
     """Peaks, weights and bias of one sum."""
     group, row, place = np.unravel_index(element, (*t.w.shape[:2], at.shape[2]))
     own, w = at[group, :, place], t.w[group, row]

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from .analysis import FREE, Analysis, State
 from .backward import ROWS, Tape
 from .bends import SAME
+from .corners import Ends
 from .envelopes import Entry, cleared, quantised, rounding, scaled
-from .forms import Form, Pad, tighten
+from .forms import Form, Pad, meet, tighten
 from .nodes import Sum as Collected
 from .pairs import Affine, Product, Rounding, Step, Table
 from .pools import Maximum
@@ -38,7 +38,13 @@ class Crown(Analysis):
     ) -> None:
         super().__init__(intervals=True, zonotope=not real, single=single)
         self.tape = Tape(ROWS[:2] if real else ROWS, work, most)
-        self.squares, self.past, self.bends = dict[int, Squares](), list[Symbols](), set[int]()
+        self.ends: Ends | None = None  # by corners, over the whole box
+        self.squares, self.past = dict[int, Squares](), list[Symbols]()
+
+    def _held(self, name: str, out: State) -> State:
+        out = super()._held(name, out)
+        box = None if self.ends is None else self.ends.behind(name, out.box.shape[1:], out.place, self.tape)
+        return out if box is None else replace(out, box=meet(out.box, box))
 
     def _enter(self, entry: Entry) -> State:
         box, env = quantised(entry)
@@ -81,12 +87,12 @@ class Crown(Analysis):
         return replace(out, box=box, place=place)
 
     def _at_once(self, place: int, box: Floats) -> Floats:
-        """Ends of d from rows that meet a bend's elements, all of them, before any other bend."""
+        """Ends of d, over the whole box, from rows that meet all elements of the first bend with enough."""
         n, at, most = box[0].size, place, list[Floats]()
-        while at not in self.bends and len(self.tape.nodes[at].reads) == 1:
+        while at not in self.squares and len(self.tape.nodes[at].reads) == 1:
             (at,) = self.tape.nodes[at].reads
         group = self.squares.get(at)
-        if n > TALLEST or group is None or not group.affordable(n):
+        if self.limits or n > TALLEST or group is None or not group.affordable(n):
             return box
         for sign in (1.0, -1.0):
             a, out, here = np.stack([np.zeros((n, n)), sign * np.eye(n)]), Collected(n), place
@@ -144,11 +150,7 @@ class Crown(Analysis):
         for p, q, s in slopes:
             planes.append(np.stack([p, q, s, *corners.spread(p, q, s, zero, zero)]))
         settled, still = _settled(box, env, limits, planes[0]), _still(box, env, limits)
-        return self._bend(read, box, lines, planes, group, settled, still)
-
-    def _bend(self, *how: Any) -> int:
-        self.bends.add(place := self.tape.bent(*how))
-        return place
+        return self.tape.bent(read, box, lines, planes, group, settled, still)
 
     def _requantised(self, x: State, t: Rounding, after: Form | None) -> int:
         env, box = rounding(t, x.box), x.box
@@ -180,7 +182,7 @@ class Crown(Analysis):
         single, zero = ((np.maximum(*above) > 0).sum(axis=1) < 2).ravel(), np.zeros_like(box[0])
         ends = np.where(single, 0.0, box[4:])
         planes = [np.stack([single + zero, zero, zero, *ends]), np.stack([zero, zero, zero - 1, *box[2:4]])]
-        return self._bend(place, box, [np.stack([zero + 1, zero, zero])], planes)
+        return self.tape.bent(place, box, [np.stack([zero + 1, zero, zero])], planes)
 
     def _larger(self, a: Floats, of_a: int, b: Floats, of_b: int) -> tuple[Floats, int]:
         gap = self.tape.blended([of_a, of_b], [(1.0, 1.0, 0.0), (-1.0, -1.0, 0.0)], [a, b])
@@ -222,7 +224,7 @@ class Crown(Analysis):
         middle = zero + 0.5 * (fn.slopes[0] + fn.slopes[1])
         planes = [np.stack([middle, zero, zero, down(fn.rho[0] - far), up(fn.rho[1] + far)])]
         planes += [np.stack([al, al, zero - 1, *fn.against(al)]) for al in (lam, zero)]
-        return self._bend(read, box, lines, [*planes, np.stack([zero, zero, zero, fn.box[4], fn.box[5]])])
+        return self.tape.bent(read, box, lines, [*planes, np.stack([zero, zero, zero, fn.box[4], fn.box[5]])])
 
 
 def _settled(box: Floats, env: Envelope, limits: tuple[float, float], plane: Floats) -> Bools:

@@ -13,6 +13,7 @@ from .expand_lines import EXPANSIONS as LINES
 from .expand_pools import EXPANSIONS as POOLS
 from .expand_products import EXPANSIONS as PRODUCTS
 from .expand_rows import EXPANSIONS as ROWS
+from .expand_spaces import EXPANSIONS as SPACES
 from .expand_takes import EXPANSIONS as TAKES
 from .expand_transposed import conv_transpose
 from .files import need
@@ -21,22 +22,53 @@ from .place import OWN, Place
 
 def _squeeze(p: Place) -> bool:
     p.only("axes")
-    full = (1, *p.first())
-    axes = p.axes(len(full))
-    ones = [a for a in range(1, len(full)) if full[a] == 1] if axes is None else axes
+    full = p.file_shape(p.inputs[0])
+    axes = p.axes(len(full), 0)
+    ones = [a for a, n in enumerate(full) if n == 1] if axes is None else axes
     need(all(full[a] == 1 for a in ones), f"{p.name}: squeezed axes {ones} of {full}")
-    p.reshape(p.inputs[0], tuple(n for a, n in enumerate(full) if a and a not in ones))
+    p.reshape(p.inputs[0], p.inner(tuple(n for a, n in enumerate(full) if a not in ones)))
     return True
 
 
 def _unsqueeze(p: Place) -> bool:
     p.only("axes")
-    full = [1, *p.first()]
-    axes = p.axes(len(full))
+    full = [*p.file_shape(p.inputs[0])]
+    axes = p.axes(len(full), 0)
     need(axes is not None, f"{p.name}: no axes")
     for a in axes or ():
         full.insert(a, 1)
-    p.reshape(p.inputs[0], tuple(full[1:]))
+    p.reshape(p.inputs[0], p.inner(tuple(full)))
+    return True
+
+
+def _reshape(p: Place) -> bool:
+    """Only what has no batch axis before or behind it."""
+    full, target = p.file_shape(p.inputs[0]), p.constants.get(p.inputs[1])
+    if target is None or (p.attributes.get("allowzero", 0) and 0 in target):
+        return False
+    sizes = target.ravel().tolist()
+    for i in range(min(len(sizes), len(full))):
+        sizes[i] = sizes[i] or full[i]
+    others = int(np.prod([n for n in sizes if n != -1]))
+    whole = int(np.prod(full))
+    sizes = [whole // others if n == -1 and others > 0 else n for n in sizes]
+    fits = all(n > 0 for n in sizes) and int(np.prod(sizes)) == whole
+    if p.first_axis(p.inputs[0]) and (not fits or not sizes or (sizes[0] == 1 and len(sizes) > 1)):
+        return False
+    need(fits, f"{p.name}: shape {sizes} of {full}")
+    p.reshape(p.inputs[0], p.inner(tuple(sizes)))
+    return True
+
+
+def _flatten(p: Place) -> bool:
+    p.only("axis")
+    full, axis = p.file_shape(p.inputs[0]), int(p.attributes.get("axis", 1))
+    need(-len(full) <= axis <= len(full), f"{p.name}: axis {axis}")
+    axis = axis if axis >= 0 else axis + len(full)
+    if axis == 1 and p.first_axis(p.inputs[0]):
+        return False
+    rows = int(np.prod(full[:axis]))
+    p.reshape(p.inputs[0], p.inner((rows, int(np.prod(full)) // rows)))
     return True
 
 
@@ -44,6 +76,9 @@ def _global_max_pool(p: Place) -> bool:
     p.only()
     p.put("MaxPool", p.inputs, kernel_shape=p.first()[1:])
     return True
+
+
+_POOLS = {"ReduceMean": ("GlobalAveragePool", "mean"), "ReduceMax": ("GlobalMaxPool", "maximum")}
 
 
 def _reduce(p: Place) -> bool:
@@ -56,11 +91,12 @@ def _reduce(p: Place) -> bool:
     need(axes, f"{p.name}: over the batch")
     gone = {a - 1 for a in axes or ()}
     stay = [i for i in range(len(shape)) if i not in gone]
-    if p.op == "ReduceMean" and stay == [0]:
+    pool, label = _POOLS.get(p.op, ("", "total"))
+    if pool and stay == [0]:
         if p.attributes.get("keepdims", 1):
-            p.put("GlobalAveragePool", p.inputs[:1])
+            p.put(pool, p.inputs[:1])
         else:
-            p.reshape(p.put("GlobalAveragePool", p.inputs[:1], "kept"), shape[:1])
+            p.reshape(p.put(pool, p.inputs[:1], "kept"), shape[:1])
         return True
     target = [1 if i in gone else n for i, n in enumerate(shape)]
     if not p.attributes.get("keepdims", 1):
@@ -71,10 +107,10 @@ def _reduce(p: Place) -> bool:
         at = np.moveaxis(at, i - sum(j < i for j in gone), -1)
     at = at.reshape(int(np.prod([shape[i] for i in stay])), -1, 1)
     source = p.moved(p.inputs[0], at, "map")
-    if p.op == "ReduceMean":
-        found = p.put("GlobalAveragePool", [source], "mean", name=p.name)
+    if pool:
+        found = p.put(pool, [source], label, name=p.name)
     else:
-        found = p.put("Total", [source], "total", name=p.name, domain=OWN)
+        found = p.put("Total", [source], label, name=p.name, domain=OWN)
     p.reshape(found, tuple(target), name=f"{p.name}.shape")
     return True
 
@@ -94,7 +130,10 @@ EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     ("", "Dropout"): _dropout,
     ("", "Squeeze"): _squeeze,
     ("", "Unsqueeze"): _unsqueeze,
+    ("", "Reshape"): _reshape,
+    ("", "Flatten"): _flatten,
     ("", "GlobalMaxPool"): _global_max_pool,
+    ("", "ReduceMax"): _reduce,
     ("", "ReduceMean"): _reduce,
     ("", "ReduceSum"): _reduce,
     ("", "ConvTranspose"): conv_transpose,
@@ -104,6 +143,7 @@ EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     **POOLS,
     **PRODUCTS,
     **ROWS,
+    **SPACES,
     **TAKES,
 }
 

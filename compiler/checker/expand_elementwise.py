@@ -71,6 +71,34 @@ def _constant(p: Place, at: int, shape: Shape) -> bool:
     return True
 
 
+def _neg(p: Place) -> bool:
+    p.only()
+    minus = p.free("minus")
+    p.constants[minus] = np.array(-1.0)
+    p.put("Mul", [p.inputs[0], minus])
+    return True
+
+
+def _pow(p: Place) -> bool:
+    p.only()
+    need(len(p.inputs) == 2 and p.inputs[1] in p.constants, f"{p.name}: an exponent that is computed")
+    exponent = p.constants[p.inputs[1]]
+    need(exponent.size == 1 and exponent.ndim <= len(p.file_shape(p.inputs[0])), f"{p.name}: exponents")
+    twice = int(exponent.ravel()[0] == 2)
+    need(twice or exponent.ravel()[0] == 1, f"{p.name}: exponent")
+    p.put(("Identity", "Mul")[twice], [p.inputs[0]] * (1 + twice))
+    return True
+
+
+def _abs(p: Place) -> bool:
+    p.only()
+    p.put("LeakyRelu", p.inputs[:1], alpha=-1.0)
+    return True
+
+
 EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
-    ("", op): _elementwise for op in ("Add", "Sub", "Mul", "Div")
+    **{("", op): _elementwise for op in ("Add", "Sub", "Mul", "Div")},
+    ("", "Abs"): _abs,
+    ("", "Neg"): _neg,
+    ("", "Pow"): _pow,
 }

@@ -15,6 +15,10 @@ from .place import Place
 def _concat(p: Place) -> bool:
     held = [name in p.constants for name in p.inputs]
     computed = [name for name in p.inputs if name in p.shapes]
+    if computed and computed[0] in p.bare and int(p.attributes.get("axis", 0)) >= 0:
+        behind = int(p.attributes["axis"]) - len(p.file_shape(computed[0]))
+        p.put("Concat", p.inputs, axis=behind)
+        return True
     if not computed or not any(held) or any(name in p.scales or name in p.kinds for name in computed):
         return False
     inputs = [_constant(p, computed[0], i) if held[i] else p.inputs[i] for i in range(len(p.inputs))]

@@ -17,12 +17,13 @@ Lists = list[list[int]]
 
 
 def _whole(p: Place) -> Lists:
-    return [list(range(n)) for n in (1, *p.first())]
+    return [list(range(n)) for n in p.file_shape(p.inputs[0])]
 
 
 def grid(p: Place, lists: Lists) -> NDArray[np.int64]:
     """Flat positions of every combination; -1 where one of the lists says so."""
-    full, total = (1,) * (len(lists) - len(p.first())) + p.first(), np.zeros((), np.int64)
+    full = p.file_shape(p.inputs[0])
+    full, total = (1,) * (len(lists) - len(full)) + full, np.zeros((), np.int64)
     need(np.prod([float(len(found)) for found in lists]) <= MAX_ELEMENTS, f"{p.name}: too large")
     for n, found in zip(full, lists, strict=True):
         at = np.array(found, np.int64)
@@ -111,7 +112,8 @@ def _pad(p: Place) -> bool:
 
 def _stretched(p: Place, shape: Sequence[int]) -> Lists:
     """Every axis repeated up to `shape`, whole or single elements."""
-    lists = [[0] for _ in range(len(shape) - 1 - len(p.first()))] + _whole(p)
+    lists = _whole(p)
+    lists = [[0] for _ in range(len(shape) - len(lists))] + lists
     need(len(lists) == len(shape) and min(shape, default=1) > 0, f"{p.name}: shape {shape}")
     need(np.prod([float(n) for n in shape]) <= MAX_ELEMENTS, f"{p.name}: too large")
     return [found * (n // len(found)) for n, found in zip(shape, lists, strict=True)]
@@ -120,7 +122,7 @@ def _stretched(p: Place, shape: Sequence[int]) -> Lists:
 def _expand(p: Place) -> bool:
     p.only()
     target = p.ints("shape", 1) or []
-    full = [1, *p.first()]
+    full = [*p.file_shape(p.inputs[0])]
     rank = max(len(target), len(full))
     full = [1] * (rank - len(full)) + full
     target = [1] * (rank - len(target)) + target
@@ -131,7 +133,7 @@ def _expand(p: Place) -> bool:
 
 def _tile(p: Place) -> bool:
     p.only()
-    repeats, full = p.ints("repeats", 1) or [], [1, *p.first()]
+    repeats, full = p.ints("repeats", 1) or [], p.file_shape(p.inputs[0])
     need(len(repeats) == len(full), f"{p.name}: repeats {repeats}")
     p.take(grid(p, _stretched(p, [n * r for n, r in zip(full, repeats, strict=True)])))
     return True
@@ -140,7 +142,7 @@ def _tile(p: Place) -> bool:
 def _gather(p: Place) -> bool:
     p.only("axis")
     axis, given = p.axis(p.attributes.get("axis", 0)), p.ints("indices", 1)
-    need(given is not None and axis > 0, f"{p.name}: indices")
+    need(given is not None, f"{p.name}: indices")
     assert given is not None
     lists = _whole(p)
     n = len(lists[axis])
@@ -151,6 +153,20 @@ def _gather(p: Place) -> bool:
     return True
 
 
+def _transpose(p: Place) -> bool:
+    """Only one that moves the first axis, or of a tensor without batch axis."""
+    p.only("perm")
+    full = p.file_shape(p.inputs[0])
+    perm = list(p.attributes.get("perm", range(len(full))[::-1]))
+    need(sorted(perm) == list(range(len(full))), f"{p.name}: perm {perm}")
+    if p.first_axis(p.inputs[0]) and perm[0] == 0:
+        return False
+    weights = [int(np.prod(full[a + 1 :])) for a in perm]  # how far apart neighbours along an axis are
+    steps = [np.arange(full[a]) * w for a, w in zip(perm, weights, strict=True)]
+    p.take(np.asarray(sum(np.ix_(*steps))))
+    return True
+
+
 EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     ("", "Slice"): _slice,
     ("", "Split"): _split,
@@ -158,4 +174,5 @@ EXPANSIONS: dict[tuple[str, str], Callable[[Place], bool]] = {
     ("", "Expand"): _expand,
     ("", "Tile"): _tile,
     ("", "Gather"): _gather,
+    ("", "Transpose"): _transpose,
 }

@@ -13,6 +13,7 @@ from .layers import Layer
 from .rounding import Floats
 
 NAMES = {"HardSigmoid", "Sigmoid", "Tanh", "LeakyRelu", "HardSwish", "Gelu", "Trunc", "Sign"}
+NAMES |= {"Elu", "Erf", "Softplus"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Function:
 
 
 def function(layer: Layer) -> Function:
-    """The function of a float layer. Slopes: sigmoid at most 1/4; swish in [-1/2, 3/2]; gelu within 1.13."""
+    """The function of a float layer. Slopes: sigmoid at most 1/4; swish in [-1/2, 3/2]; gelu, erf 1.13."""
     f = layer.fields
     match layer.op:
         case "HardSigmoid":
@@ -45,6 +46,14 @@ def function(layer: Layer) -> Function:
             a = f["alpha"]
             steep = max(1.0, abs(a))
             return Function(lambda x: np.where(x >= 0, x, a * x), (-steep, steep))
+        case "Elu":
+            a = f["alpha"]
+            steep = max(1.0, abs(a))
+            return Function(lambda x: np.where(x >= 0, x, a * np.expm1(np.minimum(x, 0.0))), (-steep, steep))
+        case "Erf":
+            return Function(_erf, (0.0, 1.13))
+        case "Softplus":
+            return Function(lambda x: np.asarray(np.logaddexp(x, 0.0)), (0.0, 1.0))
         case "Trunc":
             a, b = f["factor"], f["offset"]
             return Function(lambda x: a * x + b, (0.0, a))
@@ -57,10 +66,12 @@ def function(layer: Layer) -> Function:
             return Function(_gelu_tanh if f["approximate"] == "tanh" else _gelu, (-1.13, 1.13))
 
 
+def _erf(x: Floats) -> Floats:
+    return np.array([erf(v) for v in x.ravel().tolist()]).reshape(x.shape)
+
+
 def _gelu(x: Floats) -> Floats:
-    return np.asarray(
-        0.5 * x * (1 + np.array([erf(v / sqrt(2)) for v in x.ravel().tolist()]).reshape(x.shape))
-    )
+    return np.asarray(0.5 * x * (1 + _erf(x / sqrt(2))))
 
 
 def _gelu_tanh(x: Floats) -> Floats:

@@ -63,7 +63,7 @@ class Halves:
     def _halved(self, parts: Boxes) -> Boxes:
         """What is left of them, once what is confirmed as a whole and what is small has been dealt with."""
         self._spend(DEAR * len(parts.first))
-        found = between.bound(self.chain, self.root, parts, self.borders)
+        found = between.bound(self.chain, self.root, parts)
         enough = (found <= self.claim).all(axis=1)
         self.worst = np.maximum(self.worst, found[enough].max(axis=0, initial=0.0))
         parts = parts.of(~enough)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The float network of a chain over many boxes at once: an affine form of the input, a remainder, and bounds
-on the Jacobian. Boxes are on axis 0, symbols on axis 1."""
+on the Jacobian. Inside, boxes are on the last axis, symbols on axis 1."""
 
 from __future__ import annotations
 
@@ -49,18 +49,20 @@ def lines(chain: Chain, low: Floats, high: Floats) -> Lines:
     """low, high (boxes, inputs)."""
     n = low.shape[1]
     middle = 0.5 * low + 0.5 * high
-    far = up(np.maximum(high - middle, middle - low))
-    eye = np.broadcast_to(np.eye(n), (len(low), n, n))
-    x = _State(middle, eye * far[:, None], np.zeros_like(low), eye, np.zeros_like(eye))
+    far = up(np.maximum(high - middle, middle - low)).T
+    eye = np.repeat(np.eye(n)[..., None], len(low), axis=2)
+    x = _State(middle.T, eye * far, np.zeros_like(far), eye, np.zeros_like(eye))
     sums = []
     for p in chain.pairs:
         x = _summed(x, p)
-        sums.append((x.c, x.wide()))
-        x = _activated(x, *p.then.limits)
-    slope = np.where(far[..., None] > 0, x.g[:, :n] / np.where(far > 0, far, 1.0)[..., None], 0.0)
+        wide = x.wide()
+        sums.append((x.c.T, wide.T))
+        x = _activated(x, wide, *p.then.limits)
+    slope = np.where(far > 0, x.g[:, :n] / np.where(far > 0, far, 1.0), 0.0)
     rest = (np.abs(x.g[:, n:]).sum(axis=1) + x.r) * (1 + RHO)
     rest = rest + 1.01 * (n + 16) * U * (np.abs(x.c) + x.wide())
-    return Lines(x.c, slope, rest, up(np.abs(x.j) + x.k), middle, sums)
+    c, slope, r, steep = (np.ascontiguousarray(v.T) for v in (x.c, slope, rest, up(np.abs(x.j) + x.k)))
+    return Lines(c, slope, r, steep, middle, sums)
 
 
 def drift(chain: Chain, form: Lines, low: Floats, high: Floats) -> Floats:
@@ -95,23 +97,31 @@ def drift(chain: Chain, form: Lines, low: Floats, high: Floats) -> Floats:
 
 def _summed(x: _State, p: Pair) -> _State:
     unit, size = 1.01 * (p.w.shape[1] + 17) * U, np.abs(p.w)
-    r = (x.r + unit * (np.abs(x.c) + x.wide())) @ size.T + unit * np.abs(p.b)
-    k = (x.k + unit * (np.abs(x.j) + x.k)) @ size.T
-    return _State(x.c @ p.w.T + p.b, x.g @ p.w.T, r * (1 + RHO) + TINY, x.j @ p.w.T, k * (1 + RHO) + TINY)
+    b = p.b[:, None]
+    r = size @ (x.r + unit * (np.abs(x.c) + x.wide())) + unit * np.abs(b)
+    k = _times(size, x.k + unit * (np.abs(x.j) + x.k))
+    g, j = _times(p.w, x.g), _times(p.w, x.j)
+    return _State(p.w @ x.c + b, g, r * (1 + RHO) + TINY, j, k * (1 + RHO) + TINY)
 
 
-def _activated(x: _State, a: float, c: float) -> _State:
+def _times(w: Floats, x: Floats) -> Floats:
+    """Over the first axis of x."""
+    rest = x.shape[1:]
+    return np.asarray((w @ x.reshape(len(x), rest[0] * rest[1])).reshape(len(w), *rest))
+
+
+def _activated(x: _State, wide: Floats, a: float, c: float) -> _State:
     """clip(., a, c): as it is, a constant, or, where a limit lies inside, a band along the chord."""
-    wide = x.wide()
     low, high = down(x.c - wide), up(x.c + wide)
     same = (low >= a) & (high <= c)
+    if same.all():
+        return x
     bent = ~same & (low < c) & (high > a)
     flat = np.where(high <= a, a, c)
     first, last = np.clip(low, a, c), np.clip(high, a, c)
     lam = np.clip((last - first) / np.where(bent, high - low, 1.0), 0.0, 1.0)
-    kinks = np.stack([low, high, np.clip(a, low, high), np.clip(c, low, high)])
-    rest = np.clip(kinks, a, c) - lam * kinks
-    top, least = rest.max(axis=0), rest.min(axis=0)
+    rest = [np.clip(v, a, c) - lam * v for v in (low, high, np.clip(a, low, high), np.clip(c, low, high))]
+    top, least = np.maximum.reduce(rest), np.minimum.reduce(rest)
     mid = 0.5 * top + 0.5 * least
     half = np.maximum(top - mid, mid - least) + 32 * U * np.maximum(np.abs(low), np.abs(high))
     more = 16 * U * (lam * (np.abs(x.c) + wide) + np.abs(mid) + half) + TINY
@@ -122,7 +132,7 @@ def _activated(x: _State, a: float, c: float) -> _State:
     j_mid = 0.5 * j_low + 0.5 * j_high
     j_half = np.maximum(j_high - j_mid, j_mid - j_low) * (1 + RHO)
     at, over = same[:, None], bent[:, None]
-    g = np.concatenate([share[:, None] * x.g, _symbols(np.where(bent, half, 0.0), bent)], axis=1)
+    g = np.concatenate([share[:, None] * x.g, _symbols(half, bent)], axis=1)
     return _State(
         share * x.c + shift,
         g,
@@ -133,9 +143,9 @@ def _activated(x: _State, a: float, c: float) -> _State:
 
 
 def _symbols(half: Floats, bent: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Floats:
-    """A row per bent element of each box, as many rows for all."""
-    box, element = np.nonzero(bent)
-    row = (np.cumsum(bent, axis=1) - 1)[box, element]
-    rows = np.zeros((len(bent), int(bent.sum(axis=1).max(initial=0)), bent.shape[1]))
-    rows[box, row, element] = half[box, element]
-    return rows
+    """One per bent element of each box, as many for all."""
+    element, box = np.nonzero(bent)
+    place = (np.cumsum(bent, axis=0) - 1)[element, box]
+    symbols = np.zeros((len(bent), int(bent.sum(axis=0).max(initial=0)), bent.shape[1]))
+    symbols[element, place, box] = half[element, box]
+    return symbols

@@ -103,7 +103,8 @@ class Reader:
         again = op in ("Cast", "QuantizeLinear") and inputs[0] in self.kinds
         need(not again, f"{name}: {op} of integers")
         key = (proto.domain.removeprefix("ai.onnx"), op)
-        expansion = _ALL.get(key) if live or key[0] else None
+        written = own and op in ("Reshape", "Flatten", "Transpose")  # by an expansion: with a batch axis
+        expansion = _ALL.get(key) if (live or key[0]) and not written else None
         if not own and any(i in self.sums for i in inputs):
             expansion = of_sum
         if expansion is not None:
@@ -134,7 +135,8 @@ class Reader:
             self.constants[out] = kept(name, op, self.constants, inputs, attributes)
         elif not live or op == "Shape":
             if op == "Shape":
-                shape = (1, *self._shape(inputs[0])) if live else self.constants[inputs[0]].shape
+                front = (1,)[: inputs[0] not in self.batches.without]
+                shape = (*front, *self._shape(inputs[0])) if live else self.constants[inputs[0]].shape
                 self.constants[out] = extents(name, shape, attributes)
             else:
                 need("" not in inputs, f"{name}: an input left out")

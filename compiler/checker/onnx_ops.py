@@ -42,6 +42,9 @@ _ALLOWED = {
     "Sigmoid": set(),
     "Tanh": set(),
     "LeakyRelu": {"alpha"},
+    "Elu": {"alpha"},
+    "Erf": set(),
+    "Softplus": set(),
     "HardSwish": set(),
     "Gelu": {"approximate"},
     "Flatten": {"axis"},
@@ -172,10 +175,12 @@ def _moves(node: Node, first: Shape) -> tuple[str, dict[str, Any]]:
             return "HardSigmoid", {"alpha": float(get("alpha", 0.2)), "beta": float(get("beta", 0.5))}
         case "LeakyRelu":
             return "LeakyRelu", {"alpha": float(get("alpha", 0.01))}
+        case "Elu":
+            return "Elu", {"alpha": float(get("alpha", 1.0))}
         case "Gelu":
             need(get("approximate", "none") in ("none", "tanh"), f"{where}: approximate")
             return "Gelu", {"approximate": get("approximate", "none")}
-        case "Sigmoid" | "Tanh" | "HardSwish":
+        case "Sigmoid" | "Tanh" | "HardSwish" | "Erf" | "Softplus":
             return node.op, {}
         case "BatchNormalization":
             return "ChannelAffine", _batch_norm(node)

@@ -58,8 +58,8 @@ class Place:
         odd = set(self.attributes) - set(allowed)
         need(not odd, f"{self.name}: attribute {sorted(odd)[:1]}")
 
-    def axes(self, rank: int) -> list[int] | None:
-        """Given axes of a tensor of `rank`, batch axis counted but not among them."""
+    def axes(self, rank: int, first: int = 1) -> list[int] | None:
+        """Given axes of a tensor of `rank`, none before the `first`."""
         given = self.attributes.get("axes")
         if len(self.inputs) > 1 and self.inputs[1]:
             need(self.inputs[1] in self.constants and given is None, f"{self.name}: axes not constant")
@@ -69,7 +69,9 @@ class Place:
         rank = len(given) + rank if self.op == "Unsqueeze" else rank
         need(all(-rank <= a < rank for a in given), f"{self.name}: axes {given}")
         found = sorted(int(a) % rank for a in given)
-        need(0 not in found and len(set(found)) == len(found), f"{self.name}: axes {given}")
+        need(
+            min(found, default=first) >= first and len(set(found)) == len(found), f"{self.name}: axes {given}"
+        )
         return found
 
     def put(
@@ -92,18 +94,29 @@ class Place:
         return None if given is None else [int(n) for n in given]
 
     def axis(self, a: int) -> int:
-        """A non-negative axis of the first input, batch axis counted."""
-        rank = len(self.first()) + 1
+        """A non-negative axis of the first input, as the file counts."""
+        rank = len(self.file_shape(self.inputs[0]))
         need(-rank <= a < rank, f"{self.name}: axis {a}")
         return a % rank
 
     def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0, pad: float = 0.0) -> str:
-        """Elements of the first input at flat positions (batch axis included); -1 is `pad`."""
-        need(positions.ndim > 0 and len(positions) == 1 and positions.size > 0, f"{self.name}: batch")
+        """Elements of the first input at flat positions, in the file's shape; -1 is `pad`."""
+        need(positions.ndim > 0 and positions.size > 0, f"{self.name}: a scalar or nothing")
         need(positions.size <= MAX_ELEMENTS, f"{self.name}: too large")
+        shape = self.inner(positions.shape, result, suffix)
         if positions.ravel().tolist() == list(range(int(np.prod(self.first())))):
-            return self.reshape(self.inputs[0], positions.shape[1:], suffix, result)
-        return self.moved(self.inputs[0], positions[0], suffix, result, pad=pad)
+            return self.reshape(self.inputs[0], shape, suffix, result)
+        return self.moved(self.inputs[0], positions.reshape(shape), suffix, result, pad=pad)
+
+    def inner(self, shape: Shape, result: int = 0, suffix: str = "") -> Shape:
+        """A shape of the file without its batch axis; with several rows in front there is none, and output
+        `result` has none then."""
+        need(shape, f"{self.name}: a scalar")
+        if len(shape) > 1 and shape[0] == 1:
+            return shape[1:]
+        need(not suffix, f"{self.name}: no batch axis")
+        self.bare.add(self.outputs[result])
+        return shape
 
     def moved(
         self,

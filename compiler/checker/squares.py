@@ -26,8 +26,8 @@ from .together import Together
 
 FEWEST, LARGEST = 16, 1 << 20  # elements on or off; numbers in a form
 TALLEST, EFFORT = 16, 1 << 34  # rows of a tensor; multiply-adds for them
-ROUNDS, DIMENSIONS = 120, 8
-START, END, WEIGHT = 2.0, 0.03, 0.2
+ROUNDS, DIMENSIONS = 64, 8
+START, END, WEIGHT = 16.0, 0.01, 0.2
 SHORT, NOTHING = 1e-2, 1e-100
 MORE = 32
 
@@ -156,10 +156,13 @@ class _Uphill:
     """Unit vectors for signs, and the multipliers of what the kinks say, for all rows at once."""
 
     def __init__(self, f: Floats, q: Floats, phi: Floats, group: Squares) -> None:
-        self.f, self.q, self.phi, self.group = f, q, phi, group
+        used = f.any(axis=(0, 1)) | group.of_x.any(axis=0)  # symbols that say something of D, or of a kink
+        self.f, self.of_x = f[:, :, used], group.of_x[:, used]
+        self.q, self.phi, self.group = q, phi, group
         rows, count, late = phi.shape
         self.n = n = count - late
-        self.short = SHORT * np.sqrt((f**2).sum(axis=1)).mean(axis=1)[:, None] + NOTHING
+        columns = np.sqrt((self.f**2).sum(axis=1))
+        self.short = SHORT * columns.sum(axis=1)[:, None] / max(columns.shape[1], 1) + NOTHING
         spread = [np.cos(1.0 + 0.7 * np.arange(k * DIMENSIONS) ** 2) for k in (n, late)]
         start = [part.reshape(1, -1, DIMENSIONS) for part in spread]
         start[0][0, 0] = np.arange(DIMENSIONS) == 0
@@ -182,10 +185,10 @@ class _Uphill:
         own, one = s[:, 1:n], s[:, :1]
         self.mean, self.lean = 0.5 * (self.over + self.under), 0.5 * (self.over - self.under)
         pulled = self.mean[..., None] * own + self.lean[..., None] * one
-        each = self.f.transpose(0, 2, 1) @ s + group.of_x.T @ pulled
+        each = self.f.transpose(0, 2, 1) @ s + self.of_x.T @ pulled
         self.long = np.sqrt((each**2).sum(axis=2) + self.short**2)
         each = each / self.long[..., None]
-        gap, seen = group.gap[:, None], group.of_x @ each
+        gap, seen = group.gap[:, None], self.of_x @ each
         slope = self.f @ each + 2.0 * self.q @ s
         slope[:, 1:n] += self.mean[..., None] * (seen + gap * one)
         slope[:, 0] += (self.lean[..., None] * (seen + 2.0 * gap * one)).sum(axis=1)
@@ -201,7 +204,7 @@ class _Uphill:
         group = self.group
         self.early[:, 1:] = _unit(self.early[:, 1:] + far * _unit(self.whole[:, 1:]))
         self.late = _unit(self.late + far * _unit(self.slope[:, self.n :]))
-        wide = (np.abs(group.of_x).sum(axis=1) ** 2 + TINY) * max(len(group.gap), 1)
+        wide = (np.abs(self.of_x).sum(axis=1) ** 2 + TINY) * max(len(group.gap), 1)
         pace = WEIGHT * far * self.long.sum(axis=1)[:, None] / wide * (group.slip > 0)
         self.over = np.maximum(self.over - pace * self.less[0], 0.0)
         self.under = np.maximum(self.under - pace * self.less[1], 0.0)
@@ -212,8 +215,8 @@ class _Uphill:
         q, r = 0.5 * self.long[k], np.maximum(0.5 * self.turn[k], 0.0)
         p = np.maximum(0.5 * (self.whole[k] * self.early[k]).sum(axis=1), 0.0)
         f, square, phi = self.f[k].copy(), self.q[k].copy(), self.phi[k]
-        f[1:n] += mean[:, None] * group.of_x
-        f[0] += lean @ group.of_x
+        f[1:n] += mean[:, None] * self.of_x
+        f[0] += lean @ self.of_x
         square[0, 1:n] += 0.5 * mean * group.gap
         square[1:n, 0] += 0.5 * mean * group.gap
         square[0, 0] += lean @ group.gap

@@ -28,7 +28,8 @@ from .pair_vertex import Envelope
 from .pair_window import BUDGET, Passes, blocks, upper_bounds, window
 
 CHUNK = 1 << 20  # numbers in one matrix of coefficients
-KINDS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1))  # upper and lower bounds of x, d and y
+Kinds = tuple[tuple[int, int], ...]
+KINDS: Kinds = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1))  # upper and lower bounds of x, d and y
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,13 @@ class PairCrown:
     """Every word: the product's rule, and an entry on the tape that backward passes read.
 
     `only_x`: intervals' rule instead, and passes for x alone. They take a tenth of the time, for pieces that
-    differ from what is known of their y and d in x only.
+    differ from what is known of their y and d in x only. `at_once`: rows of few outputs meet whole bends.
     """
 
-    def __init__(self, *, only_x: bool = False, passes: Passes | None = None) -> None:
+    def __init__(self, *, only_x: bool = False, at_once: bool = True, passes: Passes | None = None) -> None:
         self._product: PairDomain[Any] = PairInterval() if only_x else PairProduct()
         self.only_x, self._kinds = only_x, KINDS[:2] if only_x else KINDS
+        self.at_once = at_once and not only_x
         self._tape: list[Source] = []
         self._passes = passes or Passes(BUDGET)
         self._halves: list[Halves] = []
@@ -106,7 +108,7 @@ class PairCrown:
         if terms.plain and isinstance(x.forms, Forms):
             joint = joint_of(x.forms, box, envelope, limits)
             step.together(joint)
-            if joint is not None and worth(x.forms, joint):
+            if self.at_once and joint is not None and worth(x.forms, joint):
                 step.squares = squares_of(x.forms, joint, box, envelope, limits, self._halves)
                 self._halves += halves_of(x.forms, after, joint)
         return Traced(after, self._put(step))
@@ -156,6 +158,20 @@ class PairCrown:
         upper_bounds(self._tape, place, rows, seen=seen)
         return seen
 
+    def on(self, place: int, earlier: int, x: Floats) -> tuple[Floats, Floats] | None:
+        """Rows of x of a tensor (elements, rows) as rows of an earlier one, and upper bounds of what is to be
+        added; None where they read another one as well."""
+        total, waiting = Total(np.zeros(x.shape[1])), {place: Rows(x, None)}
+        for position in range(place, earlier, -1):
+            if position not in waiting:
+                continue
+            source = self._tape[position]
+            if not source.reads:
+                return None
+            for read, part in zip(source.reads, source.back(waiting.pop(position), total), strict=True):
+                waiting[read] = waiting[read].plus(part) if read in waiting else part
+        return (waiting[earlier].x, total.bound()) if set(waiting) == {earlier} else None
+
     def _put(self, source: Source) -> int:
         self._tape.append(source)
         return len(self._tape) - 1
@@ -176,36 +192,45 @@ class PairCrown:
         return Traced(forms.known(self._narrowed(place, forms.box, places)), place)
 
     def _narrowed(self, place: int, box: Box, places: int) -> Box:
-        """Ranges met with those of backward passes, where these are cheap enough."""
-        if not self.only_x and box.lx.size <= ROWS:
+        """Ranges met with those of backward passes, where these are cheap enough, else of passes of x alone:
+        deep in a network y and d may be lost while x is not."""
+        if self.at_once and not self.only_x and box.lx.size <= ROWS:
             one, shape = np.eye(box.lx.size), box.lx.shape
             ends = [self._squared(place, sign * one).reshape(shape) for sign in (1.0, -1.0)]
             box = replace(box, ud=np.minimum(box.ud, ends[0]), ld=np.maximum(box.ld, -ends[1]))
-        each = list(blocks(box.lx.size, places))
-        _, parts = window(self._tape, place, each[len(each) // 2], box.lx.size)
-        rows = len(self._kinds) * box.lx.size
-        work = rows * sum(part.work for part in parts.values())
-        if not self._passes.admit(work):
-            return box
+        each, n, kinds, passes = list(blocks(box.lx.size, places)), box.lx.size, self._kinds, self._passes
+        _, parts = window(self._tape, place, each[len(each) // 2], n)
+        row = sum(part.work for part in parts.values())
         together = sum(joint.work for at in parts if (joint := getattr(self._tape[at], "joint", None)))
-        self._passes.spent += work
-        joint = together > 0 and self._passes.admit(work + rows * together)
-        self._passes.spent += work + rows * together if joint else 0
-        # Stopped, a pass that costs little is made in any case, but not what is bounded together behind it.
-        ways = [True, False] if joint else [False]
-        made = (self._passed(place, box, each, work + rows * together * way, joint=way) for way in ways)
-        found = next((ends for ends in made if ends is not None), None)
+        once, twice = len(kinds) * n * row, len(kinds) * n * (row + together)
+        found = None
+        if passes.admit(once):
+            if together and passes.admit(twice, once):
+                found = self._passed(place, box, each, kinds, (twice, once), joint=True)
+            if found is None:  # stopped, a pass that costs little is made in any case
+                found = self._passed(place, box, each, kinds, (once, 0))
+            passes.done += found is not None and passes.done < passes.most
+        if found is None and passes.admit(2 * n * row, of_x=True):
+            found = self._passed(place, box, each, KINDS[:2], (2 * n * row, 0))
         if found is None:
             return box
-        self._passes.done += self._passes.done < self._passes.most
         ux, lx, ud, ld, uy, ly = found.reshape(-1, *box.lx.shape)
         return box.meet(Box(-lx, ux, -ly, uy, -ld, ud)).tighten()
 
-    def _passed(self, place: int, box: Box, each: Sequence[Ints], work: int, *, joint: bool) -> Floats | None:
-        """Upper bounds of KINDS, block by block, at the cost of `work`; None where that is stopped."""
+    def _passed(
+        self,
+        place: int,
+        box: Box,
+        each: Sequence[Ints],
+        kinds: Kinds,
+        costs: tuple[int, int],
+        *,
+        joint: bool = False,
+    ) -> Floats | None:
+        """Upper bounds of some of KINDS, block by block, at these costs; None where that is stopped."""
         found = np.full((len(KINDS), box.lx.size), np.inf)
         for i, block in enumerate(each):
-            if self._passes.stopped(work, i / len(each)):
+            if self._passes.stopped(costs[0], i / len(each), of_x=kinds == KINDS[:2]):
                 return None
             held, parts = window(self._tape, place, block, box.lx.size)
             inside = np.searchsorted(held, block)
@@ -214,22 +239,22 @@ class PairCrown:
                 at = inside[first : first + chunk]
                 one = np.zeros((held.size, at.size))
                 one[at, np.arange(at.size)] = 1.0
-                for kind, (x, d) in enumerate(self._kinds):
+                for kind, (x, d) in enumerate(kinds):
                     rows_of = Rows(x * one, d * one if d else None)
                     best = upper_bounds(parts, place, rows_of)
                     if joint and d:
                         best = np.minimum(best, upper_bounds(parts, place, rows_of, joint=True))
                     found[kind, block[first : first + chunk]] = best
+        self._passes.spent += sum(costs)
         return found
 
     def _squared(self, place: int, d: Floats) -> Floats:
-        """Rows of d bounded with a whole bend together, where they meet one before any other bend."""
+        """Rows of d bounded with a whole bend together, the first on their way that has enough elements."""
         total, rows = Total(np.zeros(len(d))), Rows(0.0 * d, d)
         while len(self._tape[place].reads) == 1:
             source = self._tape[place]
-            if isinstance(source, Bent):
-                group = source.squares
-                cheap = group is not None and group.work(2 * len(d)) <= WORK
+            if isinstance(source, Bent) and source.squares is not None:
+                cheap = source.squares.work(2 * len(d)) <= WORK
                 return source.squared(rows, total) if cheap else np.full(len(d), np.inf)
             (rows,), (place,) = source.back(rows, total), source.reads
         return np.full(len(d), np.inf)

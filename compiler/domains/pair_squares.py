@@ -32,8 +32,8 @@ ROOM = 1 << 20  # numbers in the matrix of a form
 ROWS = 16  # of a tensor that are bounded so
 WORK = 1 << 34  # multiply-adds of these
 SPARE = 2.0**-24  # of a bound: the checker's ascent adds up in another order
-STEPS, RANK = 120, 8
-FIRST, LESS = 2.0, 0.03  # of a unit vector, the first step; times that, the last one
+STEPS, RANK = 64, 8
+FIRST, LESS = 16.0, 0.01  # of a unit vector, the first step; times that, the last one
 PULL = 0.2  # of steps for multipliers
 LITTLE = 1e-100  # its square is not 0
 NEAR = 1e-2  # of the columns' mean length: less counts as so much
@@ -205,7 +205,10 @@ def rooted(group: Squares, row_x: Floats, row_d: Floats, a: Floats) -> Rooted:
         q[:, 0, 1 + n :] = 0.25 * share * halves.c
         q[:, 0, : 1 + n] += 0.5 * part @ halves.shift
         size = share @ (np.abs(halves.lean).sum(axis=1) + np.abs(halves.shift))
-    return Rooted(f, q + q.transpose(0, 2, 1), phi, group.kinks, size)
+    kinks = group.kinks
+    used = np.flatnonzero(f.any(axis=(0, 1)) | kinks.g.any(axis=0))  # many a symbol says nothing of D
+    f, kinks = np.ascontiguousarray(f[:, :, used]), replace(kinks, g=np.ascontiguousarray(kinks.g[:, used]))
+    return Rooted(f, q + q.transpose(0, 2, 1), phi, kinks, size)
 
 
 @dataclass
@@ -268,7 +271,8 @@ def most(problem: Rooted) -> Floats:
     """Upper bounds of y Q y + sum |F_i y|, per row."""
     rows = len(problem.f)
     n, w = problem.first - 1, problem.phi.shape[2]
-    near = NEAR * np.sqrt((problem.f**2).sum(axis=1)).mean(axis=1, keepdims=True) + LITTLE
+    length = np.sqrt((problem.f**2).sum(axis=1))
+    near = NEAR * length.sum(axis=1, keepdims=True) / max(length.shape[1], 1) + LITTLE
     first = np.repeat(_spread((1 + n, RANK))[None], rows, axis=0)
     first[:, 0] = np.eye(RANK)[0]
     last = np.repeat(_spread((w, RANK))[None], rows, axis=0)

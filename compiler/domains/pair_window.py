@@ -23,24 +23,27 @@ ROWS = 64  # elements at least whose passes share a window
 @dataclass
 class Passes:
     """What backward passes may cost: multiply-adds of all of them, of which one takes a quarter of what is
-    left at most; the sums narrowed by them at most, but for those that cost next to nothing; when to `stop`.
-    `heard`: of the share that is spent."""
+    left at most; the sums narrowed by them at most, but for those that cost next to nothing and for x alone;
+    when to `stop`, and when to `end` those of x too. `heard`: of the share that is spent."""
 
     budget: int
     most: float = np.inf
     stop: Callable[[], bool] = lambda: False
+    end: Callable[[], bool] = lambda: False
     heard: Callable[[float], None] = lambda _share: None
     done: int = 0
     spent: int = 0
 
-    def admit(self, work: float) -> bool:
-        """Whether a pass may cost so much."""
-        late = self.done >= self.most and work > self.budget // SMALL
-        return not late and work <= (self.budget - self.spent) // 4
+    def admit(self, work: float, beside: int = 0, *, of_x: bool = False) -> bool:
+        """Whether a pass may cost so much, beside what is spent then."""
+        late = not of_x and self.done >= self.most and work > self.budget // SMALL
+        return not late and work <= (self.budget - self.spent - beside) // 4
 
-    def stopped(self, work: float, done: float) -> bool:
+    def stopped(self, work: float, done: float, *, of_x: bool) -> bool:
         """Whether to leave a pass that costs so much, of which this share is done."""
-        self.heard(min((self.spent + (done - 1) * work) / self.budget, 1.0))
+        self.heard(min((self.spent + done * work) / self.budget, 1.0))
+        if of_x:
+            return self.end()
         if self.done < self.most and self.stop():
             self.most = self.done
         return self.done >= self.most and work > self.budget // SMALL

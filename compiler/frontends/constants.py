@@ -52,7 +52,9 @@ def fold(
         return {proto.output[0]: np.array(cut, np.int64)}
     feeds = {name: constants[name] for name in proto.input if name}
     if _is_root(proto, feeds):
-        return {proto.output[0]: np.sqrt(feeds[proto.input[0]].astype(np.float64))}  # the nearest double
+        root = np.sqrt(feeds[proto.input[0]].astype(np.float64))  # the nearest double
+        inverse = proto.op_type == "Pow" and feeds[proto.input[1]].ravel()[0] < 0
+        return {proto.output[0]: 1 / root if inverse else root}
     if proto.op_type in SUMS and all(array.dtype.kind == "f" for array in feeds.values()):
         return {proto.output[0]: _arithmetic(proto.op_type, [constants[name] for name in proto.input])}
     if proto.op_type not in MOVES and not all(array.dtype.kind in WHOLE for array in feeds.values()):
@@ -99,11 +101,12 @@ def refuse_parameters(op_type: str, constants: Sequence[NDArray[Any] | None]) ->
 
 
 def _is_root(proto: onnx.NodeProto, feeds: Mapping[str, NDArray[Any]]) -> bool:
-    """A square root of positive reals: what a normalisation without an op of its own divides by."""
+    """A square root of positive reals: what a normalisation without an op of its own divides by. Or one
+    divided by it: what an attention multiplies by."""
     if proto.op_type not in ("Sqrt", "Pow") or not all(a.dtype.kind == "f" for a in feeds.values()):
         return False
     exponent = feeds[proto.input[1]] if proto.op_type == "Pow" else np.array(0.5)
-    return exponent.size == 1 and exponent.ravel()[0] == 0.5 and bool((feeds[proto.input[0]] > 0).all())
+    return exponent.size == 1 and abs(exponent.ravel()[0]) == 0.5 and bool((feeds[proto.input[0]] > 0).all())
 
 
 def _arithmetic(op: str, operands: Sequence[NDArray[Any]]) -> NDArray[np.float64]:

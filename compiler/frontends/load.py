@@ -23,13 +23,13 @@ from .constants import fold, refuse_parameters
 from .dynamic import without_dynamic
 from .expansions import EXPANSIONS, REMEDIES, Site, of_sum
 from .finish import Imported, Walked, finish, misplaced
-from .model_file import initial_constants, input_specs, opset_of, read_model
+from .model_file import attributes_of, initial_constants, input_specs, opset_of, read_model
 from .old_opsets import refuse_old
 from .qdq import Quantised
 from .reads import Reads
 from .shorter import as_take, scale_product
-from .unbatched import Unbatched
-from .unsupported import Problem, UnsupportedModel, node_name, refuse_inputs, remedy_for
+from .unbatched import OWN_SHAPES, Unbatched
+from .unsupported import Problem, UnsupportedModel, node_name, refuse_inputs, remedy_for, unknown_op
 
 OWN = "tinybound"  # domain of ops that only expansions write
 
@@ -74,6 +74,7 @@ class _Walk:
         self.problems: list[Problem] = []
         self.lost: set[str] = set()  # outputs of unsupported nodes
         self.inputs = tuple(spec.name for spec in input_specs(model))
+        self.computed = {*self.inputs}  # what depends on an input, lost or not
         self.unbatched, self.indices = Unbatched(), set[str]()
         self.unbatched.of_inputs(model.graph)
         reads = Reads(model.graph)
@@ -91,6 +92,12 @@ class _Walk:
         name, lost = node_name(proto), any(i in self.lost for i in proto.input)
         if lost:
             self.lost.update(proto.output)
+        if proto.op_type != "Shape" and not self.computed.isdisjoint(proto.input):
+            self.computed.update(proto.output)
+            if problem := unknown_op(proto):  # named behind a lost node as well
+                self.problems.append(problem)
+                self.lost.update(proto.output)
+                return
         try:
             refuse_old(proto, self.constants, self.opset)
             self.unbatched.check(proto, self.alias, self.constants, self._shape)
@@ -122,7 +129,8 @@ class _Walk:
         if self._renamed(proto):
             return
         if all(i in self.constants or not i for i in proto.input) or proto.op_type == "Shape":
-            shapes = {i: (1, *self._shape(i)) for i in self.alias}
+            batch = {i: () if i in self.unbatched else (1,) for i in self.alias}
+            shapes = {i: (*batch[i], *self._shape(i)) for i in self.alias}
             self.constants.update(fold(proto, self.constants, shapes, self.opset))
             self.quantised.move_constant(
                 proto,
@@ -162,13 +170,13 @@ class _Walk:
             raise Unsupported(f"{proto.op_type} of quantised integers", REMEDY)
         if not own and any(i in held.sums for i in proto.input):
             expansion = of_sum
-        if expansion is None:
+        if expansion is None or (own and proto.op_type in OWN_SHAPES):
             return None
         shapes = {tensor: self._shape(tensor) for tensor in self.alias}
         site = Site(
             proto,
             name,
-            _attributes(proto),
+            attributes_of(proto),
             shapes,
             self.constants,
             self.opset,
@@ -195,7 +203,7 @@ class _Walk:
         parser = BY_ONNX.get(op_type)
         if parser is None:
             raise Unsupported(f"op {op_type}", remedy_for("", op_type))
-        attributes = _attributes(proto)
+        attributes = attributes_of(proto)
         constants = [self.constants.get(i) if i else None for i in proto.input]
         shapes: list[Any] = [self._shape(i) if i in self.alias else None for i in proto.input]
         self.quantised.carry(op_type, proto.input, proto.output[0])
@@ -338,13 +346,3 @@ class _Walk:
             self.path.stem, self.inputs, outputs, self.nodes, self.values, alias,
             self.quantised.activations, self.sources, self.quantised.parted,
         )  # fmt: skip
-
-
-def _attributes(proto: onnx.NodeProto) -> dict[str, Any]:
-    return {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in proto.attribute}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode()
-    return tuple(value) if isinstance(value, list) else value

@@ -201,3 +201,14 @@ def _without_batch(name: str, shape: list[int | None]) -> tuple[int, ...]:
     if not shape or shape[0] not in (None, 0, 1):
         raise CompileError(name, f"a fixed batch in shape {shape}", "batch 1 or a symbolic batch")
     return rest or (1,)
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes: numbers, texts, tuples of numbers."""
+    return {a.name: _plain(onnx.helper.get_attribute_value(a)) for a in node.attribute}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    return tuple(value) if isinstance(value, list) else value

@@ -16,13 +16,18 @@ from ..ops.base import Shape, Unsupported
 
 SEES_NO_AXES = {
     *("Add", "Sub", "Mul", "Div", "PRelu", "MatMul", "MatMulInteger", "Gemm", "Softmax", "ArgMax"),
-    *("Cast", "Dropout", "Max", "Min"),
+    *("Cast", "Dropout", "Max", "Min", "Neg", "Pow"),
     *("Relu", "LeakyRelu", "Clip", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh", "Gelu", "Identity"),
+    *("Elu", "Erf", "Softplus", "Abs"),
     *("QuantizeLinear", "DequantizeLinear", "QLinearAdd", "QLinearMul", "QLinearMatMul", "QLinearSigmoid"),
-    *("QLinearLeakyRelu", "QGemm", "Expand", "Quant", "IntQuant", "BipolarQuant", "Trunc"),
+    *("QLinearLeakyRelu", "QGemm", "Quant", "IntQuant", "BipolarQuant", "Trunc"),
 }
-BROADCASTS = {"Add", "Sub", "Mul", "Div", "PRelu", "QLinearAdd", "QLinearMul", "Quant", "IntQuant", "Expand"}
-COUNTS_FROM_BEHIND = {"Concat", "Gather", "Split"}  # when their axis is negative
+BROADCASTS = {"Add", "Sub", "Mul", "Div", "PRelu", "QLinearAdd", "QLinearMul", "Quant", "IntQuant"}
+MOVES = {  # their expansions count the file's axes, and say themselves whether the result has a batch axis
+    *("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Split", "Pad", "Expand", "Tile"),
+    "Gather",
+}
+OWN_SHAPES = {"Flatten", "Reshape", "Transpose"}  # those that expansions write have a batch axis
 
 
 class Unbatched(set[str]):
@@ -40,20 +45,16 @@ class Unbatched(set[str]):
         shape_of: Callable[[str], Shape],
     ) -> None:
         """Unsupported for a node that counts other axes in the file than here; else note its outputs."""
+        if proto.op_type in MOVES or proto.op_type == "Shape":
+            return
         live = [i for i in proto.input if i in computed]
         bare = [i for i in live if i in self]
-        axis = next((a.i for a in proto.attribute if a.name == "axis"), 0)
-        shape = constants.get(proto.input[1]) if proto.op_type == "Reshape" and live else None
-        if shape is not None and (shape != 0).all():
-            return  # a shape that says everything, the batch axis included
-        free = proto.op_type in SEES_NO_AXES or (proto.op_type in COUNTS_FROM_BEHIND and axis < 0)
-        if bare and not free:
+        joined = proto.op_type == "Concat" and bare == live
+        if bare and proto.op_type not in SEES_NO_AXES and not joined:
             raise Unsupported(f"{proto.op_type} of a tensor without batch axis", "a batch axis of one")
-        axes = any(a.name == "axes" for a in proto.attribute) or any(proto.input[1:])
         if bare and proto.op_type in BROADCASTS:  # a constant of one more axis gives the result a batch axis
             given = [constants[i] for i in proto.input if i in constants]
-            ranks = [c.size if proto.op_type == "Expand" else c.ndim for c in given]
-            if max(ranks, default=0) > max(len(shape_of(i)) for i in bare):
+            if max((c.ndim for c in given), default=0) > max(len(shape_of(i)) for i in bare):
                 return
-        if (bare and bare == live) or (live and proto.op_type == "Squeeze" and not axes):
+        if bare and bare == live:
             self.update(proto.output)

@@ -18,17 +18,15 @@ SUPPORTED = tuple(sorted({*(op for op in BY_ONNX if "." not in op), *(op for _, 
 QUANTISERS = {"DequantizeLinear", "QuantizeLinear"}
 STANDARD = "an export in standard ONNX ops (QDQ form)"
 ELSEWHERE = "supported ops in its place, or this part outside of the network"
-FUNCTION = "Relu, LeakyRelu, HardSwish, HardSigmoid, Sigmoid, Tanh or Gelu in its place"
+FUNCTION = "Relu, LeakyRelu, Elu, HardSwish, HardSigmoid, Sigmoid, Tanh, Softplus or Gelu in its place"
 NORMALISATION = "BatchNormalization, which becomes part of the weights"
 RECURRENT = "convolutions, or one step with the state as an input and an output, written in supported ops"
 COMMON = {  # what exporters write, and what would do instead
-    "Erf": "an export of opset 20 or later, which writes Gelu",
-    **dict.fromkeys(("Resize", "Upsample"), "ConvTranspose, or Expand and Reshape for whole factors"),
     **dict.fromkeys(("GRU", "LSTM", "RNN"), RECURRENT),
     **dict.fromkeys(("LayerNormalization", "InstanceNormalization", "GroupNormalization"), NORMALISATION),
     **dict.fromkeys(("RMSNormalization", "LpNormalization", "MeanVarianceNormalization"), NORMALISATION),
-    **dict.fromkeys(("Elu", "Selu", "Celu", "Softplus", "Softsign", "Mish", "ThresholdedRelu"), FUNCTION),
-    **dict.fromkeys(("Exp", "Log", "Sin", "Cos", "Swish", "Sqrt", "Pow", "Abs"), FUNCTION),
+    **dict.fromkeys(("Selu", "Celu", "Softsign", "Mish", "ThresholdedRelu"), FUNCTION),
+    **dict.fromkeys(("Exp", "Log", "Sin", "Cos", "Swish", "Sqrt"), FUNCTION),
     **dict.fromkeys(("If", "Loop", "Scan"), "an export without control flow"),
     "LogSoftmax": "Softmax, or what it reads where only the order counts",
     **dict.fromkeys(("Hardmax", "TopK"), "ArgMax as the last op"),
@@ -78,12 +76,18 @@ def unknown_ops(model: onnx.ModelProto) -> Iterator[Problem]:
     """Nodes of types that nothing here reads, for a model whose shapes are not known: constants excepted."""
     constants = {tensor.name for tensor in model.graph.initializer}
     for node in model.graph.node:
-        domain, op = node.domain.removeprefix("ai.onnx"), node.op_type
-        if {*node.input} - {""} <= constants or op == "Shape":
+        if {*node.input} - {""} <= constants or node.op_type == "Shape":
             constants |= {*node.output}
-        elif (domain, op) not in EXPANSIONS and (domain or op not in {*BY_ONNX, *QUANTISERS, "Identity"}):
-            named = f"{node.domain}.{op}" if domain else op
-            yield Problem(node_name(node), f"op {named}", remedy_for(domain, op))
+        elif problem := unknown_op(node):
+            yield problem
+
+
+def unknown_op(node: onnx.NodeProto) -> Problem | None:
+    """The op of a node, where it is of a type that nothing here reads."""
+    domain, op = node.domain.removeprefix("ai.onnx"), node.op_type
+    if (domain, op) in EXPANSIONS or (not domain and op in {*BY_ONNX, *QUANTISERS, "Identity"}):
+        return None
+    return Problem(node_name(node), f"op {f'{node.domain}.{op}' if domain else op}", remedy_for(domain, op))
 
 
 def refuse_inputs(model: onnx.ModelProto, path: Path) -> None:

@@ -13,6 +13,8 @@ from .concat import Concat
 from .conv import Conv
 from .curve import Curve
 from .dense import Dense
+from .elu import Elu
+from .erf import Erf
 from .function import Table
 from .gelu import Gelu
 from .hard_sigmoid import HardSigmoid
@@ -26,6 +28,7 @@ from .reshape import Reshape
 from .sigmoid import Sigmoid
 from .sign import Sign
 from .softmax import Softmax
+from .softplus import Softplus
 from .take import Take
 from .tanh import Tanh
 from .transpose import Transpose
@@ -41,6 +44,8 @@ OPS: tuple[type[Op], ...] = (
     Conv,
     Curve,
     Dense,
+    Elu,
+    Erf,
     Gelu,
     HardSigmoid,
     HardSwish,
@@ -53,6 +58,7 @@ OPS: tuple[type[Op], ...] = (
     Sigmoid,
     Sign,
     Softmax,
+    Softplus,
     Table,
     Take,
     Tanh,
@@ -75,6 +81,8 @@ __all__ = [
     "Conv",
     "Curve",
     "Dense",
+    "Elu",
+    "Erf",
     "Gelu",
     "HardSigmoid",
     "HardSwish",
@@ -88,6 +96,7 @@ __all__ = [
     "Sigmoid",
     "Sign",
     "Softmax",
+    "Softplus",
     "Table",
     "Take",
     "Tanh",

@@ -89,6 +89,11 @@ class Scaled:
         """The least and the largest real number that it represents."""
         return float(self.scale * (self.lo - self.zero)), float(self.scale * (self.hi - self.zero))
 
+    def nearest(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The nearest real number that it represents, element by element."""
+        steps = np.clip(np.rint(x / float(self.scale)) + self.zero, self.lo, self.hi)
+        return np.asarray((steps - self.zero) * float(self.scale))
+
     @property
     def wide(self) -> bool:
         """Whether its integers need 16 bits."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..domains.exact import run
+from ..domains.exact import Exact
 from ..domains.interval import Interval
 from ..errors import CompileError
 from ..graph import Graph
@@ -22,15 +22,26 @@ AFFORDABLE = 2.0  # factor between what a box can reach and what was seen
 MARGIN = 1.05
 
 
-def calibrate(graph: Graph, samples: Mapping[str, NDArray[Any]]) -> Ranges:
-    """(min, max) of each value over N samples per graph input, arrays N x shape."""
+def calibrate(
+    graph: Graph, samples: Mapping[str, NDArray[Any]], known: Mapping[str, Scaled] | None = None
+) -> Ranges:
+    """(min, max) of each value over N samples per graph input, arrays N x shape.
+
+    A value that is quantised already (`known`) is rounded and cut: with activations of few bits, what is
+    computed from it goes elsewhere than the real numbers do.
+    """
     counts = {name: len(array) for name, array in samples.items()}
     if not counts or min(counts.values()) == 0:
         raise CompileError("calibration", "no samples", "at least one input", "--calibration X.npz")
     count = min(counts.values())
     ranges: Ranges = {}
     for i in range(count):
-        values = run(graph, {name: np.asarray(array[i], np.float64) for name, array in samples.items()})
+        values = {
+            name: _held(known, name, np.asarray(array[i], np.float64)) for name, array in samples.items()
+        }
+        for node in graph.nodes:
+            found = node.op.meaning(Exact(), *(values[name] for name in node.inputs))
+            values[node.output] = _held(known, node.output, found)
         for name, value in values.items():
             lo, hi = ranges.get(name, (np.inf, -np.inf))
             ranges[name] = (min(lo, float(value.min())), max(hi, float(value.max())))
@@ -38,6 +49,12 @@ def calibrate(graph: Graph, samples: Mapping[str, NDArray[Any]]) -> Ranges:
     if broken:
         raise CompileError("calibration", f"{broken[0]!r} is not finite on the samples", "finite activations")
     return ranges
+
+
+def _held(known: Mapping[str, Scaled] | None, name: str, x: NDArray[Any]) -> NDArray[Any]:
+    """What a value is once it is stored."""
+    scaled = (known or {}).get(name)
+    return x if scaled is None else scaled.nearest(x)
 
 
 def reachable(

@@ -22,3 +22,9 @@ def prelu(site: Site) -> bool:
         negative = site.put("Clip", [site.inputs[0], "", limit], "negative")
     site.put("Add", [positive, site.put("Mul", [negative, site.inputs[1]], "scaled")])
     return True
+
+
+def absolute(site: Site) -> bool:
+    """Abs is x where x >= 0, and -1 times x elsewhere."""
+    site.put("LeakyRelu", site.inputs, alpha=-1.0)
+    return True

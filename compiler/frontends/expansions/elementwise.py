@@ -39,6 +39,25 @@ def elementwise(site: Site) -> bool:
     return len(live) == 1 and _constant(site, live[0], full[1:])
 
 
+def neg(site: Site) -> bool:
+    """Neg is a factor of -1."""
+    site.put("Mul", [*site.inputs, site.constant("minus", -1.0, np.float32)])
+    return True
+
+
+def power(site: Site) -> bool:
+    """Pow with a constant exponent of 1 or 2."""
+    exponent = site.given(1)
+    number = None if exponent is None or exponent.size != 1 else float(exponent.ravel()[0])
+    if number not in (1.0, 2.0) or exponent is None or exponent.ndim > len(site.full(site.inputs[0])):
+        raise Unsupported(f"Pow with an exponent of {exponent}", "a square, or products")
+    if number == 1:
+        site.put("Identity", site.inputs[:1])
+    else:
+        site.put("Mul", [site.inputs[0], site.inputs[0]])
+    return True
+
+
 def _constant(site: Site, at: int, shape: Shape) -> bool:
     """A constant beside the tensor `at`: per channel of a vector or of a map, whatever its shape."""
     constant = site.constants[site.inputs[1 - at]]

@@ -15,6 +15,10 @@ FINE = 2.0**-12  # a weight: biases are stored in units of it and of the input's
 def concat(site: Site) -> bool:
     """Constants become tensors of the network; False where there are none."""
     live = [name for name in site.inputs if name in site.shapes]
+    rank, axis = len(site.full(live[0])) if live else 0, site.get("axis", 0)
+    if live and live[0] in site.bare and axis >= 0:  # counted from behind, it is the same axis with a batch
+        site.put("Concat", site.inputs, axis=axis - rank)
+        return True
     if not live or len(live) == len(site.inputs) or any(name in site.marks for name in live):
         return False
     parts = [

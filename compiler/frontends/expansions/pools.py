@@ -25,31 +25,32 @@ def global_max_pool(site: Site) -> bool:
 
 
 def reduce(site: Site) -> bool:
-    """ReduceMean, ReduceSum over any axes but the batch: a pool of a map that a Take makes of them."""
-    shape, axes, mean = site.first, site.integers(1, "axes"), site.proto.op_type == "ReduceMean"
+    """ReduceMean, ReduceSum, ReduceMax over any axes but the batch: a pool of a map that a Take makes."""
+    shape, axes, op = site.first, site.integers(1, "axes"), site.proto.op_type
+    pool = {"ReduceMean": "GlobalAveragePool", "ReduceMax": "GlobalMaxPool"}.get(op, "")
     if not axes and site.get("noop_with_empty_axes", 0):
         site.put("Identity", site.inputs[:1])
         return True
-    what = "mean" if mean else "sum"
+    what = {"ReduceMean": "mean", "ReduceMax": "maximum"}.get(op, "sum")
     if not axes:
         raise Unsupported(f"a {what} over all axes, the batch among them", "axes")
     found, kept = axes_of(axes, len(shape) + 1), bool(site.get("keepdims", 1))
     out = tuple(1 if a in found else n for a, n in enumerate(shape, 1) if kept or a not in found)
     if not out:
         raise Unsupported(f"{what} over axes {found} of shape {(1, *shape)}", "keepdims = 1")
-    if mean and len(shape) > 1 and found == list(range(2, len(shape) + 1)):
+    if pool and len(shape) > 1 and found == list(range(2, len(shape) + 1)):
         if kept:
-            site.put("GlobalAveragePool", site.inputs[:1])
+            site.put(pool, site.inputs[:1])
         else:
-            site.reshape(site.put("GlobalAveragePool", site.inputs[:1], "kept"), out)
+            site.reshape(site.put(pool, site.inputs[:1], "kept"), out)
         return True
     gone = [a - 1 for a in found]
     others = [a for a in range(len(shape)) if a not in gone]
     count = prod(shape[a] for a in others)
     places = site.places(site.inputs[0]).transpose(*others, *gone).reshape(count, -1, 1)
     source = site.moved(site.inputs[0], places, "map")
-    if mean:
-        pooled = site.put("GlobalAveragePool", [source], "mean", name=site.name)
+    if pool:
+        pooled = site.put(pool, [source], what, name=site.name)
     else:
         pooled = site.put("Total", [source], "total", name=site.name, domain="tinybound")
     site.reshape(pooled, out, name=f"{site.name}.shape")

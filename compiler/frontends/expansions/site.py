@@ -98,23 +98,36 @@ class Site:
         target = self.constant(f"{suffix or 'target'}.shape", (1, *shape))
         return self.put("Reshape", [source, target], suffix, result, name)
 
+    def view(self, source: str, shape: Shape) -> str:
+        """`source` under the whole shape that the file gives it: with a batch of one in front, or bare."""
+        if not shape:
+            raise Unsupported(f"{self.proto.op_type} to a scalar", "a result with one axis or more")
+        if shape[0] != 1 or len(shape) == 1:
+            self.bare.add(self.proto.output[0])
+            return self.reshape(source, shape)
+        return self.reshape(source, shape[1:])
+
     def places(self, name: str) -> NDArray[np.int64]:
         """Flat positions of the elements of any computed tensor, batch axis not counted."""
         return np.arange(prod(self.shapes[name])).reshape(self.shapes[name])
 
     def positions(self) -> NDArray[np.int64]:
-        """Flat positions of the first input's elements, batch axis included."""
-        return np.arange(prod(self.first)).reshape(1, *self.first)
+        """Flat positions of the first input's elements, in the shape that the file gives it."""
+        return np.arange(prod(self.first)).reshape(self.full(self.inputs[0]) if self.first else ())
 
     def take(self, positions: NDArray[np.int64], suffix: str = "", result: int = 0, pad: float = 0.0) -> str:
-        """Elements of the first input at flat positions (batch axis included), the real `pad` at -1."""
-        if positions.ndim < 2 or positions.shape[0] != 1 or not positions.size:
-            raise Unsupported(
-                f"{self.proto.op_type} to shape {positions.shape}", "a result that keeps a batch of one"
-            )
+        """Elements of the first input at flat positions (in the file's shape), the real `pad` at -1."""
+        if not positions.ndim or not positions.size:
+            raise Unsupported(f"{self.proto.op_type} to shape {positions.shape}", "one element or more")
+        if positions.ndim > 1 and positions.shape[0] == 1:
+            positions = positions[0]
+        elif suffix:
+            raise Unsupported(f"{self.proto.op_type} of a tensor without batch axis", "a batch axis of one")
+        else:
+            self.bare.add(self.proto.output[result])
         if np.array_equal(positions.ravel(), np.arange(prod(self.first))):
-            return self.reshape(self.inputs[0], positions.shape[1:], suffix, result)
-        return self.moved(self.inputs[0], positions[0], suffix, result, pad=pad)
+            return self.reshape(self.inputs[0], positions.shape, suffix, result)
+        return self.moved(self.inputs[0], positions, suffix, result, pad=pad)
 
     def moved(
         self,

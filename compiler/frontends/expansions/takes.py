@@ -87,7 +87,7 @@ def _number(site: Site, value: NDArray[Any]) -> float:
 def expand(site: Site) -> bool:
     """Expand: broadcasting, of both shapes."""
     target = site.integers(1, "shape") or ()
-    shape = np.broadcast_shapes((1, *site.first), target)
+    shape = np.broadcast_shapes(site.full(site.inputs[0]), target)
     _affordable(shape)
     site.take(np.broadcast_to(site.positions(), shape))
     return True
@@ -105,11 +105,11 @@ def tile(site: Site) -> bool:
 
 
 def gather(site: Site) -> bool:
-    """Gather with constant indices, along any axis but the batch axis."""
+    """Gather with constant indices."""
     positions, indices = site.positions(), site.given(1)
     axis = _axis(site.get("axis", 0), positions.ndim)
-    if indices is None or axis == 0:
-        raise Unsupported(f"Gather along axis {axis}", "constant indices, not along the batch axis")
+    if indices is None:
+        raise Unsupported("Gather without indices", "constant indices")
     _affordable([n * (indices.size if i == axis else 1) for i, n in enumerate(positions.shape)])
     site.take(np.take(positions, indices.astype(np.int64), axis=axis))
     return True
