@@ -107,8 +107,8 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
         certify.gaps: Forms.each gap
     """,
     "checked between": """
-        checker.between: _Side.far _Side.size _Twin.far _Twin.alone _Twin.y bound _bound _entered _summed _spread
-            _rounded _chord _sizes
+        checker.between: _Side.far _Side.size _Twin.far _Twin.alone _Twin.y bound _bound _entered _summed
+            _spread _rounded _chord _sizes
     """,
     "build0": """
         checker.rounding: up down total below above lattice moved
