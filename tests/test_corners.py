@@ -193,6 +193,20 @@ def first_row(document, at, new):
     return {**document, "corners": {value: [row, *rows[1:]]}}
 
 
+def test_a_combination_knows_the_ends_too(tmp_path):
+    """Without them it is bounded by less here: of wider ranges other lines are chosen."""
+    net, out = network("late relu", 2)
+    build = compile_model(net.save(tmp_path, out), tmp_path / "B", Options(domain=DOMAIN, target="c"))
+    ((name, shape),) = ((name, build.graph.values[name].shape) for name in build.graph.outputs)
+    weights = np.zeros(shape)
+    weights.flat[2:4] = 1, -1
+    build.certify(build.domain, effort=Effort(2), weights={name: weights})
+    path = build.folder / "certificate.json"
+    assert json.loads(path.read_text())["corners"]
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"], answer["reason"]
+
+
 def test_the_checker_finds_the_same(built):
     document = built[0]
     answer = verdict(document, built)

@@ -205,7 +205,8 @@ def certify(
     }
     if weights is not None:
         flat = np.concatenate([weights[name].ravel() for name in values])
-        both_ends = ends_of(both, at, list(values.values()), flat, bound, passes.again())
+        held = known(both, sides)
+        both_ends = ends_of(both, at, list(values.values()), flat, bound, passes.again(), held)
         parts = [sum(weights[name].ravel() for name in values if values[name] == value) for value in names]
         seen = search_for(twins, seed=seed, budget=budget, weights=np.concatenate(parts)[None])
         rest *= max(1, sum(map(Fraction, np.abs(flat).tolist())))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..domains.pair import Affine, Entry
 from ..domains.pair_box import Box
-from ..domains.pair_crown import PairCrown
+from ..domains.pair_crown import PairCrown, Traced
 from ..domains.pair_itself import Linear
 from ..domains.pair_window import Passes
 from .lockstep import Lockstep, walk
@@ -29,12 +29,18 @@ def combined(
     values: Sequence[str],
     weights: Floats,
     passes: Passes | None = None,
+    known: Mapping[int, Box] | None = None,
 ) -> Box:
     """Ranges of weights @ x, weights @ y and weights @ (y - x), (k,) each; x and y are the elements of
-    `values`, one value after the other. weights (k, elements)."""
+    `values`, one value after the other. weights (k, elements); `known`: ranges of some steps."""
     domain, found = PairCrown(passes=passes), {}
     where = {both.values[name]: name for name in values}
-    for position, state in walk(both, domain, at):
+
+    def held(position: int, state: Traced) -> Traced:
+        box = None if known is None else known.get(position)
+        return state if box is None else domain.within(state, box)
+
+    for position, state in walk(both, domain, at, held):
         if position in where:
             found[where[position]] = domain.reshape(state, (domain.ranges(state).lx.size,))
     whole = domain.concat([found[name] for name in values], 0)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..domains.pair import Entry
+from ..domains.pair_box import Box
 from ..domains.pair_float import slack, up
 from ..domains.pair_window import Passes
 from ..errors import CompileError
@@ -34,10 +35,12 @@ def ends_of(
     weights: Floats,
     bound: Bounds,
     passes: Passes | None = None,
+    known: Mapping[int, Box] | None = None,
 ) -> tuple[Floats, Floats]:
     """weights . (integer - float) at least and at most, (1,) each: by what the elements share, or by their
-    bounds. A weight per element of `names`, one value after the other."""
-    box = combined(both, at, names, weights[None], passes)
+    bounds. A weight per element of `names`, one value after the other. `known`: ranges of some steps, those
+    that a checker knows: from narrower ones it may choose lines that leave more."""
+    box = combined(both, at, names, weights[None], passes, known)
     each = np.concatenate([bound[n].ravel() for n in names])
     apart = np.abs(weights) @ each
     apart = up(apart + slack(each.size, apart))
