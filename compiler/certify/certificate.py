@@ -158,14 +158,11 @@ def certify(
     kinds = DOMAINS if (_work(both) + _forms(integer_graph)) * size <= effort.work else DOMAINS[:1]
     ended = never if weights else effort.ended
     passes = Passes(effort.passes, stop=effort.over, end=ended, heard=effort.passed)
-    search_on = size > FEW and effort.pieces > 1
-    later = search_on and promising(both)  # crown is made once more, with ends by corners
-    crown = partial(PairCrown, passes=passes, at_once=not later)
-    makes = [(kind, crown if make is PairCrown else make) for kind, make in kinds]
+    makes = [(kind, partial(PairCrown, passes=passes) if make is PairCrown else make) for kind, make in kinds]
     alone, found = _alone(both, at, names, makes, effort, over=ended)
     sides: Ends = {}
-    if len(alone) == len(DOMAINS) and search_on:
-        sides, found = _with_corners(both, at, found, effort, passes.again(), anyhow=later)
+    if len(alone) == len(DOMAINS) and size > FEW and effort.pieces > 1 and promising(both):
+        sides, found = _with_corners(both, at, found, effort, passes.again())
         alone[DOMAINS[-1][0]] = largest(both, found, names)
     twins = {name: twin_of(float_graph, integer_graph, name) for name in names}
     search_for = partial(attack, float_graph, integer_graph, both, at, brief=effort.brief, over=effort.ended)
@@ -244,17 +241,13 @@ def _with_corners(
     found: dict[int, Box],
     effort: Effort,
     passes: Passes,
-    *,
-    anyhow: bool,
 ) -> tuple[Ends, dict[int, Box]]:
     """Ends by corners, and the ranges of all steps with them."""
     sides = narrowed(both, at, found, effort.part(CORNERS))
+    behind = Behind(both, at, sides, effort.part(CORNERS))
     try:
-        if sides or anyhow:
-            behind = Behind(both, at, sides, effort.part(CORNERS))
-            found = ranges_within(both, at, known(both, sides), passes, effort.ended, behind.narrowed)
-            sides |= behind.sides
-        return sides, found
+        found = ranges_within(both, at, known(both, sides), passes, effort.ended, behind.narrowed)
+        return sides | behind.sides, found
     except Ended:
         return {}, found
 
