@@ -134,8 +134,8 @@ def test_every_op_of_16_bits(name, sample, tmp_path):
 
 
 def test_signs_and_words(tmp_path):
-    """Differences, products of two tensors whose sums are as often below 0 as above, softmax of 16 bits, and a
-    function, whose knee is no end of a piece: golden's integers, in the same cycles for every input."""
+    """Differences, products of two tensors whose sums are as often below 0 as above, softmax, a function
+    of 16 bits (its knee is no end of a piece): golden's integers, the same cycles for every input."""
     named = []
     for bits, op in product((8, 16), (Add(mb=-1), Mul(), MatMul((1, 2, 3, 4)))):
         unit = Scaled(Fraction(3, 1 << bits), 5, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
