@@ -88,6 +88,8 @@ NOT_RULES = {  # no bound rests on these alone
     "domains.pair_lines.Bent.together": CHOICE,
     "checker.together.Together.only": CHOICE,
     "certify.cells._Known.__init__": "an empty memory",
+    "checker.laws.Laws.__init__": "hands layers over",
+    "checker.laws.Laws._room": "memory",
     "checker.cells._groups": "which leaves go together",
     "checker.cells._boxes": "hands leaves over",
     "checker.between.Boxes.of": "some of them",

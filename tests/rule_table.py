@@ -107,7 +107,7 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
         certify.gaps: Forms.each gap
     """,
     "checked between": """
-        checker.between: _Side.far _Side.size _Twin.far _Twin.alone _Twin.y bound _bound _entered _summed _spread
+        checker.between: _Side.far _Twin.far _Twin.alone bound _bound _entered _summed _spread
             _rounded _chord _sizes
     """,
     "build0": """
@@ -181,7 +181,7 @@ SHOWN = {  # network -> rules whose result is made narrower (rule_mutants.less)
     """,
     "checked cells": """
         checker.lines: _State.wide lines _summed _times _activated _symbols
-        checker.cells: enumerated _worst _gap _borders
+        checker.cells: enumerated _worst _gaps _borders
         checker.chain: Chain.real
     """,
 }
@@ -191,6 +191,7 @@ BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made w
     "domains.pair_float.slack": ("sums", hand.nothing),
     "domains.pair_float.rounded": ("border0", hand.floor),
     "domains.pair_float.scaled": ("point9", hand.inexact),
+    "domains.pair_float.multiples": ("cells", lambda true: lambda n, unit: true(n - 1, unit)),
     "domains.pair.farthest": ("border0", hand.quarter),
     "domains.pair_pool._differences": ("zoo3", hand.no_gaps),
     "domains.pair_multiply.Around.rest": ("products4", hand.narrower),
@@ -276,6 +277,10 @@ BY_HAND: dict[str, tuple[str, Any]] = {  # rule -> network, and how it is made w
     "checker.pairs._rows": ("checked products", lambda true: lambda *args: hand.fewer(true(*args))),
     "checker.crown.Crown._concatenated": ("moving", hand.lighter),
     "checker.crown.Crown._pointwise": ("build1", hand.lighter),
+    "checker.between._Twin.y": ("checked between", lambda true: lambda both: (true(both)[0], 0.0)),
+    "checker.laws.Law.__init__": ("checked halves", hand.after(w=lambda w: 0.5 * w)),
+    "checker.laws.Law._of": ("checked halves", hand.next_integer),
+    "checker.laws.Law.settle": ("checked halves", hand.silent),
     "checker.cells._integers": ("checked cells", hand.without_last),
     "checker.chain.Chain.whole": ("checked cells", hand.next_integer),
     "checker.chain.Chain.off": ("checked floats", ZERO),

@@ -23,7 +23,6 @@ from tinybound.certify.hunt import hunt
 from tinybound.checker import between as checker_between
 from tinybound.checker import cells as checker_cells
 from tinybound.checker import halves as checker_halves
-from tinybound.checker import lines as checker_lines
 from tinybound.checker.envelopes import Entry
 from tinybound.checker.files import Rejected
 
@@ -259,7 +258,7 @@ def tighter(share):
 
     def less(both):
         d = replace(both.d, g=share * both.d.g, own=share * both.d.own)
-        return replace(both, d=d, noise=share * both.noise, last=share * both.last)
+        return replace(both, d=d, noise=share * both.noise, fresh=share * both.fresh)
 
     return lambda true: lambda *a: less(true(*a))
 
@@ -295,40 +294,3 @@ HALVES = {
 def test_wrong_halves_are_noticed(name, small, monkeypatch):
     what, make = HALVES[name]
     noticed(monkeypatch, halves_module, what, make, by_forms)
-
-
-def next_integer(true):
-    return lambda *a: true(*a) + 1
-
-
-CHECKER_HALVES = {
-    "no rest": (
-        "lines",
-        lambda true: lambda *a: replace(true(*a), r=0.0 * true(*a).r, slope=0.5 * true(*a).slope),
-    ),
-    "wrong integers": (
-        "_Law",
-        lambda true: type("Wrong", (true,), {"__call__": next_integer(true.__call__)}),
-    ),
-    "half of the difference": ("_gap", lambda true: lambda *a: 0.5 * true(*a)),
-    "forms of other parts": ("lines", lambda true: lambda *a: Swapped(**vars(true(*a)))),
-    "less of cells alone": ("Halves", lambda true: type("Less", (true,), {"_alone": less_alone})),
-}
-
-
-class Swapped(checker_lines.Lines):
-    """Some forms are those of others."""
-
-    def of(self, some):
-        return checker_lines.Lines.of(self, np.flatnonzero(some)[::-1])
-
-
-def less_alone(self, *cells):
-    return 0.3 * super(type(self), self)._alone(*cells)
-
-
-@pytest.mark.parametrize("name", CHECKER_HALVES)
-def test_a_checker_with_wrong_halves_is_noticed(name, small, monkeypatch):
-    what, make = CHECKER_HALVES[name]
-    side = SIDES["checked alone" if "alone" in name else "checked forms"]
-    noticed(monkeypatch, checker_halves, what, make, side)

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from tinybound.build import compile as compile_model
 from tinybound.certify.effort import thorough
 from tinybound.checker import check_certificate
 from tinybound.domains.exact import run
+from tinybound.domains.pair_float import multiples
 from tinybound.options import Options
 
 
@@ -68,6 +71,22 @@ def test_bounds_hold_on_every_cell(seed, at, tmp_path):
     assert count > 100
     assert (seen <= bound).all()
     assert (bound <= 1.2 * seen).all()
+
+
+def test_a_short_time_is_kept(tmp_path):
+    """The whole domain has 65,536 cells along each input: their ends are known at once, and exact."""
+    build = network(1, tmp_path)
+    start = time.process_time()
+    build.certify(effort=thorough(1.0))
+    assert time.process_time() - start < 2.5
+    scale = build.graph.values["x"].quant.scale[0]
+    n = np.arange(-(1 << 16) - 1, 1 << 16, 2)
+    ends = multiples(n, scale / 2)
+    assert all(Fraction(a) == Fraction(b) == k * scale / 2 for a, b, k in zip(*ends, n.tolist(), strict=True))
+    ends = multiples(n[:99], Fraction(1, 3))
+    assert all(
+        Fraction(a) <= Fraction(k, 3) <= Fraction(b) for a, b, k in zip(*ends, n.tolist(), strict=False)
+    )
 
 
 @pytest.mark.slow

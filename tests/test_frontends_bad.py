@@ -231,17 +231,11 @@ def _edited(tmp_path, edit):
     return path
 
 
-def test_unsorted_and_cyclic_nodes(tmp_path):
-    def swap(graph):
-        nodes = list(graph.node)[::-1]
-        del graph.node[:]
-        graph.node.extend(nodes)
-
+def test_cyclic_nodes(tmp_path):
     def cycle(graph):
         graph.node[0].input[0] = graph.node[1].output[0]
 
-    for edit in (swap, cycle):
-        refused(_edited(tmp_path, edit), "invalid ONNX")
+    refused(_edited(tmp_path, cycle), "invalid ONNX")
 
 
 def test_missing_inputs_and_outputs(tmp_path):
@@ -338,7 +332,7 @@ def test_a_control_flow_node(tmp_path):
     )
     condition = net.constant(True, np.bool_)
     y = net.put("If", condition, then_branch=branch, else_branch=branch, name="odd")
-    refused(net.save(tmp_path, y), "odd|output|invalid")
+    refused(net.save(tmp_path, y), r"odd: op If \(try an export without control flow|output|invalid")
 
 
 def test_text_under_another_name(tmp_path):

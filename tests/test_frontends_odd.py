@@ -43,7 +43,7 @@ def test_impossible_kernels(kind, kernel, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "target", [[], [0], [1, 7], [2, 144], [1, -1, -1], [-1], [1, 0, 0, 0, 0, 0], [1, -2], [1, 0, 0]]
+    "target", [[], [0], [1, 7], [2, 145], [1, -1, -1], [-1, 7], [1, 0, 0, 0, 0, 0], [1, -2], [1, 0, 0]]
 )
 def test_impossible_reshapes(target, tmp_path):
     net = Net(*MAP)
@@ -53,11 +53,12 @@ def test_impossible_reshapes(target, tmp_path):
     )
 
 
-@pytest.mark.parametrize("perm", [[1, 0, 2, 3], [0, 1, 2], [0, 1, 1, 2], [0, 1, 2, 9], [0, 1, 2, -1], None])
+@pytest.mark.parametrize(
+    "perm", [[1, 0, 2], [0, 1, 2], [0, 1, 1, 2], [0, 1, 2, 9], [0, 1, 2, -1], [1, 1, 2, 3]]
+)
 def test_impossible_transposes(perm, tmp_path):
     net = Net(*MAP)
-    more = {} if perm is None else {"perm": perm}
-    refused(net.save(tmp_path, net.put("Transpose", "x", name="odd", **more)), "odd|invalid ONNX")
+    refused(net.save(tmp_path, net.put("Transpose", "x", name="odd", perm=perm)), "odd|invalid ONNX")
 
 
 # -- fuzz -------------------------------------------------------------------------------------------

@@ -30,22 +30,24 @@ def integers(n):
     return n.put("QuantizeLinear", "x", n.constant(0.05), n.constant(3, np.int8))
 
 
-MISREAD = {  # shape, opset, network, message of the compiler; the checker rejects them as well
+FREE = {  # tensors without batch axis: shape, opset, network
     "a vector turned round": (
-        (4,), 13,
-        lambda n: n.put("Slice", "x", *(n.constant([v], INT) for v in (-1, -9, 0, -1))), "without batch axis",
+        (4,),
+        13,
+        lambda n: n.put("Slice", "x", *(n.constant([v], INT) for v in (-1, -9, 0, -1))),
     ),
-    "vectors as columns": ((4,), 13, unsqueezed_and_joined, "without batch axis"),
-    "the length of a vector": (
-        (4,), 13, lambda n: n.put("Reshape", "x", n.put("Shape", "x")), "without batch axis"
-    ),
-    "joined when squeezed": (
-        (1, 3, 1, 4), 13, lambda n: n.put("Concat", squeezed(n), squeezed(n), axis=1), "without batch axis"
-    ),
+    "vectors as columns": ((4,), 13, unsqueezed_and_joined),
+    "the length of a vector": ((4,), 13, lambda n: n.put("Reshape", "x", n.put("Shape", "x"))),
+    "joined when squeezed": ((1, 3, 1, 4), 13, lambda n: n.put("Concat", squeezed(n), squeezed(n), axis=1)),
     "sliced when squeezed": (
-        (1, 3, 1, 4), 9, lambda n: n.put("Slice", squeezed(n), starts=[1], ends=[2], axes=[1]),
-        "without batch axis",
+        (1, 3, 1, 4),
+        9,
+        lambda n: n.put("Slice", squeezed(n), starts=[1], ends=[2], axes=[1]),
     ),
+}
+
+
+MISREAD = {  # shape, opset, network, message of the compiler; the checker rejects them as well
     "integers as floats": ((1, 4), 13, lambda n: n.put("Cast", integers(n), to=1), "Cast of quantised"),
     "integers quantised": (
         (1, 4), 13,
@@ -76,7 +78,7 @@ MISREAD = {  # shape, opset, network, message of the compiler; the checker rejec
         (1, 3, 3, 3), 6, lambda n: n.put("PRelu", "x", n.normal(3)), "vector of slopes"
     ),
     "an old Dropout": ((1, 4), 6, lambda n: n.put("Dropout", "x"), "training mode"),
-    "no axis left": ((1, 1), 13, squeezed, "keeps the batch axis"),
+    "no axis left": ((1, 1), 13, squeezed, "Squeeze to a scalar"),
     "a constant of 4 GB": (
         (1, 4), 13,
         lambda n: n.put("Add", "x", n.put("ConstantOfShape", n.constant([1 << 28, 4], INT))),
@@ -88,6 +90,22 @@ MISREAD = {  # shape, opset, network, message of the compiler; the checker rejec
         "more than",
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FREE)
+def test_without_batch_axis_as_onnx_runtime_reads_it(form, tmp_path):
+    shape, opset, write = FREE[form]
+    net = Net(*shape, opset=opset)
+    path = net.save(tmp_path, net.put("Relu", write(net)), infer=False)
+    x = np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
+    graph = load_onnx(path).graph
+
+    found = run(graph, {"x": x.astype(np.float64).reshape(graph.values["x"].shape)})[graph.outputs[0]]
+
+    (wanted,) = session(path).run(None, {"x": x})
+    assert found.shape in (wanted.shape, wanted.shape[1:])
+    assert (found.ravel() == wanted.ravel()).all()
+    same_network(path)
 
 
 @pytest.mark.parametrize("form", MISREAD)

@@ -13,7 +13,7 @@ from checker_nets import by_neurons
 from pair_nets import Rational, fractions, points, reals
 from test_pair_crown import deep, upper_for_lower
 
-from tinybound.certify import neurons
+from tinybound.certify import certificate, neurons
 from tinybound.certify.lockstep import entries, lockstep
 from tinybound.certify.pieces import Limit, Neuron
 from tinybound.checker import check, check_certificate, cover
@@ -129,6 +129,20 @@ def test_where_outputs_saturate_the_float_network_is_bounded(saturating):
     (found,) = answer["bound"].values()
     assert found <= max(output["bound"]) <= found * (1 + 1e-8)
     assert max(output["bound"]) < 0.95 * max(output["domains"]["crown"])
+
+
+def test_pieces_that_gain_too_little_are_left_out(cut, tmp_path, monkeypatch):
+    monkeypatch.setattr(certificate, "GAIN", 0.1)
+    build = by_neurons(tmp_path, 12, 8)
+    path = build.folder / "certificate.json"
+    document = json.loads(path.read_text())
+    assert document["tree"] == [None]
+    assert "leaves" not in document
+    assert len(cut[0]["tree"]) > 1
+    (output,), (before,) = document["outputs"].values(), cut[0]["outputs"].values()
+    assert max(output["bound"]) == max(output["domains"]["crown"]) > max(before["bound"])
+    answer = check_certificate(path, build.folder)
+    assert answer["accepted"], answer["reason"]
 
 
 def test_a_piece_is_no_worse_than_what_it_was_cut_from(saturating, monkeypatch):

@@ -166,7 +166,10 @@ def range_differences(graph, domain, seed, rounds=3):
 @every_case
 def test_the_interval_domain_equals_brute_force(case):
     """One op, and the requantisation of its sum, read each input element once per output: equality."""
-    lost, loose, compared = range_differences(case.whole, Interval(), seed=len(case.name))
+    again = any(case is each for each in ALL[len(ALL) // 2 :])  # the same op, with a Relu
+    lost, loose, compared = range_differences(
+        case.whole, Interval(), seed=len(case.name), rounds=1 if again else 3
+    )
 
     print(f"{compared} ends compared")
     assert (lost, loose) == (0, 0)
@@ -261,7 +264,7 @@ def test_requantise_is_the_law(name, mode):
     rng = np.random.default_rng(len(name))
     edge = [0, 1, -1, 2, -2, 3, -3, (1 << 31) - 1, -(1 << 31), 1 << 30, -(1 << 30), 1 << 16]
     ties = [k << int(t - 1) for t in s if 1 <= t <= 30 for k in range(-9, 10)]
-    spread = rng.integers(-(1 << 31), 1 << 31, 200).tolist() + rng.integers(-600, 600, 200).tolist()
+    spread = rng.integers(-(1 << 31), 1 << 31, 80).tolist() + rng.integers(-600, 600, 80).tolist()
     flat = edge + [t for t in ties if abs(t) < 1 << 31] + spread
     x = np.tile(np.array(flat), (4, 1))
     for zero, lo, hi in LIMITS:

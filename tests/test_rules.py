@@ -41,7 +41,7 @@ MODULES = """
         pair_single pair_joint pair_squares pair_window extremes exponentials pair_softmax
     certify: linear points cells single between gaps halves
     checker: rounding forms relax tables pools products pairs envelopes analysis backward crown lines cells
-        chain single together squares shares share_rows nodes bends between halves
+        chain single together squares shares share_rows nodes bends between halves laws
 """
 QUICK = (
     "cells",
@@ -55,6 +55,7 @@ QUICK = (
     "checked larger",
     "windows",
     "checked windows",
+    "checked halves",
 )
 
 
@@ -85,6 +86,10 @@ def errors_of(layers: Any, *box: Any) -> Any:
 
 def counted_cells(each: Any) -> Any:
     return whole_leaves.by_forms(each)
+
+
+def checked_forms(each: Any) -> Any:
+    return whole_leaves.SIDES["checked forms"](each)
 
 
 def of_checked(each: Any, x: Any) -> Any:
@@ -178,6 +183,7 @@ SUBJECTS = {
     "checked cells": lambda: on.together([on.of_cells(seed, checker) for seed in (0, 2)]),
     "between": lambda: on.together([on.of_cells(seed, whole_leaves.prover) for seed in range(6)]),
     "checked between": lambda: on.together([on.of_cells(seed, whole_leaves.checker) for seed in range(6)]),
+    "checked halves": lambda: on.together([on.of_cells(seed, checked_forms) for seed in range(4)]),
     "counted": lambda: on.together([on.of_cells(seed, counted_cells) for seed in (1, 2, 3)]),
     "rows": lambda: on.of_rows(on.prover_rows),
     "checked rows": lambda: on.of_rows(on.checker_rows),

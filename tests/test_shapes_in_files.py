@@ -105,7 +105,19 @@ def _product(**more):
     return write
 
 
+def _remainder(**more):
+    """As many rows as two extents leave: torch.nn.MultiheadAttention checks its sizes so."""
+
+    def write(net, x):
+        rest = net.put("Mod", net.put("Shape", x, start=2, end=3), whole(net, -2), **more)
+        return net.put("Slice", x, whole(net, 0), net.put("Sub", whole(net, 2), rest), whole(net, 2))
+
+    return write
+
+
 FORMS = {
+    "a remainder": _remainder(),
+    "a remainder as C has it": _remainder(fmod=1),
     "a first axis that Shape cuts out": _first_axis,
     "allowzero without a zero": _reshaped((1, 60)),
     "allowzero with an extent to find": _reshaped((1, 2, -1)),

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from ..domains.pair import Entry
-from ..domains.pair_float import Floats, Ints, U, above, below, down, scaled, up
+from ..domains.pair_float import Floats, Ints, U, above, below, down, multiples, scaled, up
 from .chain import Chain
 from .gaps import Forms, Gaps, by_states
 from .linear import RHO, WIDE, Linear, linear
@@ -73,10 +73,9 @@ class Cells:
         self.chain, self.entry, self.kernel = chain, entry, kernel
         scale, zero = entry.units.scale, entry.units.zero
         self.start = min(root.first)
-        steps = range(self.start - zero, max(root.last) - zero + 1)
-        far = Fraction(0 if entry.grid else 1, 2)
-        self.low = np.array([below((n - far) * scale) for n in steps])
-        self.high = np.array([above((n + far) * scale) for n in steps])
+        steps = 2 * (np.arange(self.start, max(root.last) + 1) - zero)
+        far = 0 if entry.grid else 1
+        (self.low, _), (_, self.high) = (multiples(steps + s, scale / 2) for s in (-far, far))
         if not entry.grid:  # the outermost cells hold what saturates
             self.low[: max(entry.lo + 1 - self.start, 0)] = -np.inf
             self.high[entry.hi - self.start :] = np.inf

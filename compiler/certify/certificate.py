@@ -46,6 +46,7 @@ FINE = 256 * MARGIN  # the same beside 16-bit integers, whose bounds are so much
 Floats = NDArray[np.float64]
 ONCE = Effort()
 CORNERS = 0.5  # of the time that is left
+GAIN = 0.999  # of the largest bound: pieces by neurons that lower it by less are not worth a checker's time
 AGAIN = 4  # times the evaluations of the first search for differences, where there is time
 FORM = 128  # multiply-adds that take as long as a number in the form of one product
 ARITHMETIC = ("real", "float32")  # of the float network: `semantics.reference`
@@ -175,11 +176,14 @@ def certify(
     if size > FEW and effort.pieces > 1 and took * 2 * AGAIN < left < np.inf:
         more = search_for(twins, seed=seed + 1, budget=budget, times=AGAIN, over=effort.part(0.5))
         evidence = stronger(evidence, more)
-    split = Pieces(alone["interval"], (None,), ("product",), ())
+    uncut = split = Pieces(alone["interval"], (None,), ("product",), ())
     if len(alone) == len(DOMAINS):
         split = search(both, at, alone, evidence.largest, effort, {i: found[i] for i in both.values.values()})
     evidence = improved(evidence, integer_graph, both, at, split.near)
     least = {name: np.minimum.reduce([each[name] for each in alone.values()]) for name in names}
+    after = max(float(np.minimum(split.bound[name], least[name]).max()) for name in names)
+    if size > FEW and after > GAIN * max(float(each.max()) for each in least.values()):
+        split = uncut
     margin = FINE if any(value.word == "int16" for value in integer_graph.stored()) else MARGIN
     rest = LAST * Fraction(max(_magnitude(box) for box in found.values()))
     bound = {name: claim(np.minimum(least[name], split.bound[name]), margin, rest) for name in names}

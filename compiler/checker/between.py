@@ -14,7 +14,7 @@ from .chain import RHO, Chain, Pair
 from .envelopes import Entry
 from .rounding import TINY, Floats, Ints, U, above, down, moved, up
 
-ONCE = 128  # boxes
+ONCE = 256  # boxes
 NUMBERS = 1 << 22  # in one array
 Borders = tuple[int, Floats, Floats]  # the first integer of the root, and all ends of cells
 
@@ -56,9 +56,6 @@ class _Side:
     def far(self) -> Floats:
         return np.asarray((_sizes(self.g) + np.abs(self.own).sum(axis=0) + self.r) * (1 + RHO))
 
-    def size(self) -> Floats:
-        return np.abs(self.c) + self.far()
-
 
 @dataclass(frozen=True)
 class _Twin:
@@ -67,14 +64,14 @@ class _Twin:
     x: _Side
     d: _Side
     noise: Floats
-    last: Floats
+    fresh: Floats
 
     def far(self) -> Floats:
         """Of d."""
         return np.asarray(self.d.far() + self.alone())
 
     def alone(self) -> Floats:
-        return np.asarray((_sizes(self.noise) + self.last) * (1 + RHO))
+        return np.asarray((_sizes(self.noise) + self.fresh) * (1 + RHO))
 
     def y(self) -> tuple[Floats, Floats]:
         """x + d: its middle, and how far it is from there."""
@@ -139,16 +136,17 @@ def _summed(both: _Twin, p: Pair, unit: Fraction) -> _Twin:
     )
     e, size = v - w, np.abs(w)
     share = 1.01 * (2 * w.shape[1] + 16) * U
-    rx = size @ (x.r + share * x.size()) + share * np.abs(b)
+    whole = np.abs(x.c) + x.far()
+    rx = size @ (x.r + share * whole) + share * np.abs(b)
     rd = np.abs(v) @ (d.r + share * (np.abs(d.c) + both.far())) + np.abs(e) @ x.r
-    rd = rd + share * ((np.abs(v) + size) @ x.size() + np.abs(b) + np.abs(c))
+    rd = rd + share * ((np.abs(v) + size) @ whole + np.abs(b) + np.abs(c))
     none, zero = np.zeros((0, *rx.shape)), np.zeros_like(rx)
     gx, gd = _spread(w, x.g, x.own), _spread(v, d.g, d.own)
     gd += _spread(e, x.g, x.own)
     return _Twin(
         _Side(w @ x.c + b, gx, none, rx * (1 + RHO) + TINY),
         _Side(v @ d.c + e @ x.c + (c - b), gd, none, rd * (1 + RHO) + TINY),
-        _spread(v, both.noise, both.last[None]),
+        _spread(v, both.noise, both.fresh[None]),
         zero,
     )
 
@@ -202,10 +200,12 @@ def _rounded(both: _Twin, p: Pair) -> _Twin:
 
 def _chord(low: Floats, high: Floats, a: float, c: float) -> tuple[Floats, Floats, Floats]:
     """clip(v, a, c) is slope v + offset, give or take `rest`."""
-    ends = np.clip(low, a, c), np.clip(high, a, c)
+    first, last = np.maximum(low, a), np.minimum(high, c)  # kinks between low and high, where it bends
+    ends = np.minimum(first, c), np.maximum(last, a)
     inside, beyond = (low >= a) & (high <= c), (high <= a) | (low >= c)
-    slope = np.clip((ends[1] - ends[0]) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
-    off = [np.clip(v, a, c) - slope * v for v in (low, high, np.clip(a, low, high), np.clip(c, low, high))]
+    slope = np.minimum((ends[1] - ends[0]) / np.where(high > low, high - low, 1.0), 1.0)
+    kinks = (ends[0], low), (ends[1], high), (first, first), (last, last)
+    off = [value - slope * v for value, v in kinks]
     most, least = np.maximum.reduce(off), np.minimum.reduce(off)
     mid = 0.5 * most + 0.5 * least
     rest = np.maximum(most - mid, mid - least) + 32 * U * np.maximum(np.abs(low), np.abs(high))

@@ -18,7 +18,7 @@ from .envelopes import Entry
 from .files import need
 from .halves import Halves
 from .lines import Lines, drift, lines
-from .rounding import Floats, Ints, U, above, below, down, times, up
+from .rounding import Floats, Ints, U, above, below, gap, times, up
 
 MOST, ALL = 1 << 20, 1 << 28  # cells of one leaf, and of all, of networks that are not shallow
 GROUP = 1 << 15  # cells whose leaves are bounded together
@@ -125,12 +125,14 @@ def _worst(
         at, n = owner[i : i + SHARE], q[i : i + SHARE]
         near = [border[n - first] for border in borders]
         part = np.maximum(low[at], near[0]), np.minimum(high[at], near[1])
-        found = np.maximum(found, _gap(chain, form, off + blur[at], at, n, part).max(axis=0))
+        found = np.maximum(found, _gaps(chain, form, off + blur[at], at, n, part).max(axis=0))
     heard(len(leaves))
     return found
 
 
-def _gap(chain: Chain, form: Lines, off: Floats, owner: Ints, q: Ints, part: tuple[Floats, Floats]) -> Floats:
+def _gaps(
+    chain: Chain, form: Lines, off: Floats, owner: Ints, q: Ints, part: tuple[Floats, Floats]
+) -> Floats:
     """Per cell and output: the float network on the part of the cell, against the integers there."""
     p = 0.5 * part[0] + 0.5 * part[1]
     r = up(np.maximum(part[1] - p, p - part[0]))
@@ -141,7 +143,7 @@ def _gap(chain: Chain, form: Lines, off: Floats, owner: Ints, q: Ints, part: tup
     apart, near = apart * (1 + RHO), near * (1 + RHO)
     most, least = np.minimum(line + apart, real + near), np.maximum(line - apart, real - near)
     y = times(chain.whole(q) - chain.out.zero, chain.out.scales[0])
-    return np.maximum(up(up(most) - y[0]), up(y[1] - down(least)))
+    return gap(most, least, *y)
 
 
 def _integers(leaf: Leaf) -> Ints:
@@ -154,8 +156,9 @@ def _borders(root: Entry) -> tuple[int, Floats, Floats]:
     """The first integer of the box, and the ends of cells from there on, outward; the outermost ones of the
     quantiser hold all that saturates."""
     first = min(root.quantised(v) for v in root.lower)
-    every = range(first, max(root.quantised(v) for v in root.upper) + 1)
-    half = Fraction(0 if root.grid else 1, 2)
-    low = [below((q - root.zero - half) * root.scale) if q > root.ends[0] else -np.inf for q in every]
-    high = [above((q - root.zero + half) * root.scale) if q < root.ends[1] else np.inf for q in every]
-    return first, np.array(low), np.array(high)
+    q = np.arange(first, max(root.quantised(v) for v in root.upper) + 1)
+    n, far, unit = 2 * (q - root.zero), 0 if root.grid else 1, root.scale / 2
+    (low, _), (_, high) = times(n - far, unit), times(n + far, unit)
+    if unit == Fraction(float(unit)) and unit.numerator * int(np.abs(n).max() + 1) <= 1 << 53:  # exact
+        low, high = (np.asarray(v * float(unit), np.float64) for v in (n - far, n + far))
+    return first, np.where(q > root.ends[0], low, -np.inf), np.where(q < root.ends[1], high, np.inf)

@@ -102,8 +102,8 @@ def check_certificate(
 
 
 def _keep_memory() -> None:
-    """glibc gives large blocks back to the system as they are freed, and asks for them again: half of the time
-    of a check. Once a block of this size has been freed it keeps smaller ones: M_MMAP_THRESHOLD, mallopt(3)."""
+    """glibc gives large blocks back to the system when they are freed, and asks for them anew: half of the
+    time that a check took. Once one is freed, it keeps smaller ones (mallopt(3), M_MMAP_THRESHOLD)."""
     np.empty((32 << 20) - (1 << 16), np.uint8)
 
 

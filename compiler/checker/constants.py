@@ -107,6 +107,16 @@ def _quotient(name: str, a: Array, b: Array) -> Array:
     return np.array(found, np.int64).reshape(np.broadcast_shapes(a.shape, b.shape))
 
 
+def _rest(name: str, xs: list[Array], attributes: dict[str, Any]) -> Array:
+    """Of int64, with the sign of the divisor, or with fmod of what is divided."""
+    a, b = xs
+    need(a.dtype == b.dtype == np.int64 and b.all(), f"{name}: Mod of these constants")
+    found = [p - q * (p // q) for p, q in np.broadcast(a.astype(object), b.astype(object))]
+    if attributes.get("fmod", 0):
+        found = [(abs(p) % abs(q)) * (1 if p >= 0 else -1) for p, q in np.broadcast(a, b)]
+    return np.array(found, np.int64).reshape(np.broadcast_shapes(a.shape, b.shape))
+
+
 def _slice(name: str, xs: list[Array], attributes: dict[str, Any]) -> Array:
     """Starts, ends, axes and steps, as attributes before opset 10 and as inputs from there on."""
     kinds = ("starts", "ends", "axes", "steps")
@@ -192,8 +202,8 @@ def moved(name: str, op: str, xs: list[Array], attributes: dict[str, Any]) -> Ar
             return _slice(name, xs, attributes)
         case "ConstantOfShape" | "Expand" | "Range":
             return _filled(name, op, xs, attributes)
-        case "ReduceProd":
-            return _product(name, xs, attributes)
+        case "Mod" | "ReduceProd":
+            return (_rest if op == "Mod" else _product)(name, xs, attributes)
         case _:
             return _computed(name, op, xs)
 

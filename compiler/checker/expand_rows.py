@@ -63,7 +63,7 @@ def _argmax(p: Place) -> bool:
 def _cast(p: Place) -> bool:
     p.only("to", "saturate")
     index = p.inputs[0] in p.indices
-    types = (1, 4, 5, 6, 7, 10, 11, 12, 13) if index else (1, 11)
+    types = (1, 4, 5, 6, 7, 10, 11, 12, 13) if index else (1, 10, 11)  # floats
     need(p.attributes.get("to") in types, f"{p.name}: a cast")
     if index:
         p.indices.add(p.outputs[0])

@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 
 from . import between
 from .between import Borders, Boxes
-from .chain import RHO, Chain, Pair
+from .chain import RHO, Chain
 from .envelopes import Entry
 from .files import need
+from .laws import Laws
 from .lines import Lines, lines
-from .rounding import Floats, Ints, U, above, below, down, rounded, times, up
+from .rounding import Floats, Ints, U, above, below, gap, times, up
 
 SMALL, LEAST = 1 << 12, 1 << 7  # cells that are counted off, and those that are whatever their form is
 ROUGH = 2.0**-1  # output steps that a form may be off by where more are counted off
 WORK = 1 << 31  # cells that are counted off, and
 DEAR = 1 << 9  # what a part, or a cell looked at alone, counts for
-ONCE, FORMS = 1 << 7, 1 << 10  # parts halved, and cells looked at alone, together
-SHARE = 1 << 13  # cells evaluated together
+ONCE, FORMS = 1 << 9, 1 << 10  # parts halved, and cells looked at alone, together
+SHARE = 1 << 18  # numbers of a layer evaluated together: what a processor holds near
 LEAVES = 64  # begun together
-WHOLE = 2.0**53
 
 
 class Halves:
@@ -34,10 +34,8 @@ class Halves:
         self.chain, self.root, self.borders, self.claim = chain, root, borders, claim
         ends = [np.array([f(v) for v in end]) for f, end in ((below, root.lower), (above, root.upper))]
         self.off = chain.off(ends[0], ends[1])
-        self.laws, low, high = list[_Law](), ends[0] * 0 + root.ends[0], ends[0] * 0 + root.ends[1]
-        for p in chain.pairs:
-            self.laws.append(_Law(p, np.maximum(abs(low - p.zero), abs(high - p.zero))))
-            low, high = (np.full(len(p.w), float(end)) for end in (p.then.lo, p.then.hi))
+        self.widest = max(len(p.w) for p in chain.pairs)
+        self.laws = Laws(chain, *(ends[0] * 0 + end for end in root.ends))
         self.work, self.worst = 0, np.zeros(len(chain.pairs[-1].w))
 
     def bounds(self, boxes: Boxes, heard: Callable[[int], None] = lambda _more: None) -> Iterator[Floats]:
@@ -91,88 +89,77 @@ class Halves:
         sides, which = np.unique(parts.last - parts.first + 1, axis=0, return_inverse=True)
         for k, spans in enumerate(sides):
             at = np.flatnonzero(which.ravel() == k)
-            share = max(1, SHARE // int(spans.prod()))
+            share = max(1, SHARE // (self.widest * int(spans.prod())))
             for i in range(0, len(at), share):
                 self._alike(parts, form, at[i : i + share], spans)
         return done
 
     def _alike(self, parts: Boxes, form: Lines, at: Ints, spans: Ints) -> None:
-        """Parts `at`, all of these sides. Arrays are (rows, parts times cells)."""
-        start, under, over = self.borders
-        grid = np.indices(tuple(spans)).reshape(len(spans), 1, -1)
-        q = (parts.first[at].T[:, :, None] + grid).reshape(len(spans), -1)
-        x: Floats = q.astype(np.float64)
-        for law in self.laws:
-            x = law(x)
-        outputs, many = len(x), (len(at), *spans)
-        y = times((x - self.chain.out.zero).astype(np.int64), self.chain.out.scales[0])
-        loose = np.zeros(x.shape[1], bool)
-        gaps = np.empty_like(x)
-        for o in range(outputs):
-            line, apart = (v[at, o].reshape(-1, *(1,) * len(spans)) for v in (form.c, form.r))
-            for i, span in enumerate(spans):
-                n = parts.first[at, i][:, None] + np.arange(span) - start
-                low = np.maximum(parts.low[at, i][:, None], under[n])
-                high = np.minimum(parts.high[at, i][:, None], over[n])
-                p = 0.5 * low + 0.5 * high
-                r, slope = up(np.maximum(high - p, p - low)), form.slope[at, i, o][:, None]
-                shape = [len(at)] + [1] * len(spans)
-                shape[1 + i] = span
-                line = line + (slope * (p - form.middle[at, i][:, None])).reshape(shape)
-                apart = apart + (np.abs(slope) * r).reshape(shape)
-            line, apart = (np.broadcast_to(v, many).ravel() for v in (line, apart * (1 + RHO)))
-            gaps[o] = _gap(line + apart, line - apart, y[0][o], y[1][o])
-            loose |= gaps[o] > self.claim[o]
-        open_ = np.flatnonzero(loose)
-        if open_.size:
-            owner = at[open_ // int(spans.prod())]
-            alone = self._alone(q[:, open_].T, parts.low[owner], parts.high[owner])
-            gaps[:, open_] = np.minimum(gaps[:, open_], alone.T)
-        self.worst = np.maximum(self.worst, gaps.max(axis=1))
+        """Parts `at`, all of these sides: as far as the claim is, then the cells that may be above it."""
+        whole = self.laws(parts.first[at], spans)
+        gaps, rest = self._about(parts.of(at), form.of(at), whole)
+        claim = self.claim[:, None]
+        most = (gaps.max(axis=2) + rest) * (1 + RHO)
+        above = (most > claim).any(axis=0)
+        self.worst = np.maximum(self.worst, most[:, ~above].max(axis=1, initial=0.0))
+        if not above.any():
+            return
+        near = (gaps[:, above] + rest[:, above, None]) * (1 + RHO)
+        owner, cell = np.nonzero((near > claim[..., None]).any(axis=0))
+        at, y = at[above][owner], whole[:, above][:, owner, cell].T
+        q = parts.first[at] + np.stack(np.unravel_index(cell, tuple(spans)), axis=-1)
+        near[:, owner, cell] = self._closely(parts, form, at, q, y).T
+        self.worst = np.maximum(self.worst, near.max(axis=(1, 2)))
 
-    def _alone(self, q: Ints, low: Floats, high: Floats) -> Floats:
-        """Each of these cells by a form of its own, and by the value in its middle and the steepest slope."""
-        self._spend(DEAR * len(q))
-        cell = Boxes(q, q, low, high).within(self.borders)
-        found = []
-        for i in range(0, len(q), FORMS):
-            here = cell.of(slice(i, i + FORMS))
-            form = lines(self.chain, here.low, here.high)
-            p, y = (
-                form.middle,
-                times(self.chain.whole(here.first) - self.chain.out.zero, self.chain.out.scales[0]),
+    def _about(self, parts: Boxes, form: Lines, whole: Floats) -> tuple[Floats, Floats]:
+        """How far the form is from the integers in the middle of each cell (outputs, parts, cells), and what
+        comes to that anywhere in the part. RHO of what is added pays for all roundings."""
+        start, under, over = self.borders
+        step, gaps = float(self.chain.out.scales[0]), np.empty_like(whole)
+        rest = form.r.T + RHO * (np.abs(form.c.T) + step * self.laws.reach[:, None])
+        lines: list[Floats] = [form.c[:, o, None] for o in range(len(whole))]
+        for i in reversed(range(parts.first.shape[1])):
+            n = parts.first[:, i, None] + np.arange(parts.last[0, i] - parts.first[0, i] + 1) - start
+            low, high = (
+                np.maximum(parts.low[:, i, None], under[n]),
+                np.minimum(parts.high[:, i, None], over[n]),
             )
+            p = 0.5 * low + 0.5 * high
+            r, from_middle = up(np.maximum(high - p, p - low)).max(axis=1), p - form.middle[:, i, None]
+            for o, line in enumerate(lines):
+                along = form.slope[:, i, o, None] * from_middle
+                lines[o] = (along[:, :, None] + line[:, None]).reshape(len(p), -1)
+                rest[o] += np.abs(form.slope[:, i, o]) * r + RHO * np.abs(along).max(axis=1)
+        for line, q, each in zip(lines, whole, gaps, strict=True):
+            np.multiply(q, -step, out=each)
+            each += line
+        return np.abs(gaps, out=gaps), rest
+
+    def _closely(self, parts: Boxes, form: Lines, at: Ints, q: Ints, whole: Floats) -> Floats:
+        """Cells of the parts `at`: (cells, outputs)."""
+        cell = Boxes(q, q, parts.low[at], parts.high[at]).within(self.borders)
+        y, form = times(whole.astype(np.int64), self.chain.out.scales[0]), form.of(at)
+        p = 0.5 * cell.low + 0.5 * cell.high
+        r = up(np.maximum(cell.high - p, p - cell.low))
+        line = form.c + (form.slope * (p - form.middle)[..., None]).sum(axis=1)
+        apart = ((np.abs(form.slope) * r[..., None]).sum(axis=1) + form.r) * (1 + RHO)
+        found = gap(line + apart, line - apart, *y)
+        loose = (found > self.claim).any(axis=1)
+        found[loose] = np.minimum(found[loose], self._alone(cell.of(loose), y[0][loose], y[1][loose]))
+        return found
+
+    def _alone(self, cells: Boxes, *y: Floats) -> Floats:
+        """Each of these cells by a form of its own, and by the value in its middle and the steepest slope."""
+        self._spend(DEAR * len(cells.first))
+        found = [np.zeros((0, len(self.claim)))]
+        for i in range(0, len(cells.first), FORMS):
+            some = slice(i, i + FORMS)
+            here = cells.of(some)
+            form = lines(self.chain, here.low, here.high)
+            p = form.middle
             r, real = up(np.maximum(here.high - p, p - here.low)), self.chain.real(p)
             apart = ((np.abs(form.slope) * r[..., None]).sum(axis=1) + form.r) * (1 + RHO)
             near = ((form.steep * r[..., None]).sum(axis=1) + self.off + 4 * U * np.abs(real)) * (1 + RHO)
             most, least = np.minimum(form.c + apart, real + near), np.maximum(form.c - apart, real - near)
-            found.append(_gap(most, least, *y))
+            found.append(gap(most, least, y[0][some], y[1][some]))
         return np.concatenate(found)
-
-
-class _Law:
-    """A layer of integers: sums of whole numbers, exact in float64 where none is above 2^53, then rounded."""
-
-    def __init__(self, p: Pair, reach: Floats) -> None:
-        self.p, t = p, p.then
-        most = float((np.abs(p.counts) @ reach + np.abs(p.bias)).max())
-        need(most < WHOLE, "leaves by cells: too large sums")
-        self.plain = t.mode == "half-even" and most * float(t.m.max(initial=1)) < WHOLE
-        self.scale = np.ldexp(t.m.astype(np.float64), -t.s)[:, None]
-
-    def __call__(self, q: Floats) -> Floats:
-        """(inputs, cells) to (neurons, cells)."""
-        p, t = self.p, self.p.then
-        q = p.counts @ (q - p.zero)
-        q += p.bias[:, None]
-        if self.plain:
-            q *= self.scale  # exact, and in place: fresh memory takes longer than sums
-            np.rint(q, out=q)
-            q += t.zero
-        else:
-            q = (rounded(q.T.astype(np.int64), t.m, t.s, t.mode, t.zero) + t.zero).T.astype(np.float64)
-        return np.clip(q, t.lo, t.hi, out=q)
-
-
-def _gap(most: Floats, least: Floats, low: Floats, high: Floats) -> Floats:
-    return np.maximum(up(up(most) - low), up(high - down(least)))

@@ -11,7 +11,7 @@ import numpy as np
 from .between import shallow
 from .chain import RHO, Chain
 from .lines import Lines
-from .rounding import Floats, Ints, U, down, times, up
+from .rounding import Floats, Ints, U, gap, times, up
 from .states import reached
 
 PART = 1 << 13  # cells: what a processor holds near
@@ -74,9 +74,9 @@ def _worst(leaf: Leaf, first: Ints, last: Ints, claim: Floats) -> Floats:
         most, least = most + tables[i][0].max(axis=0), least + tables[i][0].min(axis=0)
         wide = wide + tables[i][1].max(axis=0)
     wide = wide * (1 + RHO)
-    gap = _gap(most + wide, least - wide, y[0].min(axis=0), y[1].max(axis=0))
-    if (gap <= claim).all():
-        return gap
+    found = gap(most + wide, least - wide, y[0].min(axis=0), y[1].max(axis=0))
+    if (found <= claim).all():
+        return found
     gaps: Floats = np.empty((len(which), len(leaf.c)))
     above = np.zeros(len(which), bool)
     for o in range(len(leaf.c)):  # one after the other: numpy is slow where the last axis is short
@@ -85,7 +85,7 @@ def _worst(leaf: Leaf, first: Ints, last: Ints, claim: Floats) -> Floats:
             line = (line[:, None] + along[:, o]).ravel()
             apart = (apart[:, None] + away[:, o]).ravel()
         apart = apart * (1 + RHO)
-        each = _gap(line + apart, line - apart, y[0][which, o], y[1][which, o])
+        each = gap(line + apart, line - apart, y[0][which, o], y[1][which, o])
         above |= each > claim[o]
         gaps[:, o] = each
     over = np.flatnonzero(above)
@@ -102,8 +102,4 @@ def _around(leaf: Leaf, first: Ints, places: Ints, y: tuple[Floats, Floats]) -> 
     r = np.stack([part[1][k] for part, k in zip(each, places.T, strict=True)], axis=-1)
     real = leaf.chain.real(p)
     near = ((leaf.steep * r[..., None]).sum(axis=1) + leaf.off + 4 * U * np.abs(real)) * (1 + RHO)
-    return _gap(real + near, real - near, *y)
-
-
-def _gap(most: Floats, least: Floats, low: Floats, high: Floats) -> Floats:
-    return np.maximum(up(up(most) - low), up(high - down(least)))
+    return gap(real + near, real - near, *y)

@@ -25,6 +25,7 @@ from .functions import NAMES
 from .layers import Layer, Network, Shape, fresh, output_shape, result_shape
 from .moves import permutation, scaled_product, turned
 from .onnx_ops import Node, parse
+from .order import sort
 from .parted import Reads
 from .ranks import Batches
 from .stored import dequantised, kept, span, whole
@@ -50,6 +51,7 @@ class Reader:
     def __init__(self, data: bytes) -> None:
         model = onnx.load_model_from_string(data)
         self.graph = model.graph
+        sort(self.graph)
         need(not model.functions, "float.onnx: local functions")
         self.opset = next((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), 1)
         need(1 <= self.opset <= 30, f"float.onnx: opset {self.opset}")

@@ -31,6 +31,11 @@ def down(v: Floats) -> Floats:
     return v - 4 * U * np.abs(v)
 
 
+def gap(most: Floats, least: Floats, low: Floats, high: Floats) -> Floats:
+    """|y - x| at most, of x between least and most and y between low and high, two roundings in each of x."""
+    return np.maximum(up(up(most) - low), up(high - down(least)))
+
+
 def slack(terms: int, magnitude: Floats) -> Floats:
     """Error of an inner product whose `terms` absolute products sum to `magnitude`: summation, parameters
     (up to 9u relative), the last additions; 1.01 pays for the rounding of `magnitude` itself."""

@@ -98,3 +98,10 @@ def scaled(q: Ints, scale: Fraction) -> tuple[Floats, Floats]:
     """scale * q rounded down and up."""
     product = q.astype(np.float64) * float(scale)
     return down(product), up(product)
+
+
+def multiples(n: Ints, unit: Fraction) -> tuple[Floats, Floats]:
+    """unit * n rounded down and up, and as it is where floats hold it: a float32's products with integers."""
+    if Fraction(float(unit)) == unit and unit.numerator * int(np.abs(n).max(initial=0)) <= 1 << 53:
+        return (product := n.astype(np.float64) * float(unit)), product
+    return scaled(n, unit)

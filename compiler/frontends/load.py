@@ -92,7 +92,8 @@ class _Walk:
         name, lost = node_name(proto), any(i in self.lost for i in proto.input)
         if lost:
             self.lost.update(proto.output)
-        if proto.op_type != "Shape" and not self.computed.isdisjoint(proto.input):
+        inside = any(a.HasField("g") for a in proto.attribute)  # what a loop's body reads stands in it
+        if proto.op_type != "Shape" and (inside or not self.computed.isdisjoint(proto.input)):
             self.computed.update(proto.output)
             if problem := unknown_op(proto):  # named behind a lost node as well
                 self.problems.append(problem)

@@ -18,6 +18,7 @@ from onnx import numpy_helper
 from ..errors import CompileError
 from ..ops.base import MAX_ELEMENTS
 from .expansions.qonnx import DOMAINS
+from .order import sort_nodes
 
 MAX_BYTES = 1 << 30
 NEWEST_IR = 14  # of onnx 1.23; onnx 1.19 knows versions up to 12. Later ones add types and labels
@@ -52,6 +53,7 @@ def read_model(path: Path) -> onnx.ModelProto:
             str(path), "no nodes", "an ONNX model", "another file: this one is empty or damaged"
         )
     _import_domains(model)
+    sort_nodes(model.graph)
     try:
         _stay_inside(model, path)
         onnx.load_external_data_for_model(model, str(path.resolve().parent))

@@ -23,6 +23,9 @@ STORED = {"int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 
 STORED |= {"int2": (-2, 1), "uint2": (0, 3), "int16": (-32768, 32767), "uint16": (0, 65535)}
 WEIGHTS = (*STORED, "int32")  # int4 is a type of ml_dtypes, no numpy integer
 Move = Callable[[NDArray[Any]], NDArray[Any]]
+PER_TENSOR = (
+    "per-tensor activation scales (NNCF: QuantizationParameters(per_channel=False) of the activations)"
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def activation_scale(proto: onnx.NodeProto, constants: Constants, kind: Any) -> 
     """Quantisation of an activation by a (De)QuantizeLinear node: per tensor, integers of type `kind`."""
     scale, zero = _parameters(proto, constants, kind)
     if scale.size != 1 or zero.size != 1:
-        raise Unsupported("an activation quantised per axis", "per-tensor activation scales")
+        raise Unsupported("an activation quantised per axis", PER_TENSOR)
     if str(zero.dtype) not in STORED:
         raise Unsupported(f"activations of type {zero.dtype}", "int8, uint8, int16 or uint16")
     lo, hi = STORED[str(zero.dtype)]

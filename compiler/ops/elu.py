@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from .base import OnnxNode, Sample, Scaled
 from .function import Function, Pieces
 
-FAR = 100.0  # its exponential is a number still
-
 
 @dataclass(frozen=True, eq=False)
 class Elu(Function):
@@ -36,14 +34,13 @@ class Elu(Function):
         return max(1.0, abs(self.alpha))
 
     def __call__(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.where(x >= 0, x, self._curved(np.minimum(x, 0.0)))
+        return np.where(x >= 0, x, self._below(x))
 
-    def _curved(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Goes on smoothly above 0, where the last piece of a Curve ends."""
-        return np.asarray(self.alpha * np.expm1(np.minimum(x, FAR)))
+    def _below(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(self.alpha * np.expm1(np.minimum(x, 30.0)))  # beyond 0 it goes on
 
     def smooth_pieces(self) -> Pieces:
-        return (0.0, self._curved), (inf, lambda x: x)
+        return (0.0, self._below), (inf, lambda x: x)
 
     @classmethod
     def samples(cls) -> Iterator[Sample]:

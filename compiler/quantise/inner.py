@@ -16,7 +16,7 @@ import numpy as np
 
 from ..domains.exact import Exact
 from ..graph import Graph, Node
-from ..ops import Add, Clip, Concat, Conv, Dense
+from ..ops import Add, Clip, Concat, Conv, Dense, MatMul
 from ..ops.base import Scaled
 from ..passes.activations import KEEPS
 
@@ -71,6 +71,8 @@ def summed(graph: Graph) -> set[str]:
 
 def _sums(node: Node) -> bool:
     """Whether a node adds products up, not only multiplies each element by a constant."""
+    if isinstance(node.op, MatMul):
+        return True
     if not isinstance(node.op, Conv | Dense):
         return False
     rows = node.op.weights.reshape(len(node.op.weights), -1)

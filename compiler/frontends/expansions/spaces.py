@@ -11,7 +11,7 @@ import numpy as np
 from ...ops.base import MAX_ELEMENTS, Unsupported
 from .site import Site
 
-WHOLE = "whole factors, of mode nearest"
+WHOLE = "whole factors of mode nearest, or ConvTranspose"
 
 
 def resize(site: Site) -> bool:
