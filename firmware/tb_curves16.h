@@ -5,6 +5,8 @@
 #ifndef TB_CURVES16_H
 #define TB_CURVES16_H
 
+#include "tb_products_16.h"
+
 /* A function, in pieces of 2^bits integers. From each knee on, places are counted `gap` further: knees and
  * gaps take turns. No sum leaves 32 bits, which the compiler checks; `bends` is NULL where every piece is
  * straight. */
@@ -20,7 +22,7 @@
       const int32_t k = place >> (bits), r = place & ((1 << (bits)) - 1);                            \
       int32_t v = knots[k] * (1 << (bits)) + (knots[k + 1] - knots[k]) * r;                          \
       if (bends) {                                                                                   \
-        v += (bends[k] * (r * ((1 << (bits)) - r))) >> (2 * (bits) - 8);                             \
+        v += tb_times_long(bends[k], r * ((1 << (bits)) - r)) >> (2 * (bits) - 8);                   \
       }                                                                                              \
       v = (v + 8191 + ((v >> 14) & 1)) >> 14;                                                        \
       out[i] = (OUT)tb_min(tb_max(v + parity, lo), hi);                                              \

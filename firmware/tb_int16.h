@@ -217,7 +217,7 @@ static inline int32_t tb_mean_int64_t(int64_t acc, const tb_scaling *r)
         for (int32_t column = 0; column < columns; column++, factor += depth) {                      \
           SUM acc = -(SUM)tb_product(zb, sum);                                                       \
           for (int32_t k = 0; k < depth; k++) {                                                      \
-            acc += (a[k] - za) * factor[k];                                                          \
+            acc += tb_times_difference(a[k] - za, factor[k]);                                        \
           }                                                                                          \
           *out++ = (OUT)tb_scale_##SUM(acc, r, 0);                                                   \
         }                                                                                            \

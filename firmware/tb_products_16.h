@@ -16,7 +16,8 @@ static inline int32_t tb_upper(int32_t a, int32_t b)
 #endif
 }
 
-/* Of a weight and an activation, and of a sum and its multiplier: an AVR's library branches on data. */
+/* Of a weight and an activation, of a difference of 17 bits and an activation, and of a sum and its multiplier:
+ * an AVR's library branches on data. */
 #ifdef __AVR__
 #define TB_TIMES_16(weight, x) tb_times((int8_t)(weight), (int16_t)(x))
 static inline int32_t tb_times(int8_t weight, int16_t x)
@@ -25,10 +26,18 @@ static inline int32_t tb_times(int8_t weight, int16_t x)
   return (int32_t)((uint32_t)(int32_t)high << 8) + low;
 }
 
-static inline int32_t tb_times_long(int16_t weight, int16_t x)
+static inline int32_t tb_times_long(int16_t weight, int32_t of_16_bits)
 {
+  const int16_t x = (int16_t)of_16_bits;
   const uint16_t signs = (uint16_t)(weight & (x >> 15)) + (uint16_t)(x & (weight >> 15));
   return (int32_t)((uint32_t)(uint16_t)weight * (uint16_t)x - ((uint32_t)signs << 16));
+}
+
+static inline int32_t tb_times_difference(int32_t a, int16_t b)
+{
+  const uint16_t a0 = (uint16_t)a, a1 = (uint16_t)((uint32_t)a >> 16), b0 = (uint16_t)b;
+  const uint16_t more = (uint16_t)(a1 * b0) - (uint16_t)(a0 & (uint16_t)(b >> 15));
+  return (int32_t)((uint32_t)a0 * b0 + ((uint32_t)more << 16));
 }
 
 static inline int64_t tb_long_product(int64_t acc, int32_t multiplier)
@@ -43,6 +52,11 @@ static inline int64_t tb_long_product(int64_t acc, int32_t multiplier)
 static inline int32_t tb_times_long(int32_t weight, int32_t x)
 {
   return weight * x;
+}
+
+static inline int32_t tb_times_difference(int32_t a, int32_t b)
+{
+  return a * b;
 }
 
 static inline int64_t tb_long_product(int64_t acc, int32_t multiplier)

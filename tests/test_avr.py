@@ -14,7 +14,7 @@ import tinybound
 from tinybound.errors import CompileError, PromiseError
 from tinybound.firmware_image import board_of, make_firmware
 from tinybound.kernels.choose import kernel_plan
-from tinybound.ops import Add, MatMul, Mul, Softmax
+from tinybound.ops import Add, Elu, MatMul, Mul, Softmax
 from tinybound.ops.base import Sample, Scaled
 from tinybound.passes.run_time_bits import has_bits
 from tinybound.pipeline import build_networks
@@ -134,7 +134,8 @@ def test_every_op_of_16_bits(name, sample, tmp_path):
 
 
 def test_signs_and_words(tmp_path):
-    """Differences, products of two tensors whose sums are as often below 0 as above, softmax of 16 bits."""
+    """Differences, products of two tensors whose sums are as often below 0 as above, softmax, a function
+    of 16 bits (its knee is no end of a piece): golden's integers, the same cycles for every input."""
     named = []
     for bits, op in product((8, 16), (Add(mb=-1), Mul(), MatMul((1, 2, 3, 4)))):
         unit = Scaled(Fraction(3, 1 << bits), 5, -(1 << (bits - 1)), (1 << (bits - 1)) - 1)
@@ -142,14 +143,17 @@ def test_signs_and_words(tmp_path):
         sample = Sample(op, shapes, (unit, replace(unit, zero=-9)), replace(unit, scale=unit.scale * 2))
         named.append((f"{type(op).__name__}{bits}", sample))
     named.append(("Softmax16", Sample(Softmax(), ((2, 4),), (replace(unit, zero=0),), Softmax.wide_out)))
+    named.append(("Elu16", Sample(Elu(1.5), ((2, 4),), (unit,), unit)))
     graph = samples.build("signs", named, relu=None)[1]
     x, texts = samples.vectors(graph, 10, seed=1), generate_c(graph, plan=kernel_plan(graph, (), "avr"))
 
     got = samples.OnMachine(MACHINE)(graph, x, tmp_path, texts=texts)[8]
 
     wrong, compared, first = samples.mismatches(graph, x, got)
+    counts = MACHINE.count_each(tmp_path, "signs_whole", tmp_path, samples.flatten(graph, x))
     assert compared > 400
     assert wrong == 0, first
+    assert len({each.layers for each in counts}) == 1
 
 
 def test_more_vectors_than_flash_holds_at_once(loop, monkeypatch):

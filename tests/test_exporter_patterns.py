@@ -113,6 +113,8 @@ PATTERNS = {
     "to one row": (MAP, 13, resized(sizes=(1, 4, 1, 4), coordinate_transformation_mode="pytorch_half_pixel")),
     "as TensorFlow counts": (MAP, 13, resized((1, 1, 0.5, 2), nearest_mode="floor",
                                               coordinate_transformation_mode="tf_half_pixel_for_nn")),
+    "upwards, as TensorFlow counts": (MAP, 13, resized(
+        nearest_mode="ceil", coordinate_transformation_mode="tf_half_pixel_for_nn")),
     "upsampled": (MAP, 9, lambda n: n.put("Upsample", "x", n.constant([1.0, 1, 2, 3]), mode="nearest")),
     "pixels shuffled": (MAP, 13, one("DepthToSpace", blocksize=2, mode="CRD")),
     "depth to space": ((1, 8, 3, 2), 13, one("DepthToSpace", blocksize=2)),
@@ -162,6 +164,11 @@ def test_c_is_golden_and_the_certificate_holds(pattern, tmp_path):
     [
         (MAP, resized((1, 1, 1.5, 1)), "Resize by 1.5"),
         (MAP, lambda n: n.put("Resize", "x", "", n.constant([1.0, 1, 2, 2]), mode="linear"), "mode 'linear'"),
+        (
+            MAP,
+            resized((2, 2), axes=[2, 3]),
+            "with axes or antialias .try a factor or a size",
+        ),
         (MAP, one("DepthToSpace", blocksize=3), "blocks of 3 in 4 channels"),
         (MAP, one("SpaceToDepth", blocksize=5), "blocks of 5 in a map"),
         (ROWS, lambda n: n.put("Pow", "x", n.constant(3.0)), "Pow with an exponent of 3"),

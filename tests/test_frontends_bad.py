@@ -139,6 +139,16 @@ def test_weights_that_are_not_finite(bad, where, tmp_path):
         refused(path, "NaN|infinite|nan|inf|finite|limits|positive")
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("op", ["Elu", "LeakyRelu", "HardSigmoid"])
+def test_attributes_that_are_not_finite(bad, op, tmp_path):
+    """In a quantised file no sample comes across them: its tables did."""
+    net = Net(*VECTOR)
+    x = net.quantised("x", 1 / 64, 0, np.int8)
+    y = net.quantised(net.put(op, x, alpha=bad), 1 / 64, 0, np.int8)
+    refused(net.save(tmp_path, y), f"{op}_2: NaN or infinite parameters")
+
+
 def test_weights_too_large_for_a_float32(tmp_path):
     net = Net(*VECTOR)
     w = net.put("Cast", net.constant(np.full((10, 3), 1e300), np.float64), to=TensorProto.DOUBLE)

@@ -50,7 +50,9 @@ def _from(p: Place, i: int, n: int, m: int, ratio: Fraction) -> int:
     kind = _text(p, "coordinate_transformation_mode", "asymmetric" if p.opset < 11 else "half_pixel")
     known = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel", "tf_half_pixel_for_nn")
     need(kind in known, f"{p.name}: coordinates {kind!r}")
-    if kind == "align_corners":
+    if kind == "tf_half_pixel_for_nn" and ratio == 1:
+        place = Fraction(i)
+    elif kind == "align_corners":
         place = Fraction(i * (n - 1), m - 1) if m > 1 else Fraction(0)
     elif kind == "asymmetric":
         place = i / ratio

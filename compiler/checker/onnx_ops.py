@@ -94,6 +94,8 @@ def parse(node: Node) -> Layer:
     need(node.op in _ALLOWED, f"{node.name}: op {node.op}")
     odd = set(node.attributes) - _ALLOWED[node.op]
     need(not odd, f"{node.name}: attribute {sorted(odd)[:1]}")
+    numbers = [value for value in node.attributes.values() if isinstance(value, float)]
+    need(np.isfinite(numbers).all() or node.op == "Clip", f"{node.name}: NaN or infinite attributes")
     first = node.shapes[0]
     if node.op in ("Add", "Sub", "Mul", "Div"):
         return _elementwise(node)

@@ -89,9 +89,12 @@ def _check_size(proto: onnx.NodeProto, feeds: Mapping[str, NDArray[Any]], opset:
             raise Unsupported(f"a constant {proto.op_type} of more than {MAX_ELEMENTS} elements")
 
 
-def refuse_parameters(op_type: str, constants: Sequence[NDArray[Any] | None]) -> None:
+def refuse_parameters(
+    op_type: str, constants: Sequence[NDArray[Any] | None], attributes: Mapping[str, Any]
+) -> None:
     """Unsupported where real numbers are not: ONNX knows no sum of floats and integers."""
-    for array in constants:
+    numbers = [np.asarray(value) for value in attributes.values() if isinstance(value, float)]
+    for array in (*constants, *numbers):
         if array is None or op_type in OF_INTEGERS:
             continue
         if array.dtype.kind != "f":

@@ -208,7 +208,7 @@ class _Walk:
         constants = [self.constants.get(i) if i else None for i in proto.input]
         shapes: list[Any] = [self._shape(i) if i in self.alias else None for i in proto.input]
         self.quantised.carry(op_type, proto.input, proto.output[0])
-        refuse_parameters(op_type, constants)
+        refuse_parameters(op_type, constants, attributes)
         name = fresh(name, {n.name for n in self.nodes})
         op = parser.parse(OnnxNode(name, op_type, attributes, shapes, constants, self.opset))
         if isinstance(op, Conv | Dense):

@@ -17,13 +17,12 @@ WHOLE = "whole factors of mode nearest, or ConvTranspose"
 def resize(site: Site) -> bool:
     """By whole factors, or to every so many-th element, of mode nearest: positions along each axis."""
     positions, mode = site.positions(), site.get("mode", "nearest")
-    if (
-        mode != "nearest"
-        or site.get("antialias", 0)
-        or "axes" in site.attributes
-        or site.inputs[0] in site.bare
-    ):
+    if mode != "nearest":
         raise Unsupported(f"Resize of mode {mode!r}", WHOLE)
+    if site.get("antialias", 0) or "axes" in site.attributes:
+        raise Unsupported("Resize with axes or antialias", "a factor or a size for every axis")
+    if site.inputs[0] in site.bare:
+        raise Unsupported("Resize of a tensor without batch axis", "a batch axis of one")
     sizes, factors = _targets(site)
     if len(sizes) != positions.ndim or min(sizes) < 1:
         raise Unsupported(f"Resize to {sizes}", "a size per axis")
@@ -60,7 +59,9 @@ def _nearest(site: Site, i: int, old: int, new: int, factor: Fraction) -> int:
     mode = site.get("coordinate_transformation_mode", "asymmetric" if before_11 else "half_pixel")
     rounding = site.get("nearest_mode", "floor" if before_11 else "round_prefer_floor")
     half = Fraction(1, 2)
-    if mode == "half_pixel" or (mode == "pytorch_half_pixel" and new > 1):
+    if mode == "tf_half_pixel_for_nn" and factor == 1:  # axes that keep their size keep their elements
+        at = Fraction(i)
+    elif mode == "half_pixel" or (mode == "pytorch_half_pixel" and new > 1):
         at = (i + half) / factor - half
     elif mode == "asymmetric":
         at = i / factor
