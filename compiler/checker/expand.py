@@ -43,7 +43,7 @@ def _unsqueeze(p: Place) -> bool:
 
 def _reshape(p: Place) -> bool:
     """Only what has no batch axis before or behind it."""
-    full, target = p.file_shape(p.inputs[0]), p.constants.get(p.inputs[1])
+    full, target = p.file_shape(p.inputs[0]), p.constants.get(([*p.inputs, ""])[1])
     if target is None or (p.attributes.get("allowzero", 0) and 0 in target):
         return False
     sizes = target.ravel().tolist()
