@@ -21,7 +21,7 @@ from checker_nets import by_neurons, moving, random_build
 
 from tinybound.certify import neurons
 from tinybound.certify.between import shallow, sums_of
-from tinybound.certify.branch import bounds
+from tinybound.certify.branch import bounds, ranges
 from tinybound.certify.cells import Cells, Numpy
 from tinybound.certify.certificate import certify
 from tinybound.certify.chain import chain_of
@@ -155,7 +155,9 @@ def still_true(path: Path) -> bool:
             cells = Cells(chain, cut.entries[0], cut.root, Numpy(chain))
             parts.append({values[0]: by_cells(cells, piece, claim).reshape(graph.values[values[0]].shape)})
         elif piece.limits:
-            known = known or neurons.bounded(both, at, (), values, {}).boxes
+            if known is None:
+                crown = ranges(both, PairCrown, at, {*both.values.values()})
+                known = neurons.bounded(both, at, (), values, crown).boxes
             parts.append(by_limits(both, at, piece.limits, values, known, method))
         else:
             make = PairCrown if method == "crown" else PairProduct
