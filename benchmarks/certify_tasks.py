@@ -59,7 +59,7 @@ class Task:
 
 def tasks(data, work):
     """All for which there is data, by name; `work`: a folder for files that are made."""
-    every = [*acas(data / "acasxu", work), *controllers(work), *digits(), *mnist(data, work), *keywords(data)]
+    every = [*acas(data / "acasxu", work), *controllers(work), *digits(), *mnist(data, work), *tiny(data)]
     return {task.name: task for task in every}
 
 
@@ -124,9 +124,9 @@ def mnist(data, work):
         yield Task(f"mnist/784-100-100-10-10/int8/{i}", files, partial(_ball, x, 3 / 255), 10, (4, 10))
 
 
-def keywords(data):
-    """DS-CNN of MLPerf Tiny, quantised as it is: one integer up and down from random inputs within 64
-    integers of 0 (half), from any (any), and from silence (zeros)."""
+def tiny(data):
+    """DS-CNN and ResNet-8 of MLPerf Tiny, quantised as they are: one integer up and down from random inputs
+    within 64 integers of 0 (half), from any (any), and from 0 (zeros)."""
 
     def ends(far, seed, whole):
         (name,) = whole.inputs
@@ -136,12 +136,20 @@ def keywords(data):
         middle = rng.integers(reach[0], reach[1] + 1, value.shape)
         return step * np.clip(middle - 1, low, high), step * np.clip(middle + 1, low, high)
 
-    model = data / "mlperf_tiny" / "kws_dscnn_qdq_s8s8.onnx"
-    if model.exists():
-        for kind, far, count in (("half", 64, 3), ("any", None, 3), ("zeros", 0, 1)):
-            for i in range(count):
-                name, box = f"kws/ds-cnn/int8/{kind}-{i}", partial(ends, far, i)
-                yield Task(name, lambda: (model, Options(target="c")), box, 600, (20, 300), 300)
+    for network, file, goal in (
+        ("kws/ds-cnn", "kws_dscnn_qdq_s8s8.onnx", (20, 300)),
+        ("ic/resnet-8", "ic_resnet8_qdq_s8s8.onnx", None),
+    ):
+        model = data / "mlperf_tiny" / file
+        if model.exists():
+            files = partial(_quantised, model)
+            for kind, far, count in (("half", 64, 3), ("any", None, 3), ("zeros", 0, 1)):
+                for i in range(count):
+                    yield Task(f"{network}/int8/{kind}-{i}", files, partial(ends, far, i), 600, goal, 300)
+
+
+def _quantised(path):
+    return path, Options(target="c")
 
 
 def _calibrated(path, calibration, **more):

@@ -86,7 +86,7 @@ def depth_to_space(site: Site) -> bool:
     """Blocks of channels side by side; DCR: the block's place is the outer part of the channel."""
     (channels, height, width), b = _map(site), int(site.get("blocksize", 0))
     if b < 1 or channels % (b * b):
-        raise Unsupported(f"blocks of {b} in {channels} channels", "a divisor")
+        raise Unsupported(f"blocks of {b} in {channels} channels", "a blocksize whose square divides them")
     mode = site.get("mode", "DCR")
     if mode not in ("DCR", "CRD"):
         raise Unsupported(f"mode {mode!r}", "DCR or CRD")
@@ -103,7 +103,7 @@ def space_to_depth(site: Site) -> bool:
     """Each block becomes channels, its place in it the outer part."""
     (channels, height, width), b = _map(site), int(site.get("blocksize", 0))
     if b < 1 or height % b or width % b:
-        raise Unsupported(f"blocks of {b} in a map of {height} x {width}", "a divisor")
+        raise Unsupported(f"blocks of {b} in a map of {height} x {width}", "a blocksize that divides both")
     places = site.places(site.inputs[0]).reshape(channels, height // b, b, width // b, b)
     site.take(places.transpose(2, 4, 0, 1, 3).reshape(1, channels * b * b, height // b, width // b))
     return True
