@@ -219,7 +219,7 @@ PLANTS = {  # header, what it says, and what it says instead
     "words: a weight is another channel's": ("tb_wide.h", "sxtb16 lr, r12, ror #8", "sxtb16 lr, r12"),
     "words: padding reads zero": ("tb_wide.h", "(uint8_t)w->pad * four", "0 * four"),
     "words: no lower bound": ("tb_wide.h", "sel r8, r8, r4", "sel r8, r8, r8"),
-    "words: a position is written over": ("tb_wide.h", "subs r8, r8, r5", "subs r8, r8, r7"),
+    "words: a position is written over": ("tb_wide_walk.h", "subs r8, r8, r5", "subs r8, r8, r7"),
     "halves: the second reads the first": ("tb_dsp_halves.h", "smlad r11, r5, r9", "smlad r11, r5, r7"),
     "halves: the low filter keeps its 128": ("tb_dsp_halves.h", "two.less[1] = -128", "two.less[1] = 0"),
     "halves: a filter is unpacked as signed": ("tb_dsp_halves.h", "uxtb16 r6, r6", "sxtb16 r6, r6"),
