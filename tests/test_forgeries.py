@@ -234,7 +234,7 @@ def forge(name, bundled, tmp_path, first, step):
 
 @pytest.mark.parametrize(
     "name, step",
-    [("pieces", 16), ("cells", 32), ("moving", 32), ("int16", 40), ("float", 90), ("shallow", 90)],
+    [("pieces", 16), ("cells", 32), ("moving", 32), ("int16", 40), ("float", 80), ("shallow", 90)],
 )
 def test_forgeries(name, step, bundled, tmp_path):
     assert forge(name, bundled, tmp_path, 3, step).total() > 20
