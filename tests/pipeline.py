@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a file to the integer graph in one call, and the tests that a file is refused in one line."""
+"""From a file to the integer graph or to a certified build in one call; files refused in one line."""
 
 import time
 
@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 from onnx_nets import Net
 
+from tinybound.boxes import Box
+from tinybound.build import compile as compile_model
+from tinybound.checker import check_certificate
 from tinybound.checker.files import Rejected
 from tinybound.checker.float_net import read_float
 from tinybound.errors import CompileError
 from tinybound.frontends import load_onnx
+from tinybound.options import Options
 from tinybound.quantise.calibrate import calibrate
 from tinybound.quantise.lower import lower
 from tinybound.quantise.scales import activation
@@ -60,3 +64,18 @@ def same_network(path):
             if hasattr(node.op, field):
                 np.testing.assert_array_equal(getattr(node.op, field), layer.fields[field])
     return len(ours)
+
+
+def certified(path, shape, folder):
+    """A model compiled on random samples; certified in a small box, which the checker confirms."""
+    rng = np.random.default_rng(1)
+    np.savez(folder / "samples.npz", x=rng.uniform(-1, 1, (8, *shape[1:])))
+    options = Options(calibration=folder / "samples.npz", target="c")
+    build = compile_model(path, folder / "build", options)
+    low = rng.uniform(-1, 0.9, shape[1:])
+
+    build.certify(Box({"x": low}, {"x": low + 0.05}))
+
+    found = check_certificate(folder / "build" / "certificate.json", folder / "build")
+    assert found["accepted"], found["reason"]
+    return build

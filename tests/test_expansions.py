@@ -8,12 +8,10 @@ import onnx
 import pytest
 from onnx_forms_expanded import FORMS, MAP, NEW
 from onnx_nets import Net
-from pipeline import same_network
+from pipeline import certified, same_network
 from test_frontends import compare
 
-from tinybound.boxes import Box
 from tinybound.build import compile as compile_model
-from tinybound.checker import check_certificate
 from tinybound.checker.files import Rejected
 from tinybound.checker.float_net import read_float
 from tinybound.errors import CompileError
@@ -46,16 +44,7 @@ def test_the_float_meaning_is_onnx_runtimes(form, tmp_path):
 )
 def test_the_checker_expands_in_its_own_way(form, tmp_path):
     path, shape = saved(form, tmp_path)
-    rng = np.random.default_rng(1)
-    np.savez(tmp_path / "samples.npz", x=rng.uniform(-1, 1, (8, *shape[1:])))
-    options = Options(calibration=tmp_path / "samples.npz", target="c")
-    build = compile_model(path, tmp_path / "build", options)
-    low = rng.uniform(-1, 0.9, shape[1:])
-
-    build.certify(Box({"x": low}, {"x": low + 0.05}))
-
-    found = check_certificate(tmp_path / "build" / "certificate.json", tmp_path / "build")
-    assert found["accepted"], found["reason"]
+    certified(path, shape, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx_nets import Net, session
-from pipeline import refused, same_network
+from pipeline import certified, refused, same_network
 from replay import integer_graph
 from test_frontends import compare
 
-from tinybound.boxes import Box
-from tinybound.build import compile as compile_model
-from tinybound.checker import check_certificate
 from tinybound.checker.files import Rejected
 from tinybound.checker.float_net import read_float
 from tinybound.domains.exact import run
-from tinybound.options import Options
 
 ROWS, MAP = (1, 6, 8), (1, 4, 6, 4)
 
@@ -145,18 +141,7 @@ def test_the_meaning_is_onnx_runtimes_and_the_checkers(pattern, tmp_path):
 )
 def test_c_is_golden_and_the_certificate_holds(pattern, tmp_path):
     path, shape = saved(pattern, tmp_path)
-    rng = np.random.default_rng(1)
-    np.savez(tmp_path / "samples.npz", x=rng.uniform(-1, 1, (8, *shape[1:])))
-    options = Options(calibration=tmp_path / "samples.npz", target="c")
-    build = compile_model(path, tmp_path / "build", options)
-    assert build.verify(["golden", "host"]).ok
-    low = rng.uniform(-1, 0.9, shape[1:])
-
-    build.certify(Box({"x": low}, {"x": low + 0.05}))
-
-    assert build.verify(["golden"]).ok
-    found = check_certificate(tmp_path / "build" / "certificate.json", tmp_path / "build")
-    assert found["accepted"], found["reason"]
+    assert certified(path, shape, tmp_path).verify(["golden", "host"]).ok
 
 
 @pytest.mark.parametrize(
